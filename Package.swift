@@ -1,0 +1,43 @@
+// swift-tools-version: 6.3
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .strictMemorySafety(), .treatWarning("StrictMemorySafety", as: .error),  // every unsafe use is marked
+  .enableUpcomingFeature("ExistentialAny"), .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"), .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+/// Targets that define functions or properties returning a span.
+let spans = settings + [.enableExperimentalFeature("Lifetimes")]
+
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+
+/// A library and the tests beside it; each lists exactly what it imports, and the arrows only go down.
+func library(
+  _ name: String, uses: [String] = [], _ swiftSettings: [SwiftSetting] = settings, testsUse: [String] = []
+) -> [Target] {
+  let uses = uses.map { Target.Dependency.byName(name: $0) }
+  return [
+    .target(name: name, dependencies: uses, swiftSettings: swiftSettings, linkerSettings: [.linkedLibrary("m")]),
+    .testTarget(
+      name: "\(name)Tests",
+      dependencies: uses + [.byName(name: name), "TestSupport"] + testsUse.map { .byName(name: $0) },
+      swiftSettings: settings),
+  ]
+}
+
+var targets: [Target] = []
+targets += library("JSON", uses: [], spans)
+targets += library("Tensors", uses: [], spans)
+targets += [
+  .target(
+    name: "TestSupport", dependencies: [], path: "Tests/TestSupport", swiftSettings: settings)
+]
+
+let package = Package(
+  name: "ingot",
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+  ],
+  targets: targets
+)

@@ -1,0 +1,191 @@
+/// Why a document is not JSON we accept, and where.
+package struct JSONError: Error, Equatable {
+  package let reason: String
+  /// Position of the offending byte, counted from the start of the document.
+  package let byteOffset: Int
+}
+
+/// A strict reader of RFC 8259 JSON for files from strangers.
+///
+/// Stricter than most: a repeated key is an error (two readers could each believe another value), strings must be
+/// valid UTF-8 without lone surrogates, and nesting is limited. Errors carry the byte position.
+package struct JSONParser: ~Copyable, ~Escapable {
+  /// Deeper documents are refused: configs nest 3 deep, tokenizers 6.
+  package static var maximumDepth: Int { 64 }
+
+  private let bytes: RawSpan
+  private var offset = 0
+
+  @_lifetime(copy bytes)
+  private init(_ bytes: RawSpan) { self.bytes = bytes }
+
+  /// Reads one document that fills `bytes`; white space around it is allowed.
+  package static func parse(_ bytes: RawSpan) throws(JSONError) -> JSONValue {
+    var parser = JSONParser(bytes)
+    let value = try parser.value(depth: 0)
+    parser.skipSpace()
+    guard parser.offset == bytes.byteCount else { throw parser.error("text after the end of the document") }
+    return value
+  }
+
+  package static func parse(_ text: String) throws(JSONError) -> JSONValue {
+    try unsafe parse(Array(text.utf8).span.bytes)
+  }
+
+  private func error(_ reason: String, at position: Int? = nil) -> JSONError {
+    JSONError(reason: reason, byteOffset: position ?? offset)
+  }
+
+  private func peek() -> UInt8? {
+    offset < bytes.byteCount ? unsafe bytes.unsafeLoad(fromByteOffset: offset, as: UInt8.self) : nil
+  }
+
+  private mutating func skipSpace() {
+    while let byte = peek(), byte == 0x20 || byte == 0x0A || byte == 0x0D || byte == 0x09 { offset += 1 }
+  }
+
+  private mutating func expect(_ byte: UInt8, _ what: String) throws(JSONError) {
+    guard peek() == byte else { throw error("expected \(what)") }
+    offset += 1
+  }
+
+  private mutating func literal(_ text: StaticString, _ value: JSONValue) throws(JSONError) -> JSONValue {
+    for byte in text.description.utf8 { try expect(byte, "`\(text)`") }
+    return value
+  }
+
+  private mutating func value(depth: Int) throws(JSONError) -> JSONValue {
+    guard depth < Self.maximumDepth else { throw error("nested deeper than \(Self.maximumDepth)") }
+    skipSpace()
+    switch peek() {
+    case UInt8(ascii: "{"): return .object(try object(depth: depth))
+    case UInt8(ascii: "["): return .array(try array(depth: depth))
+    case UInt8(ascii: "\""): return .string(try string())
+    case UInt8(ascii: "t"): return try literal("true", .bool(true))
+    case UInt8(ascii: "f"): return try literal("false", .bool(false))
+    case UInt8(ascii: "n"): return try literal("null", .null)
+    case UInt8(ascii: "-"), 0x30, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37, 0x38, 0x39: return .number(try number())
+    case nil: throw error("the document ends where a value is expected")
+    default: throw error("expected a value")
+    }
+  }
+
+  private mutating func object(depth: Int) throws(JSONError) -> JSONObject {
+    offset += 1
+    var object = JSONObject()
+    skipSpace()
+    if peek() == UInt8(ascii: "}") { offset += 1; return object }
+    while true {
+      skipSpace()
+      let start = offset
+      guard peek() == UInt8(ascii: "\"") else { throw error("expected a key in quotes") }
+      let key = try string()
+      skipSpace()
+      try expect(UInt8(ascii: ":"), "`:`")
+      let member = JSONObject.Member(key: key, value: try value(depth: depth + 1), byteOffset: start)
+      guard object.append(member) else { throw error("key \"\(key)\" appears twice in one object", at: start) }
+      skipSpace()
+      if peek() == UInt8(ascii: ",") { offset += 1; continue }
+      try expect(UInt8(ascii: "}"), "`,` or `}`")
+      return object
+    }
+  }
+
+  private mutating func array(depth: Int) throws(JSONError) -> [JSONValue] {
+    offset += 1
+    var array: [JSONValue] = []
+    skipSpace()
+    if peek() == UInt8(ascii: "]") { offset += 1; return array }
+    while true {
+      array.append(try value(depth: depth + 1))
+      skipSpace()
+      if peek() == UInt8(ascii: ",") { offset += 1; continue }
+      try expect(UInt8(ascii: "]"), "`,` or `]`")
+      return array
+    }
+  }
+
+  /// `-? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?`
+  private mutating func number() throws(JSONError) -> String {
+    let start = offset
+    if peek() == UInt8(ascii: "-") { offset += 1 }
+    if peek() == UInt8(ascii: "0") { offset += 1 } else { try digits() }
+    if peek() == UInt8(ascii: ".") { offset += 1; try digits() }
+    if peek() == UInt8(ascii: "e") || peek() == UInt8(ascii: "E") {
+      offset += 1
+      if peek() == UInt8(ascii: "+") || peek() == UInt8(ascii: "-") { offset += 1 }
+      try digits()
+    }
+    return text(start..<offset) ?? ""
+  }
+
+  private mutating func digits() throws(JSONError) {
+    let start = offset
+    while let byte = peek(), (0x30...0x39).contains(byte) { offset += 1 }
+    guard offset > start else { throw error("expected a digit") }
+  }
+
+  /// The bytes as text, or nil when they are not UTF-8.
+  private func text(_ range: Range<Int>) -> String? {
+    unsafe bytes.extracting(range).withUnsafeBytes { unsafe String(validating: $0, as: UTF8.self) }
+  }
+
+  private mutating func string() throws(JSONError) -> String {
+    let opening = offset
+    offset += 1
+    var result = ""
+    var run = offset  // start of the bytes not yet copied
+    while let byte = peek() {
+      switch byte {
+      case UInt8(ascii: "\""), UInt8(ascii: "\\"):
+        guard let plain = text(run..<offset) else { throw error("string is not valid UTF-8", at: run) }
+        result += plain
+        offset += 1
+        if byte == UInt8(ascii: "\"") { return result }
+        result.unicodeScalars.append(try escape())
+        run = offset
+      case 0..<0x20: throw error("control character in a string")
+      default: offset += 1
+      }
+    }
+    throw error("string without an end", at: opening)
+  }
+
+  private mutating func escape() throws(JSONError) -> Unicode.Scalar {
+    let start = offset - 1
+    guard let byte = peek() else { throw error("string without an end") }
+    offset += 1
+    switch byte {
+    case UInt8(ascii: "\""): return "\""
+    case UInt8(ascii: "\\"): return "\\"
+    case UInt8(ascii: "/"): return "/"
+    case UInt8(ascii: "b"): return "\u{8}"
+    case UInt8(ascii: "f"): return "\u{C}"
+    case UInt8(ascii: "n"): return "\n"
+    case UInt8(ascii: "r"): return "\r"
+    case UInt8(ascii: "t"): return "\t"
+    case UInt8(ascii: "u"):
+      let high = try hex4()
+      guard (0xD800..<0xE000).contains(high) else { return Unicode.Scalar(high)! }  // not a surrogate
+      guard high < 0xDC00, peek() == UInt8(ascii: "\\") else { throw error("lone surrogate in a string", at: start) }
+      offset += 1
+      try expect(UInt8(ascii: "u"), "the second half of a surrogate pair")
+      let low = try hex4()
+      guard (0xDC00..<0xE000).contains(low) else { throw error("lone surrogate in a string", at: start) }
+      return Unicode.Scalar(0x10000 + (high - 0xD800) << 10 + (low - 0xDC00))!  // pairs are always scalars
+    default: throw error("unknown escape in a string", at: start)
+    }
+  }
+
+  private mutating func hex4() throws(JSONError) -> UInt32 {
+    var value: UInt32 = 0
+    for _ in 0..<4 {
+      guard let byte = peek(), let digit = Character(Unicode.Scalar(byte)).hexDigitValue, byte < 0x80 else {
+        throw error("expected four hexadecimal digits")
+      }
+      value = value << 4 | UInt32(digit)
+      offset += 1
+    }
+    return value
+  }
+}

@@ -1,0 +1,37 @@
+import Glibc
+
+/// The owner of a run of bytes that starts on a 64-byte boundary, the width of a cache line and of the widest vector.
+///
+/// New bytes are zero.
+@safe package struct AlignedBuffer: ~Copyable, @unchecked Sendable {
+  package static var alignment: Int { 64 }
+
+  package let byteCount: Int
+  private let base: UnsafeMutableRawPointer
+
+  package init(byteCount: Int) {
+    precondition(byteCount >= 0)
+    let capacity = max(byteCount, 1)
+    var pointer: UnsafeMutableRawPointer?
+    guard unsafe posix_memalign(&pointer, Self.alignment, capacity) == 0, let pointer = unsafe pointer else {
+      fatalError("out of memory: \(byteCount) bytes")
+    }
+    unsafe memset(pointer, 0, capacity)
+    self.byteCount = byteCount
+    unsafe base = pointer
+  }
+
+  deinit { unsafe free(base) }
+
+  package var bytes: RawSpan {
+    @_lifetime(borrow self)
+    get { unsafe _overrideLifetime(RawSpan(_unsafeStart: base, byteCount: byteCount), borrowing: self) }
+  }
+
+  package var mutableBytes: MutableRawSpan {
+    @_lifetime(&self)
+    mutating get {
+      unsafe _overrideLifetime(MutableRawSpan(_unsafeStart: base, byteCount: byteCount), mutating: &self)
+    }
+  }
+}

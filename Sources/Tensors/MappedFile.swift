@@ -1,0 +1,81 @@
+import Glibc
+
+/// A read-only mapping of a whole file, unmapped when the last reference goes.
+///
+/// The caller promises that nobody shortens the file meanwhile: touching a page that no longer exists raises SIGBUS.
+/// Ingot itself never truncates a file in place; it writes a sibling and renames.
+@safe package final class MappedFile: Sendable {
+  package let path: String
+  package let byteCount: Int
+  private let descriptor: Int32
+  private nonisolated(unsafe) let base: UnsafeRawPointer
+
+  /// Maps the file. An empty file is mapped as no bytes.
+  ///
+  /// - Throws: what `open`, `fstat` or `mmap` says; EISDIR or ENODEV for what is no regular file.
+  package init(path: String) throws(FileError) {
+    let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw FileError("open", path) }
+    var status = stat()
+    guard unsafe fstat(descriptor, &status) == 0 else {
+      let error = FileError("stat", path)
+      close(descriptor)
+      throw error
+    }
+    guard status.st_mode & S_IFMT == S_IFREG else {
+      close(descriptor)
+      throw FileError("open", path, code: status.st_mode & S_IFMT == S_IFDIR ? EISDIR : ENODEV)
+    }
+    let byteCount = Int(status.st_size)
+    guard let base = unsafe mmap(nil, max(byteCount, 1), PROT_READ, MAP_SHARED, descriptor, 0),
+      unsafe base != MAP_FAILED
+    else {
+      let error = FileError("mmap", path)
+      close(descriptor)
+      throw error
+    }
+    self.path = path
+    self.byteCount = byteCount
+    self.descriptor = descriptor
+    unsafe self.base = UnsafeRawPointer(base)
+  }
+
+  deinit {
+    unsafe munmap(UnsafeMutableRawPointer(mutating: base), max(byteCount, 1))
+    close(descriptor)
+  }
+
+  package var bytes: RawSpan {
+    @_lifetime(borrow self)
+    get { unsafe _overrideLifetime(RawSpan(_unsafeStart: base, byteCount: byteCount), borrowing: self) }
+  }
+
+  /// Asks the system to read the range ahead; a hint, so failure is no error.
+  package func willNeed(_ range: Range<Int>) {
+    guard !range.isEmpty else { return }
+    posix_fadvise(descriptor, off_t(range.lowerBound), off_t(range.count), POSIX_FADV_WILLNEED)
+  }
+
+  /// Lets go of the range: its pages leave this mapping and, being clean, the page cache.
+  package func release(_ range: Range<Int>) {
+    let page = Self.pageSize
+    // Only whole pages: a page shared with a neighbour may still be in use.
+    let start = (range.lowerBound + page - 1) / page * page
+    let end = range.upperBound == byteCount ? range.upperBound : range.upperBound / page * page
+    guard start < end else { return }
+    unsafe madvise(UnsafeMutableRawPointer(mutating: base + start), end - start, MADV_DONTNEED)
+    posix_fadvise(descriptor, off_t(start), off_t(end - start), POSIX_FADV_DONTNEED)
+  }
+
+  /// Whether the page cache holds the first and the last page of the range.
+  package func isResident(_ range: Range<Int>) -> Bool {
+    guard !range.isEmpty else { return true }
+    return [range.lowerBound, range.upperBound - 1].allSatisfy { position in
+      var resident: UInt8 = 0
+      let page = unsafe base + position / Self.pageSize * Self.pageSize
+      return unsafe mincore(UnsafeMutableRawPointer(mutating: page), 1, &resident) == 0 && resident & 1 == 1
+    }
+  }
+
+  private static let pageSize = sysconf(Int32(_SC_PAGESIZE))
+}

@@ -1,0 +1,103 @@
+import Glibc
+import Tensors
+import TestSupport
+import Testing
+
+@Suite struct EncodingTests {
+  @Test("names and ids read back", arguments: Encoding.all)
+  func namesReadBack(encoding: Encoding) {
+    #expect(Encoding(name: encoding.description) == encoding)
+    #expect(Encoding(kind: encoding.kind, groupSize: encoding.groupSize) == encoding)
+  }
+
+  @Test func sizesAreThoseOfTheSpecification() throws {
+    let int4 = try #require(Encoding(name: "int4-g64"))
+    #expect(int4.codeByteCount(elements: 2048) == 1024)
+    #expect(int4.scaleByteCount(elements: 2048) == 64)
+    #expect(int4.bitsPerWeight == 4.25)
+    let int8 = try #require(Encoding(name: "W8A16"))
+    #expect(int8.description == "int8-g128")
+    #expect(int8.bitsPerWeight == 8.125)
+    #expect(Encoding.f32.codeByteCount(elements: 3) == 12)
+    #expect(Encoding.bf16.codeByteCount(elements: 3) == 6)
+  }
+
+  @Test func unknownGroupSizesAreRefused() {
+    #expect(Encoding(kind: .int4, groupSize: 48) == nil)
+    #expect(Encoding(kind: .bf16, groupSize: 32) == nil)
+    #expect(Encoding(name: "int4") == nil)
+  }
+}
+
+@Suite struct ShapeTests {
+  @Test func productsThatOverflowAreRefused() {
+    #expect(Shape([Int.max, 2]) == nil)
+    #expect(Shape([-1]) == nil)
+    #expect(Shape([3, 4, 5])?.rows == 12)
+    #expect(Shape([7])?.rows == 1)
+    #expect(Shape([])?.elementCount == 1)
+  }
+}
+
+@Suite struct BFloat16Tests {
+  @Test func narrowingRoundsHalfToEven() {
+    #expect(BFloat16.narrow(Float(bitPattern: 0x3F80_8000)) == 0x3F80)
+    #expect(BFloat16.narrow(Float(bitPattern: 0x3F81_8000)) == 0x3F82)
+    #expect(BFloat16.narrow(Float(bitPattern: 0x3F80_8001)) == 0x3F81)
+    #expect(BFloat16.widen(BFloat16.narrow(.nan)).isNaN)
+    #expect(BFloat16.narrow(.greatestFiniteMagnitude) == 0x7F80)
+  }
+
+  @Test func everyBFloat16SurvivesARoundTrip() {
+    for bits in UInt16.min...UInt16.max where !BFloat16.widen(bits).isNaN {
+      #expect(BFloat16.narrow(BFloat16.widen(bits)) == bits)
+    }
+  }
+}
+
+@Suite struct FileTests {
+  // The 6.3.1 optimiser crashes on spans of temporaries inside throwing closures, so owners get a name of their own.
+  private func drop(_ path: String, in directory: String) throws {
+    let file = try OutputFile(path: path)
+    try file.write([1, 2, 3].bytes, at: 0)
+    #expect(listing(of: directory).count == 1)
+    #expect(!exists(path))
+  }
+
+  private func commit(_ path: String) throws {
+    let file = try OutputFile(path: path)
+    try file.write([4, 5].bytes, at: 2)
+    try file.write([1, 2, 3].bytes, at: 0)
+    try file.commit()
+  }
+
+  @Test func aFileAppearsOnlyWhenCommitted() throws {
+    try withTemporaryDirectory { directory in
+      let path = directory + "/out"
+      try drop(path, in: directory)
+      #expect(listing(of: directory).isEmpty, "a dropped writer leaves nothing")
+      try commit(path)
+      #expect(listing(of: directory) == ["out"])
+      #expect(try contents(of: path) == [1, 2, 3, 5])
+    }
+  }
+
+  @Test func aMissingDirectoryIsReported() {
+    let error = #expect(throws: FileError.self) { _ = try OutputFile(path: "/proc/nowhere/file") }
+    #expect(error?.code == ENOENT)
+  }
+
+  @Test func whatIsNoFileIsRefused() {
+    #expect(throws: FileError("open", "/tmp", code: EISDIR)) { _ = try MappedFile(path: "/tmp") }
+    #expect(throws: FileError("open", "/dev/null", code: ENODEV)) { _ = try MappedFile(path: "/dev/null") }
+    #expect(throws: FileError("open", "/no/such", code: ENOENT)) { _ = try MappedFile(path: "/no/such") }
+  }
+
+  @Test func anEmptyFileMapsAsNoBytes() throws {
+    try withTemporaryDirectory { directory in
+      try OutputFile(path: directory + "/empty").commit()
+      let file = try MappedFile(path: directory + "/empty")
+      #expect(file.bytes.byteCount == 0)
+    }
+  }
+}
