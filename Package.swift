@@ -30,6 +30,11 @@ var targets: [Target] = []
 targets += library("JSON", uses: [], spans)
 targets += library("Tensors", uses: [], spans)
 targets += [
+  .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+  .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
+]
+targets += library("Pack", uses: ["Tensors", "JSON", "CZstd", "CXXHash"], spans)
+targets += [
   .target(
     name: "TestSupport", dependencies: [], path: "Tests/TestSupport", swiftSettings: settings)
 ]
