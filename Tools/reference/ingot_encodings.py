@@ -1,0 +1,444 @@
+#!/usr/bin/env python3
+"""Formats/encodings.md as a program: slow, plain, and meant to be read beside it. Sections have the document's numbers.
+
+As a program it writes the golden vectors of Formats/golden/encodings, or checks them:
+
+    ingot_encodings.py            derive all vectors and write them
+    ingot_encodings.py --check    derive all results again from the stored inputs and compare
+
+Needs Python 3.9 and numpy. (The module is not called `encodings` because Python itself has one of that name.)
+"""
+
+import argparse
+import json
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+
+f32 = np.float32
+
+
+class Refusal(Exception):
+    """The numbers cannot be held in the encoding."""
+
+
+# 1. List --------------------------------------------------------------------------------------------------------------
+
+NAMES = {0: "f32", 1: "f16", 2: "bf16", 16: "int8", 17: "int4"}
+PLAIN = {"f32", "f16", "bf16"}
+GROUP_SIZES = (32, 64, 128)
+
+
+def encoding_name(id, group_size):
+    """The name of a pair, or None if the pair is reserved."""
+    name = NAMES.get(id)
+    if name in PLAIN:
+        return name if group_size == 0 else None
+    if name and group_size in GROUP_SIZES:
+        return f"{name}-g{group_size}"
+    return None
+
+
+def from_bf16(bits):
+    """The upper halves of binary32 numbers, widened."""
+    return (np.asarray(bits, np.uint16).astype(np.uint32) << 16).view(f32)
+
+
+def to_bf16(x):
+    """Round binary32 to nearest, ties to even; the bits. Not for infinities and NaNs."""
+    bits = np.asarray(x, f32).view(np.uint32).astype(np.uint64)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+
+
+# 2. Groups ------------------------------------------------------------------------------------------------------------
+
+def groups_of(x, group_size):
+    """[…, columns] to [groups, G]."""
+    if x.shape[-1] % group_size:
+        raise Refusal(f"{x.shape[-1]} columns are no multiple of {group_size}")
+    return np.ascontiguousarray(x, f32).reshape(-1, group_size)
+
+
+# 3. Scales ------------------------------------------------------------------------------------------------------------
+
+LEAST = f32(2.0 ** -17)
+MOST = f32(65280)
+NOTHING = f32(2.0 ** -18)       # a group that does not exceed this has scale +0
+
+
+def is_portable(bits):
+    magnitude = np.asarray(bits, np.uint16) & 0x7FFF
+    return (bits == 0) | ((magnitude >= 0x3700) & (magnitude <= 0x477F))
+
+
+def portable(x):
+    """The portable values for wanted scales, as binary32."""
+    x = np.asarray(x, f32)
+    if not np.isfinite(x).all():
+        raise Refusal("a scale is not finite")
+    s = from_bf16(to_bf16(x))
+    s = np.where(np.abs(s) < LEAST, np.copysign(LEAST, x), s)
+    if (np.abs(s) > MOST).any():
+        raise Refusal(f"a scale of {np.abs(x).max()} is above {MOST}")
+    return s
+
+
+# 4, 5. int8 and int4 --------------------------------------------------------------------------------------------------
+
+RANGE = {"int8": (-127, 127), "int4": (-8, 7)}
+
+
+def pack_codes(codes, kind):
+    """Signed codes [n] to plane 0."""
+    codes = codes.reshape(-1)
+    if kind == "int8":
+        return codes.astype(np.int8).view(np.uint8)
+    runs = (codes + 8).astype(np.uint8).reshape(-1, 32)     # byte j: element j low, element j + 16 high
+    return (runs[:, :16] | runs[:, 16:] << 4).reshape(-1)
+
+
+def unpack_codes(plane, kind):
+    """Plane 0 to signed codes [n], int32."""
+    plane = np.frombuffer(plane, np.uint8)
+    if kind == "int8":
+        return plane.view(np.int8).astype(np.int32)
+    runs = plane.reshape(-1, 16)
+    return np.concatenate([runs & 15, runs >> 4], axis=1).reshape(-1).astype(np.int32) - 8
+
+
+# 6. Sizes -------------------------------------------------------------------------------------------------------------
+
+def plane_bytes(id, group_size, n):
+    """Bytes of plane 0 and of plane 1 (0 if there is none)."""
+    return {0: 4 * n, 1: 2 * n, 2: 2 * n, 16: n, 17: n // 2}[id], 2 * n // group_size if group_size else 0
+
+
+def decode(id, group_size, plane_0, plane_1):
+    """The elements, as binary32 [n]."""
+    name = NAMES[id]
+    if name == "f32":
+        return np.frombuffer(plane_0, "<f4")
+    if name == "f16":
+        return np.frombuffer(plane_0, "<f2").astype(f32)
+    if name == "bf16":
+        return from_bf16(np.frombuffer(plane_0, "<u2"))
+    codes = unpack_codes(plane_0, name).reshape(-1, group_size)
+    scales = from_bf16(np.frombuffer(plane_1, "<u2"))
+    return (codes.astype(f32) * scales[:, None]).reshape(-1)
+
+
+# 7. From a scale to codes ---------------------------------------------------------------------------------------------
+
+def unclamped(x, s):
+    """rint(x · r) of groups x [groups, G] under scales s [groups]; 0 where s = 0."""
+    with np.errstate(divide="ignore"):
+        r = np.where(s == 0, f32(0), f32(1) / s)
+    return np.rint(x * r[:, None])
+
+
+def codes_for(x, s, kind):
+    return np.clip(unclamped(x, s), *RANGE[kind]).astype(np.int32)
+
+
+# 8. Solver absmax -----------------------------------------------------------------------------------------------------
+
+def absmax(x, kind):
+    """The scales [groups] of groups x [groups, G]."""
+    a = np.abs(x).max(axis=1)
+    nothing = a <= NOTHING
+    p = f32(127 if kind == "int8" else 7)
+    s = np.where(nothing, f32(0), portable(np.where(nothing, f32(1), a / p)))
+    return s
+
+
+# 9. Solver search -----------------------------------------------------------------------------------------------------
+
+SEARCH_X = {"int8": 4096, "int4": 1024}
+SEARCH_R = {"int4": [198 + (103 * k + 5) // 11 for k in range(12)],
+            "int8": [896 + 8 * k for k in range(16)]}
+
+
+def search(x, kind):
+    """The scales [groups] of groups x [groups, G]."""
+    X, (lo, hi) = SEARCH_X[kind], RANGE[kind]
+    most, least = x.max(axis=1), x.min(axis=1)
+    m = np.where(most >= -least, most, least)
+    nothing = np.abs(m) <= NOTHING
+    m = np.where(nothing, f32(1), m)
+    f = f32(-X) / m
+    xi = np.rint(x * f[:, None]).astype(np.int64)
+
+    best_gain = np.full(len(x), -1, f32)
+    best = np.zeros(len(x), f32)        # A / B of the best multiplier
+    for r in SEARCH_R[kind]:
+        q = np.clip((xi * r + (1 << 14)) >> 15, lo, hi)
+        A = (xi * q).sum(axis=1).astype(f32)
+        B = (q * q).sum(axis=1).astype(f32)
+        some = np.where(B == 0, f32(1), B)
+        gain = np.where(B == 0, f32(0), A * A / some)
+        better = gain > best_gain
+        best_gain = np.where(better, gain, best_gain)
+        best = np.where(better, A / some, best)
+
+    return np.where(nothing, f32(0), portable(np.where(nothing, f32(1), best * (m / f32(-X)))))
+
+
+SOLVERS = {"absmax": absmax, "search": search}
+
+
+def encode(x, kind, group_size, solver):
+    """Plane 0, plane 1 (bf16 bits) and the statistics of a tensor x in one chunk."""
+    if not np.isfinite(x).all():
+        raise Refusal("an element is not finite")
+    groups = groups_of(x, group_size)
+    s = SOLVERS[solver](groups, kind)
+    codes = codes_for(groups, s, kind)
+    return pack_codes(codes, kind), to_bf16(s), statistics(groups, s, kind)
+
+
+# 10. Errors of a tensor -----------------------------------------------------------------------------------------------
+
+def group_sums(e):
+    """Σ e² of every group: 16 partial sums in binary32, then added in pairs."""
+    sums = np.zeros((len(e), 16), f32)
+    for i in range(0, e.shape[1], 16):
+        part = e[:, i:i + 16]
+        sums = sums + part * part
+    for half in (8, 4, 2, 1):
+        sums = sums[:, :half] + sums[:, half:2 * half]
+    return sums[:, 0]
+
+
+def in_order(sums):
+    """Their sum in binary64, one after the other."""
+    return float(np.cumsum(sums.astype(np.float64))[-1])
+
+
+def statistics(x, s, kind):
+    """Of groups x [groups, G] in one chunk: Σ (x − y)², Σ x², relative RMSE, saturated codes, saturated share."""
+    lo, hi = RANGE[kind]
+    y = codes_for(x, s, kind).astype(f32) * s[:, None]
+    errors, squares = in_order(group_sums(x - y)), in_order(group_sums(x))
+    wanted = unclamped(x, s)
+    saturated = int(((wanted <= lo) | (wanted >= hi)).sum())
+    return np.array([errors, squares, np.sqrt(errors / squares) if squares else 0, saturated, saturated / x.size])
+
+
+# Golden vectors -------------------------------------------------------------------------------------------------------
+#
+# Formats/golden/encodings/README.md says what the files hold.
+
+GOLDEN = Path(__file__).resolve().parents[2] / "Formats" / "golden" / "encodings"
+DTYPES = {"F32": "<f4", "BF16": "<u2", "F16": "<u2", "U8": "u1", "F64": "<f8"}
+
+
+def write_safetensors(path, tensors, metadata):
+    """tensors: {name: (dtype, array)}; BF16 and F16 as uint16."""
+    header, at, data = {"__metadata__": metadata}, 0, []
+    for name, (dtype, array) in sorted(tensors.items(), key=lambda t: (-np.dtype(DTYPES[t[1][0]]).itemsize, t[0])):
+        raw = np.ascontiguousarray(array, DTYPES[dtype]).tobytes()
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [at, at + len(raw)]}
+        at += len(raw)
+        data.append(raw)
+    head = json.dumps(header, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)
+    path.write_bytes(struct.pack("<Q", len(head)) + head + b"".join(data))
+
+
+def read_safetensors(path):
+    raw = path.read_bytes()
+    start = 8 + struct.unpack("<Q", raw[:8])[0]
+    header = json.loads(raw[8:start])
+    metadata = header.pop("__metadata__", {})
+    tensors = {}
+    for name, t in header.items():
+        first, end = t["data_offsets"]
+        array = np.frombuffer(raw[start + first:start + end], DTYPES[t["dtype"]]).reshape(t["shape"])
+        tensors[name] = (t["dtype"], array)
+    return tensors, metadata
+
+
+def as_f32(dtype, array):
+    return from_bf16(array) if dtype == "BF16" else array
+
+
+def make_inputs():
+    """{case: (dtype, array)}, 2 rows of 256 unless something else is needed."""
+    random = np.random.Generator(np.random.PCG64(20))
+    shape = 2, 256
+    cases = {}
+
+    def bf16(name, x):
+        cases[name] = "BF16", to_bf16(np.asarray(x, f32))
+
+    def exact(name, x):
+        cases[name] = "F32", np.asarray(x, f32)
+
+    def per_group(values):
+        """One number for each 32 elements, [2, 256]."""
+        return np.repeat(np.resize(np.asarray(values, f32), 16), 32).reshape(shape)
+
+    normal = random.standard_normal(shape, dtype=f32)
+    signs = np.where(random.random(shape) < 0.5, f32(-1), f32(1))
+
+    # nothing, and next to nothing
+    bf16("zeros", np.where(signs > 0, f32(0), f32(-0.0)))
+    up, down = f32(1 + 2 ** -7), f32(1 - 2 ** -8)
+    edges = NOTHING * np.array([1, up, down, 2, 2 * up, 2 * down, 7, 8, 1, -1, -up, -down, -2, -7, 127, -128], f32)
+    bf16("tiny", np.where(np.arange(256) % 32 == 5, per_group(edges), per_group(edges) * f32(0.25) * signs))
+    above = np.nextafter(NOTHING, f32(1))
+    exact("tiny-one-bit-above", np.where(np.arange(256) % 32 == 31, per_group([above, -above, NOTHING, -NOTHING]), 0))
+    exact("subnormal-squares", normal * f32(2.0 ** -68))
+    exact("subnormal", normal * f32(2.0 ** -130))
+    bf16("least-scale", normal * f32(2.0 ** -15))
+    bf16("zero-groups-among-others", np.where(per_group([1, 0, 1, 0, 0]) != 0, normal, 0))
+
+    # ties of rint: scale 2^k under absmax, elements half-way between codes
+    steps = (np.arange(512) % 16 - 8 + 0.5).clip(-7, 7).reshape(shape)
+    bf16("ties-int4", np.where(np.arange(256) % 32 == 0, f32(7), steps) * per_group(2.0 ** np.arange(-6, 10)))
+    steps = (np.arange(512) % 254 - 127 + 0.5).reshape(shape)
+    bf16("ties-int8", np.where(np.arange(256) % 32 == 0, f32(127), steps) * per_group(2.0 ** np.arange(-6, 10)))
+    # ties of the bf16 rounding of the scale
+    halves = np.array([k * 2.0 ** -8 + 1 for k in (1, 3, 5, 7, 253, 255)], f32)
+    for p in 7, 127:
+        exact(f"scale-ties-{p}", np.where(np.arange(256) % 32 == 9, per_group(halves * f32(p)), normal * f32(0.3) * p))
+
+    # the largest element: alone, twice with both signs, negative by one bit, last of the group
+    bf16("one-outlier-in-zeros", np.where(np.arange(256) % 128 == 77, per_group([3.25, -3.25, 1, -0.0078125]), 0))
+    bf16("one-outlier", np.where(np.arange(256) % 32 == 17, f32(40) * signs, normal))
+    bf16("outlier-last", np.where(np.arange(256) % 128 == 127, f32(-9), normal))
+    both = np.where(np.arange(256) % 32 == 3, f32(4), np.where(np.arange(256) % 32 == 20, f32(-4), normal.clip(-3, 3)))
+    bf16("both-signs-equal", both)
+    exact("negative-by-one-bit", np.where(both == -4, np.nextafter(f32(-4), f32(-5)), both))
+    bf16("alternating", per_group(1.0 + np.arange(16) / 16) * np.where(np.arange(256) % 2, f32(1), f32(-1)))
+    bf16("constant", per_group([0.5, -0.5, 0.0123, -77, 3.0]))
+    bf16("ramp", np.linspace(-1, 1, 512).reshape(shape))
+    bf16("two-elements", np.where(np.arange(256) % 32 < 2, normal, 0))
+
+    # the usual
+    bf16("normal", normal * f32(0.02))
+    exact("normal-f32", random.standard_normal(shape, dtype=f32) * f32(0.02))
+    bf16("heavy-tailed", (random.standard_cauchy(shape) * 0.01).clip(-3e4, 3e4))
+    bf16("log-normal", np.exp(random.standard_normal(shape) * 3) * signs)
+    bf16("normal-many-groups", random.standard_normal((7, 512)) * 0.02 * np.exp(random.standard_normal((7, 1)) * 0.25))
+
+    # up to the limit of a scale (65408 would round to 65536), and beyond: absmax and search part here
+    for p in 7, 127:
+        last = np.nextafter(f32(65408 * p), f32(0))
+        exact(f"limit-{p}", np.where(np.arange(256) % 32 == 11, last * signs, normal * f32(0.1 * p * 65408)).clip(-last, last))
+        exact(f"limit-{p}-reached", np.where(np.arange(512).reshape(shape) == 300, f32(65408 * p), normal))
+    bf16("huge", normal.clip(-3, 3) * f32(130000))
+    exact("too-large", np.where(np.arange(512).reshape(shape) == 511, f32(-3e38), normal))
+    exact("infinity", np.where(np.arange(512).reshape(shape) == 400, f32(np.inf), normal))
+    exact("nan", np.where(np.arange(512).reshape(shape) == 31, f32(np.nan), normal))
+    return cases
+
+
+def derive_portable():
+    """Wanted scales on both sides of each edge; the refused ones have 0xFFFF."""
+    edges = [2.0 ** -126, 2.0 ** -30, 2.0 ** -18, 2.0 ** -17 * (1 - 2 ** -9), 2.0 ** -17, 2.0 ** -17 * (1 + 2 ** -8),
+             2.0 ** -17 * (1 + 3 * 2 ** -8), 0.1, 1, 1 + 2 ** -8, 1 + 3 * 2 ** -8, 3.14159, 65280, 65408, 65536, 1e30]
+    x = np.array([np.nextafter(f32(e), f32(to)) if to is not None else f32(e) for e in edges for to in (0, None, 3e38)])
+    x = np.concatenate([x, -x]).astype(f32)
+    wanted = []
+    for value in x:
+        try:
+            wanted.append(to_bf16(portable(value)))
+        except Refusal:
+            wanted.append(np.uint16(0xFFFF))
+    return {"wanted": ("F32", x), "portable": ("BF16", np.array(wanted, np.uint16))}
+
+
+def derive_decode():
+    """Every code and a few scales; plain encodings at their edges."""
+    tensors = {}
+    scales = np.array([0x3F80, 0xBF80, 0x3700, 0xB700, 0x477F, 0xC77F, 0x3DCD, 0xBC13] * 2, np.uint16)
+    for kind, id, plane in (("int8", 16, np.arange(-127, 129).clip(-127, 127).astype(np.int8).view(np.uint8)),
+                            ("int4", 17, np.arange(256).astype(np.uint8))):
+        s = scales[:2 * plane.size // 32 if kind == "int4" else plane.size // 32]
+        tensors[kind + ".codes"], tensors[kind + ".scales"] = ("U8", plane), ("BF16", s)
+        tensors[kind + ".decoded"] = "F32", decode(id, 32, plane.tobytes(), s.tobytes())
+    f16 = np.concatenate([np.arange(0, 0x7C01, 0xFF), [1, 0x3FF, 0x400, 0x7BFF, 0x7C00]]).astype(np.uint16)
+    f16 = np.concatenate([f16, f16 | 0x8000])
+    tensors["f16.elements"], tensors["f16.decoded"] = ("F16", f16), ("F32", decode(1, 0, f16.tobytes(), b""))
+    bf16 = np.concatenate([np.arange(0, 0x7F81, 0xFF), [1, 0x7F, 0x80, 0x7F7F, 0x7F80]]).astype(np.uint16)
+    bf16 = np.concatenate([bf16, bf16 | 0x8000])
+    tensors["bf16.elements"], tensors["bf16.decoded"] = ("BF16", bf16), ("F32", decode(2, 0, bf16.tobytes(), b""))
+    return tensors
+
+
+def derive(inputs):
+    """{file: (tensors, metadata)} of everything that follows from the inputs."""
+    files = {"decode.safetensors": (derive_decode(), {}), "portable.safetensors": (derive_portable(), {})}
+    for kind in RANGE:
+        for group_size in GROUP_SIZES:
+            for solver in SOLVERS:
+                tensors, table, refused = {}, [], []
+                for case, (dtype, array) in sorted(inputs.items()):
+                    try:
+                        codes, scales, numbers = encode(as_f32(dtype, array), kind, group_size, solver)
+                    except Refusal:
+                        refused.append(case)
+                        continue
+                    tensors[case + ".codes"] = "U8", codes
+                    tensors[case + ".scales"] = "BF16", scales
+                    table.append(numbers)
+                tensors["statistics"] = "F64", np.array(table)
+                files[f"{kind}-g{group_size}-{solver}.safetensors"] = tensors, {"refused": " ".join(refused)}
+    return files
+
+
+def check_laws(files):
+    """What §3, §4 and §7 promise of every result."""
+    for file, (tensors, _) in files.items():
+        kind, group_size = file[:4], file[6:].split("-")[0]
+        if kind not in RANGE:
+            continue
+        for name in (n[:-6] for n in tensors if n.endswith(".codes")):
+            codes = unpack_codes(tensors[name + ".codes"][1], kind).reshape(-1, int(group_size))
+            scales = tensors[name + ".scales"][1]
+            assert is_portable(scales).all() and codes.min() >= RANGE[kind][0], (file, name)
+            assert not codes[scales == 0].any(), (file, name)
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="ingot_encodings.py", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="compare with the stored vectors; exit 1 if any differs")
+    parser.add_argument("--directory", type=Path, default=GOLDEN, help="(default: Formats/golden/encodings)")
+    a = parser.parse_args()
+
+    if not a.check:
+        inputs = make_inputs()
+        files = derive(inputs)
+        check_laws(files)
+        a.directory.mkdir(parents=True, exist_ok=True)
+        write_safetensors(a.directory / "inputs.safetensors", inputs, {})
+        for name, (tensors, metadata) in files.items():
+            write_safetensors(a.directory / name, tensors, metadata)
+        size = sum(p.stat().st_size for p in a.directory.glob("*.safetensors"))
+        print(f"{len(inputs)} cases, {len(files) + 1} files, {size:,} bytes in {a.directory}")
+        return 0
+
+    differences = 0
+    inputs, _ = read_safetensors(a.directory / "inputs.safetensors")
+    files = derive(inputs)
+    check_laws(files)
+    for name, (tensors, metadata) in files.items():
+        stored, stored_metadata = read_safetensors(a.directory / name)
+        wrong = [t for t in sorted({*tensors, *stored})
+                 if t not in tensors or t not in stored or tensors[t][0] != stored[t][0]
+                 or tensors[t][1].tobytes() != stored[t][1].tobytes()]
+        if metadata != stored_metadata:
+            wrong.append("metadata")
+        for t in wrong:
+            print(f"{name}: {t} differs")
+        differences += len(wrong)
+    print(f"{len(inputs)} cases, {len(files)} files, {differences} differences")
+    return 1 if differences else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
