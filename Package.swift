@@ -29,6 +29,7 @@ func library(
 var targets: [Target] = []
 targets += library("JSON", uses: [], spans)
 targets += library("Tensors", uses: [], spans)
+targets += library("Safetensors", uses: ["JSON", "Tensors"], spans)
 targets += [
   .target(
     name: "TestSupport", dependencies: [], path: "Tests/TestSupport", swiftSettings: settings)
