@@ -29,6 +29,7 @@ func library(
 var targets: [Target] = []
 targets += library("JSON", uses: [], spans)
 targets += library("Tensors", uses: [], spans)
+targets += library("Safetensors", uses: ["JSON", "Tensors"], spans)
 targets += [
   .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
   .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
