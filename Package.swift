@@ -29,7 +29,10 @@ func library(
 var targets: [Target] = []
 targets += library("JSON", uses: [], spans)
 targets += library("Tensors", uses: [], spans)
+targets += library("Kernels", uses: ["CKernels"], spans)
+targets += library("Quantization", uses: ["Tensors", "Kernels"], spans)
 targets += [
+  .target(name: "CKernels", linkerSettings: [.linkedLibrary("m")]),
   .target(
     name: "TestSupport", dependencies: [], path: "Tests/TestSupport", swiftSettings: settings)
 ]
