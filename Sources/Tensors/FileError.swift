@@ -13,6 +13,9 @@ package struct FileError: Error, Equatable {
     self.code = code
   }
 
+  /// Whether there is simply no file of this name.
+  package var isMissing: Bool { code == ENOENT }
+
   /// The system's words for the number: "No such file or directory".
   package var reason: String { unsafe String(cString: strerror(code)) }
 }
