@@ -122,4 +122,17 @@ package struct ConversionPlan: Sendable {
     let errors = pack.tensors.map { _ in PackAssembler.TensorErrors() }
     return assembler.assemble(errors: errors).header.fileLength
   }
+
+  /// Bytes of all routed experts if stored raw.
+  package var rawExpertByteCount: Int {
+    pack.chunks.reduce(0) { $1.kind == .expert ? $0 + $1.layout.byteCount : $0 }
+  }
+
+  /// Weights of the model, and of its routed experts.
+  package var parameterCounts: (all: Int, experts: Int) {
+    sources.reduce(into: (0, 0)) { counts, source in
+      counts.0 += source.tensor.shape.elementCount
+      if source.tensor.role == .expert { counts.1 += source.tensor.shape.elementCount }
+    }
+  }
 }

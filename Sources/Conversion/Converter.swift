@@ -16,6 +16,8 @@ package struct Converter: Sendable {
   /// What a conversion came to.
   package struct Outcome: Sendable {
     package let byteCount: Int
+    /// Stored bytes of all routed experts.
+    package let expertByteCount: Int
     /// The root hash of the pack; nil for a dry run.
     package let rootHash: UInt64?
     /// By tensor of the pack plan; plain ones have no error.
@@ -40,7 +42,10 @@ package struct Converter: Sendable {
   ) throws(ConversionError) -> Outcome {
     var writer: PackWriter
     do { writer = try PackWriter(path: path, plan: plan.pack) } catch { throw .pack(error) }
-    let statistics = try encodeAll(progress: progress, isInterrupted: isInterrupted) { chunk throws(ConversionError) in
+    var expertByteCount = 0
+    let statistics = try encodeAll(progress: progress, isInterrupted: isInterrupted) {
+      (kind, chunk) throws(ConversionError) in
+      if kind == .expert { expertByteCount += chunk.storedLength }
       do throws(PackError) { try writer.append(chunk) } catch { throw .pack(error) }
     }
     let errors = statistics.map {
@@ -48,7 +53,9 @@ package struct Converter: Sendable {
     }
     do throws(PackError) {
       let header = try writer.finish(errors: errors, codec: ChunkCodec(plan.options.compression))
-      return Outcome(byteCount: header.fileLength, rootHash: header.rootHash, statistics: statistics)
+      return Outcome(
+        byteCount: header.fileLength, expertByteCount: expertByteCount, rootHash: header.rootHash,
+        statistics: statistics)
     } catch { throw .pack(error) }
   }
 
@@ -56,21 +63,28 @@ package struct Converter: Sendable {
   /// compression all weights have to be read and encoded.
   package func measure(progress: (Int) -> Void, isInterrupted: () -> Bool) throws(ConversionError) -> Outcome {
     guard plan.options.compression != .none else {
-      return Outcome(byteCount: plan.rawByteCount, rootHash: nil, statistics: [])
+      return Outcome(
+        byteCount: plan.rawByteCount, expertByteCount: plan.rawExpertByteCount, rootHash: nil, statistics: [])
     }
     var assembler = PackAssembler(plan: plan.pack)
-    let statistics = try encodeAll(progress: progress, isInterrupted: isInterrupted) { assembler.place($0) }
+    var expertByteCount = 0
+    let statistics = try encodeAll(progress: progress, isInterrupted: isInterrupted) { kind, chunk in
+      if kind == .expert { expertByteCount += chunk.storedLength }
+      assembler.place(chunk)
+    }
     let codec = ChunkCodec(plan.options.compression)
     for file in plan.pack.files { assembler.place(codec.encode(file)) }
     let errors = statistics.map { _ in PackAssembler.TensorErrors() }
     let header = assembler.assemble(errors: errors).header
-    return Outcome(byteCount: header.fileLength, rootHash: nil, statistics: statistics)
+    return Outcome(
+      byteCount: header.fileLength, expertByteCount: expertByteCount, rootHash: nil, statistics: statistics)
   }
 
   private typealias EncodedResult = (chunk: EncodedChunk, statistics: [QuantizationStatistics], byteCount: Int)
 
   private func encodeAll(
-    progress: (Int) -> Void, isInterrupted: () -> Bool, _ consume: (EncodedChunk) throws(ConversionError) -> Void
+    progress: (Int) -> Void, isInterrupted: () -> Bool,
+    _ consume: (ChunkRecord.Kind, EncodedChunk) throws(ConversionError) -> Void
   ) throws(ConversionError) -> [QuantizationStatistics] {
     var statistics = plan.pack.tensors.map { _ in QuantizationStatistics() }
     var done = 0
@@ -83,7 +97,7 @@ package struct Converter: Sendable {
       },
       consume: { (index, result: EncodedResult) throws(ConversionError) in
         if isInterrupted() { throw .interrupted }
-        try consume(result.chunk)
+        try consume(plan.pack.chunks[index].kind, result.chunk)
         for (tensor, part) in zip(plan.pack.chunks[index].tensors, result.statistics) { statistics[tensor] += part }
         done += result.byteCount
         progress(done)

@@ -13,6 +13,9 @@ package struct FileError: Error, Equatable {
     self.code = code
   }
 
+  /// The error number of a full disk.
+  package static var noSpace: Int32 { ENOSPC }
+
   /// Whether there is simply no file of this name.
   package var isMissing: Bool { code == ENOENT }
 
