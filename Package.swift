@@ -45,7 +45,9 @@ targets += library(
 targets += [
   .executableTarget(
     name: "ingot",
-    dependencies: ["JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Conversion", argumentParser],
+    dependencies: [
+      "JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Conversion", argumentParser,
+    ],
     swiftSettings: settings),
   // Runs the binary, so it must be built first.
   .testTarget(name: "CommandTests", dependencies: ["ingot", "JSON", "TestSupport"], swiftSettings: settings),

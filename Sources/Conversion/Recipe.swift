@@ -55,7 +55,9 @@ package struct Recipe: Sendable, Equatable {
     do { value = try unsafe JSONParser.parse(bytes.span.bytes) } catch {
       throw .file(detail: error.reason, byteOffset: error.byteOffset)
     }
-    guard let object = value.object else { throw .file(detail: "a recipe is an object, not \(value.kind)", byteOffset: 0) }
+    guard let object = value.object else {
+      throw .file(detail: "a recipe is an object, not \(value.kind)", byteOffset: 0)
+    }
     for member in object.members {
       switch member.key {
       case "experts": experts = try Self.choice(member)
@@ -67,7 +69,8 @@ package struct Recipe: Sendable, Equatable {
         for rule in list { overrides.append(try Self.rule(rule, in: member)) }
       default:
         throw .file(
-          detail: "unknown key `\(member.key)`; known are `experts`, `rest`, `overrides`", byteOffset: member.byteOffset)
+          detail: "unknown key `\(member.key)`; known are `experts`, `rest`, `overrides`", byteOffset: member.byteOffset
+        )
       }
     }
   }

@@ -98,7 +98,8 @@ private struct TensorFinder {
     }
     switch found.count {
     case 1: return found[0]
-    case 0: throw .missingTensor(LLaDA2MoE.expertName(layer: layer, expert: 0, "down_proj"), directory: checkpoint.directory)
+    case 0:
+      throw .missingTensor(LLaDA2MoE.expertName(layer: layer, expert: 0, "down_proj"), directory: checkpoint.directory)
     default:
       let both = found.map(\.rawValue).joined(separator: " and ")
       throw .layout(layer: layer, detail: "its experts are there twice: \(both)", directory: checkpoint.directory)

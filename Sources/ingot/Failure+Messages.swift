@@ -67,7 +67,8 @@ extension Failure {
       self.init(
         what: key.map { "key `\($0)` \(detail)" } ?? "the configuration cannot be read: \(detail)",
         place: "`\(path)`" + (byteOffset.map { ", byte \(Format.count($0))" } ?? ""),
-        hint: byteOffset == nil ? "a key the model needs is never guessed; add it as the model's authors published it" : nil)
+        hint: byteOffset == nil
+          ? "a key the model needs is never guessed; add it as the model's authors published it" : nil)
     case .missingTensor(let name, let directory):
       self.init(
         what: "tensor `\(name)` is missing", place: "`\(directory)`",
@@ -80,7 +81,8 @@ extension Failure {
         place: "`\(directory)`",
         hint: "nothing is dropped silently; remove them from the checkpoint, or compare config.json with the tensors")
     case .badTensor(let name, let detail, let path, let byteOffset):
-      self.init(what: "tensor `\(name)` \(detail)", place: "`\(path)`, header entry at byte \(Format.count(byteOffset))")
+      self.init(
+        what: "tensor `\(name)` \(detail)", place: "`\(path)`, header entry at byte \(Format.count(byteOffset))")
     case .layout(let layer, let detail, let directory):
       self.init(what: "layer \(layer): \(detail)", place: "`\(directory)`")
     }
@@ -108,7 +110,8 @@ extension Failure {
       let advice =
         fitting.isEmpty
         ? "no group size divides \(columns): --override '^\(tensor)$=keep'"
-        : "use a group size that divides \(columns): " + fitting.map { "\(encoding.kind)-g\($0)" }.joined(separator: ", ")
+        : "use a group size that divides \(columns): "
+          + fitting.map { "\(encoding.kind)-g\($0)" }.joined(separator: ", ")
           + "; for some tensors only with --override 'REGEX=ENCODING'"
       self.init(
         what: "\(decidedBy) asks for group size \(encoding.groupSize), but `\(tensor)` has \(columns) columns",
@@ -143,13 +146,17 @@ extension Failure {
     let isCut = violation.rule == .fileLength || violation.rule == .length
     switch violation.rule {
     case .magic:
-      self.init(what: "this is no ingot pack", place: place, hint: "inspect reads packs, .safetensors files and checkpoint directories", code: .failed)
+      self.init(
+        what: "this is no ingot pack", place: place,
+        hint: "inspect reads packs, .safetensors files and checkpoint directories", code: .failed)
     case .readVersion, .requiredFeatures:
       self.init(what: violation.detail, place: place, hint: "a newer ingot wrote it; update to read it")
     default:
       self.init(
         what: "rule \(violation.rule.rawValue) is broken: \(violation.detail)", place: place,
-        hint: isCut ? "the copy is probably incomplete; copy it again" : "the file was changed; copy it again, then run `ingot inspect --check`",
+        hint: isCut
+          ? "the copy is probably incomplete; copy it again"
+          : "the file was changed; copy it again, then run `ingot inspect --check`",
         code: .integrity)
     }
   }

@@ -38,7 +38,8 @@ struct QuantizeCommand: ParsableCommand {
 
   @Option(
     name: [.customLong("override")],
-    help: ArgumentHelp("Encoding of tensors whose name matches; repeatable, the last match wins.", valueName: "regex=encoding"))
+    help: ArgumentHelp(
+      "Encoding of tensors whose name matches; repeatable, the last match wins.", valueName: "regex=encoding"))
   var overrides: [String] = []
 
   @Option(help: ArgumentHelp("A recipe file (Formats/recipe.md); the options above add to it.", valueName: "file"))
@@ -59,7 +60,8 @@ struct QuantizeCommand: ParsableCommand {
   @Flag(help: "Say what would be written, exact to the byte, and write nothing.")
   var dryRun = false
 
-  @Option(help: ArgumentHelp("Say which rule decides this tensor's encoding, and do nothing else.", valueName: "tensor"))
+  @Option(
+    help: ArgumentHelp("Say which rule decides this tensor's encoding, and do nothing else.", valueName: "tensor"))
   var explain: String?
 
   @Flag(help: "Print the result as JSON on stdout.")
@@ -70,7 +72,9 @@ struct QuantizeCommand: ParsableCommand {
 
   func validate() throws {
     if let threads, !(1...1024).contains(threads) { throw ValidationError("--threads must be 1 to 1024") }
-    if output == nil, !dryRun, explain == nil { throw ValidationError("say where to write with -o OUT.ingot, or use --dry-run") }
+    if output == nil, !dryRun, explain == nil {
+      throw ValidationError("say where to write with -o OUT.ingot, or use --dry-run")
+    }
   }
 
   func run() throws {
@@ -97,7 +101,9 @@ struct QuantizeCommand: ParsableCommand {
     do throws(RecipeError) {
       if let recipe {
         let file: MappedFile
-        do { file = try MappedFile(path: recipe) } catch { throw .file(detail: "`\(recipe)`: \(error.reason)", byteOffset: 0) }
+        do { file = try MappedFile(path: recipe) } catch {
+          throw .file(detail: "`\(recipe)`: \(error.reason)", byteOffset: 0)
+        }
         options.recipe = try Recipe(json: file.bytes.array)
       }
       if let experts { options.recipe.experts = try choice(experts) }
@@ -123,7 +129,8 @@ struct QuantizeCommand: ParsableCommand {
     let decision = plan.decisions[index]
     if json {
       let result: JSONValue = [
-        "schema": "ingot.explain/1", "tensor": .string(name), "shape": .array(tensor.shape.dimensions.map { JSONValue($0) }),
+        "schema": "ingot.explain/1", "tensor": .string(name),
+        "shape": .array(tensor.shape.dimensions.map { JSONValue($0) }),
         "source": .string(tensor.sourceEncoding.description), "encoding": .string(tensor.encoding.description),
         "decided_by": .string(decision.decidedBy),
       ]

@@ -30,11 +30,17 @@ struct QuantizeReport {
     let layout = plan.model.layout.map { ", experts \($0.rawValue)" } ?? ""
     let kept = plan.pack.tensors.count - quantizedCount
     var rows = [
-      ["source", "\(source): \(configuration.modelType), \(Format.count(parameters)) parameters (experts \(share(expertParameters, parameters)))"],
+      [
+        "source",
+        "\(source): \(configuration.modelType), \(Format.count(parameters)) parameters (experts \(share(expertParameters, parameters)))",
+      ],
       ["", "\(plan.model.checkpoint.files.count) files, \(Format.bytes(plan.sourceByteCount))\(layout)"],
       ["tensors", "\(Format.count(quantizedCount)) quantized, \(Format.count(kept)) kept, 0 dropped"],
       ["recipe", recipeText],
-      ["memory", "\(Format.bytes(converter.budget.peak)) at most, \(converter.threads) threads, \(converter.kernels) kernels"],
+      [
+        "memory",
+        "\(Format.bytes(converter.budget.peak)) at most, \(converter.threads) threads, \(converter.kernels) kernels",
+      ],
     ]
     if let output {
       let bound = plan.options.compression == .none ? "" : "at most "
@@ -55,7 +61,8 @@ struct QuantizeReport {
     let bits = bitsPerWeight(outcome)
     let sizes = "\(Format.bytes(outcome.byteCount)) (\(Format.count(outcome.byteCount)) bytes), "
     Console.note(
-      (output == nil ? "would write " : "wrote ") + sizes + "\(share(outcome.byteCount, plan.sourceByteCount)) of the source")
+      (output == nil ? "would write " : "wrote ") + sizes
+        + "\(share(outcome.byteCount, plan.sourceByteCount)) of the source")
     Console.note(
       "bits per weight: \(Format.fixed(bits.all, 3)) in all, \(Format.fixed(bits.experts, 3)) of the experts")
     guard output != nil else { return }
