@@ -20,7 +20,7 @@ package final class EncodedChunk: Sendable {
     stored: consuming AlignedBuffer, storedLength: Int, contentLength: Int, tailOffset: Int, codec: ChunkRecord.Codec,
     storedHash: UInt64, contentHash: UInt64
   ) {
-    self.stored = SharedBuffer(stored)
+    self.stored = stored.share()
     self.storedLength = storedLength
     self.contentLength = contentLength
     self.tailOffset = tailOffset

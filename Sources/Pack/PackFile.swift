@@ -124,7 +124,7 @@ package final class ChunkContent: Sendable {
   private let storage: Storage
 
   init(mapping: MappedFile, range: Range<Int>) { storage = .mapped(mapping, range) }
-  init(buffer: consuming AlignedBuffer) { storage = .owned(SharedBuffer(buffer)) }
+  init(buffer: consuming AlignedBuffer) { storage = .owned(buffer.share()) }
 
   package var bytes: RawSpan {
     @_lifetime(borrow self)
