@@ -26,13 +26,21 @@ func library(
   ]
 }
 
-var targets: [Target] = []
-targets += library("JSON", uses: [], spans)
-targets += library("Tensors", uses: [], spans)
-targets += [
-  .target(
-    name: "TestSupport", dependencies: [], path: "Tests/TestSupport", swiftSettings: settings)
+var targets: [Target] = [
+  .target(name: "CKernels", linkerSettings: [.linkedLibrary("m")]),
+  .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+  .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
+  .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
 ]
+targets += library("JSON", spans)
+targets += library("Tensors", spans)
+targets += library("Kernels", uses: ["CKernels"], spans)
+targets += library("Safetensors", uses: ["JSON", "Tensors"], spans)
+targets += library("Quantization", uses: ["Tensors", "Kernels"], spans)
+targets += library("Pack", uses: ["JSON", "Tensors", "CZstd", "CXXHash"], spans)
+targets += library("Models", uses: ["JSON", "Tensors", "Safetensors"])
+targets += library(
+  "Conversion", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"])
 
 let package = Package(
   name: "ingot",

@@ -58,32 +58,49 @@ package struct JSONObject: Sendable, Equatable {
   }
 
   package private(set) var members: [Member] = []
+  /// Where each key stands; empty as long as the members are few, when a search is cheaper than a table.
   private var index: [ExactKey: Int] = [:]
+
+  private static var indexedCount: Int { 8 }
 
   /// Keys are equal when their bytes are; Swift's `String` would also equate composed and decomposed letters.
   private struct ExactKey: Hashable {
     let key: String
-    static func == (a: ExactKey, b: ExactKey) -> Bool { a.key.utf8.elementsEqual(b.key.utf8) }
-    func hash(into hasher: inout Hasher) { for byte in key.utf8 { hasher.combine(byte) } }
+    static func == (a: ExactKey, b: ExactKey) -> Bool {
+      a.key.utf8.count == b.key.utf8.count && a.key.utf8.elementsEqual(b.key.utf8)
+    }
+    func hash(into hasher: inout Hasher) {
+      var key = key
+      key.withUTF8 { unsafe hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
+    }
   }
 
   package init() {}
 
+  private func position(of key: String) -> Int? {
+    let key = ExactKey(key: key)
+    return index.isEmpty ? members.firstIndex { ExactKey(key: $0.key) == key } : index[key]
+  }
+
   /// Adds a member; false, and no change, when the key is there already.
   @discardableResult
   package mutating func append(_ member: Member) -> Bool {
-    let key = ExactKey(key: member.key)
-    guard index[key] == nil else { return false }
-    index[key] = members.count
+    guard position(of: member.key) == nil else { return false }
     members.append(member)
+    if !index.isEmpty {
+      index[ExactKey(key: member.key)] = members.count - 1
+    } else if members.count > Self.indexedCount {
+      for (position, member) in members.enumerated() { index[ExactKey(key: member.key)] = position }
+    }
     return true
   }
 
   package subscript(key: String) -> JSONValue? { member(key)?.value }
-  package func member(_ key: String) -> Member? { index[ExactKey(key: key)].map { members[$0] } }
+  package func member(_ key: String) -> Member? { position(of: key).map { members[$0] } }
 
   package static func == (a: JSONObject, b: JSONObject) -> Bool {
-    a.members.count == b.members.count && zip(a.members, b.members).allSatisfy { $0.key == $1.key && $0.value == $1.value }
+    a.members.count == b.members.count
+      && zip(a.members, b.members).allSatisfy { $0.key == $1.key && $0.value == $1.value }
   }
 }
 

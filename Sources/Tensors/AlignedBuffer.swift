@@ -23,6 +23,13 @@ import Glibc
 
   deinit { unsafe free(base) }
 
+  /// Hands the memory to someone else, who frees it.
+  fileprivate consuming func take() -> UnsafeMutableRawPointer {
+    let base = unsafe base
+    discard self
+    return unsafe base
+  }
+
   package var bytes: RawSpan {
     @_lifetime(borrow self)
     get { unsafe _overrideLifetime(RawSpan(_unsafeStart: base, byteCount: byteCount), borrowing: self) }
@@ -33,5 +40,23 @@ import Glibc
     mutating get {
       unsafe _overrideLifetime(MutableRawSpan(_unsafeStart: base, byteCount: byteCount), mutating: &self)
     }
+  }
+}
+
+/// The bytes of an `AlignedBuffer` that is finished: nobody writes any more, several may read.
+@safe package final class SharedBuffer: Sendable {
+  package let byteCount: Int
+  private nonisolated(unsafe) let base: UnsafeMutableRawPointer
+
+  package init(_ buffer: consuming AlignedBuffer) {
+    byteCount = buffer.byteCount
+    unsafe base = buffer.take()
+  }
+
+  deinit { unsafe free(base) }
+
+  package var bytes: RawSpan {
+    @_lifetime(borrow self)
+    get { unsafe _overrideLifetime(RawSpan(_unsafeStart: base, byteCount: byteCount), borrowing: self) }
   }
 }

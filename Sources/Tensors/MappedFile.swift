@@ -14,19 +14,7 @@ import Glibc
   ///
   /// - Throws: what `open`, `fstat` or `mmap` says; EISDIR or ENODEV for what is no regular file.
   package init(path: String) throws(FileError) {
-    let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw FileError("open", path) }
-    var status = stat()
-    guard unsafe fstat(descriptor, &status) == 0 else {
-      let error = FileError("stat", path)
-      close(descriptor)
-      throw error
-    }
-    guard status.st_mode & S_IFMT == S_IFREG else {
-      close(descriptor)
-      throw FileError("open", path, code: status.st_mode & S_IFMT == S_IFDIR ? EISDIR : ENODEV)
-    }
-    let byteCount = Int(status.st_size)
+    let (descriptor, byteCount) = try openRegularFile(path)
     guard let base = unsafe mmap(nil, max(byteCount, 1), PROT_READ, MAP_SHARED, descriptor, 0),
       unsafe base != MAP_FAILED
     else {

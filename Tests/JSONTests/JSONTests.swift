@@ -23,11 +23,14 @@ import Testing
     #expect(try JSONParser.parse("99999999999999999999").int == nil)
   }
 
-  @Test("malformed documents are refused where they break", arguments: [
-    ("", 0), ("{", 1), ("[1,]", 3), ("{\"a\":1,\"a\":2}", 7), ("01", 1), ("1.", 2), ("-", 1), ("nul", 3),
-    ("\"a", 0), ("\"\\x\"", 1), ("\"\\ud800\"", 1), ("\"\\ud800\\u0041\"", 1), ("\"\u{1}\"", 1), ("{} {}", 3), ("{a:1}", 1),
-    ("[1 2]", 3), ("\"\\u12g4\"", 5), ("{\"a\" 1}", 5), ("+1", 0), ("NaN", 0),
-  ])
+  @Test(
+    "malformed documents are refused where they break",
+    arguments: [
+      ("", 0), ("{", 1), ("[1,]", 3), ("{\"a\":1,\"a\":2}", 7), ("01", 1), ("1.", 2), ("-", 1), ("nul", 3),
+      ("\"a", 0), ("\"\\x\"", 1), ("\"\\ud800\"", 1), ("\"\\ud800\\u0041\"", 1), ("\"\u{1}\"", 1), ("{} {}", 3),
+      ("{a:1}", 1),
+      ("[1 2]", 3), ("\"\\u12g4\"", 5), ("{\"a\" 1}", 5), ("+1", 0), ("NaN", 0),
+    ])
   func malformed(text: String, byteOffset: Int) {
     let error = #expect(throws: JSONError.self) { try JSONParser.parse(text) }
     #expect(error?.byteOffset == byteOffset)
@@ -47,5 +50,17 @@ import Testing
     let value = try JSONParser.parse("{\"\u{E9}\":1,\"e\u{301}\":2}")
     #expect(value.object?.members.count == 2)
     #expect(value.object?["e\u{301}"]?.int == 2)
+  }
+
+  @Test("repeated keys are found in small and large objects", arguments: [1, 2, 7, 8, 9, 10, 300])
+  func repeatedKeys(count: Int) throws {
+    var object = JSONObject()
+    for number in 0..<count { object.append(.init(key: "k\(number)", value: .init(number))) }
+    #expect(object.members.count == count)
+    for number in 0..<count {
+      object.append(.init(key: "k\(number)", value: .null))
+      #expect(object["k\(number)"]?.int == number)
+    }
+    #expect(object["k"] == nil && object.members.count == count)
   }
 }

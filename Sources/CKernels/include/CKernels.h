@@ -1,0 +1,72 @@
+// Kernels on plain numbers, one set per instruction set. The only header that Swift sees.
+//
+// What a kernel computes is written in scalar.c; every other set gives the same bits. Sections (§) are those of
+// Formats/encodings.md. Pointers of type `void` may have any alignment. Ranges never overlap.
+#ifndef CKERNELS_H
+#define CKERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#pragma clang assume_nonnull begin
+
+enum { CK_ABSMAX = 0, CK_SEARCH = 1 };  // solvers, §8 and §9
+enum { CK_OK = 0, CK_NOT_FINITE = 1, CK_SCALE_TOO_LARGE = 2 };
+
+typedef struct ck_scheme {
+  int32_t bits;        // of a code: 4 or 8
+  int32_t group_size;  // elements that share a scale: 32, 64 or 128
+  int32_t solver;      // CK_ABSMAX or CK_SEARCH; decoding does not look at it
+} ck_scheme;
+
+// Sums over groups (§10), to which a kernel adds.
+typedef struct ck_sums {
+  double squared_error;
+  double squared_weight;
+  uint64_t saturated;
+} ck_sums;
+
+// group_count · group_size numbers to codes and bf16 scales. When the result is not CK_OK, *bad_group is the first
+// group that cannot be encoded; what lies in codes, scales and sums is then unspecified.
+typedef int32_t ck_quantize(const void *x, size_t group_count, const ck_scheme *scheme, uint8_t *codes, void *scales,
+                            ck_sums *sums, size_t *bad_group);
+// The inverse: group_count · group_size floats, float(code) · scale.
+typedef void ck_decode(const uint8_t *codes, const void *scales, size_t group_count, const ck_scheme *scheme, float *y);
+// Exact, NaN included, except that the quiet bit of a NaN may become set.
+typedef void ck_widen(const void *x, size_t count, float *y);
+// The index of the first infinity or NaN, or count.
+typedef size_t ck_first_not_finite(const void *x, size_t count);
+// The upper and lower bytes of 16-bit values, apart.
+typedef void ck_split16(const void *x, size_t count, uint8_t *high, uint8_t *low);
+typedef void ck_join16(const uint8_t *high, const uint8_t *low, size_t count, void *x);
+// Adds to counts[code + 128] (8 bits, 256 counters) or counts[code + 8] (4 bits, 16 counters).
+typedef void ck_histogram(const uint8_t *codes, size_t byte_count, int32_t bits, uint64_t *counts);
+// The sum of all bytes taken as 64-bit words, the rest ignored: how fast this set can read, for benchmarks.
+typedef uint64_t ck_read_sum(const void *x, size_t byte_count);
+
+typedef struct ck_kernel_set {
+  const char *name;
+  ck_quantize *quantize_bf16;
+  ck_quantize *quantize_f32;
+  ck_decode *decode;
+  ck_widen *widen_bf16;
+  ck_widen *widen_f16;
+  ck_first_not_finite *first_not_finite_bf16;
+  ck_first_not_finite *first_not_finite_f16;
+  ck_first_not_finite *first_not_finite_f32;
+  ck_split16 *split16;
+  ck_join16 *join16;
+  ck_histogram *histogram;
+  ck_read_sum *read_sum;
+} ck_kernel_set;
+
+// How many sets this processor can run; at least one.
+size_t ck_set_count(void);
+// The set at an index below ck_set_count(), the fastest first.
+const ck_kernel_set *ck_set(size_t index);
+// The set of that name, or NULL where there is none or this processor cannot run it.
+const ck_kernel_set *_Nullable ck_select(const char *name);
+
+#pragma clang assume_nonnull end
+
+#endif

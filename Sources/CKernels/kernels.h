@@ -1,0 +1,38 @@
+// What the sets share: constants of Formats/encodings.md and the scalar kernels that wider sets use for tails.
+#ifndef KERNELS_H
+#define KERNELS_H
+
+#include "CKernels.h"
+
+// Products and sums round separately, in every set: a fused multiply-add would give other bits.
+#pragma STDC FP_CONTRACT OFF
+
+#define CK_BF16_NOT_FINITE 0x7F80  // magnitudes from here on are infinities and NaNs
+#define CK_F16_NOT_FINITE 0x7C00
+#define CK_F32_NOT_FINITE 0x7F800000
+
+// Portable scales, §3, as bits of a bf16 magnitude.
+#define CK_SCALE_MIN 0x3700
+#define CK_SCALE_MAX 0x477F
+// Groups up to this magnitude get the scale zero.
+#define CK_NEGLIGIBLE 0x1p-18f
+
+static inline int ck_code_min(int bits) { return bits == 4 ? -8 : -127; }
+static inline int ck_code_max(int bits) { return bits == 4 ? 7 : 127; }
+
+// Candidates of the search, §9.
+static inline int ck_search_range(int bits) { return bits == 4 ? 1024 : 4096; }
+static inline int ck_search_count(int bits) { return bits == 4 ? 12 : 16; }
+static inline int ck_search_multiplier(int bits, int k) { return bits == 4 ? 198 + (103 * k + 5) / 11 : 896 + 8 * k; }
+
+static inline size_t ck_code_bytes(const ck_scheme *scheme, size_t groups) {
+  return groups * (size_t)scheme->group_size * (size_t)scheme->bits / 8;
+}
+
+extern const ck_kernel_set ck_set_scalar;
+#if defined(__x86_64__)
+extern const ck_kernel_set ck_set_avx2;
+extern const ck_kernel_set ck_set_avx512;
+#endif
+
+#endif

@@ -1,0 +1,242 @@
+// The meaning of every kernel, in plain loops. Sections (§) are those of Formats/encodings.md.
+#include <math.h>
+#include <string.h>
+
+#include "kernels.h"
+
+static uint16_t load16(const void *x, size_t i) {
+  uint16_t bits;
+  memcpy(&bits, (const char *)x + 2 * i, sizeof bits);
+  return bits;
+}
+
+static void store16(void *x, size_t i, uint16_t bits) { memcpy((char *)x + 2 * i, &bits, sizeof bits); }
+
+static uint32_t load32(const void *x, size_t i) {
+  uint32_t bits;
+  memcpy(&bits, (const char *)x + 4 * i, sizeof bits);
+  return bits;
+}
+
+static float float_of(uint32_t bits) {
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+static uint32_t bits_of(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+static float bf16_to_float(uint16_t bits) { return float_of((uint32_t)bits << 16); }
+
+static float f16_to_float(uint16_t bits) {
+  uint32_t sign = (uint32_t)(bits & 0x8000) << 16, exponent = bits >> 10 & 0x1F, fraction = bits & 0x3FF;
+  if (exponent == 0) {  // zero or subnormal: fraction · 2⁻²⁴
+    float magnitude = (float)fraction * 0x1p-24f;
+    return sign ? -magnitude : magnitude;
+  }
+  uint32_t widened = exponent == 0x1F ? 0xFF : exponent + 112;
+  uint32_t quiet = exponent == 0x1F && fraction ? 0x400000 : 0;  // as the processor's conversion does
+  return float_of(sign | widened << 23 | fraction << 13 | quiet);
+}
+
+// portable(x) of §3 as bf16 bits; a magnitude above CK_SCALE_MAX is returned as it is.
+static uint16_t portable(float x) {
+  uint32_t bits = bits_of(x);
+  uint16_t rounded = (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+  uint16_t sign = rounded & 0x8000, magnitude = rounded & 0x7FFF;
+  return sign | (magnitude < CK_SCALE_MIN ? CK_SCALE_MIN : magnitude);
+}
+
+static int clamp(int code, int bits) {
+  int low = ck_code_min(bits), high = ck_code_max(bits);
+  return code < low ? low : code > high ? high : code;
+}
+
+// §8
+static uint16_t absmax_scale(const float *x, int n, int bits) {
+  float a = 0;
+  for (int i = 0; i < n; i++) a = fmaxf(a, fabsf(x[i]));
+  return a <= CK_NEGLIGIBLE ? 0 : portable(a / (float)ck_code_max(bits));
+}
+
+// §9
+static uint16_t search_scale(const float *x, int n, int bits) {
+  float maximum = x[0], minimum = x[0];
+  for (int i = 1; i < n; i++) {
+    if (x[i] > maximum) maximum = x[i];
+    if (x[i] < minimum) minimum = x[i];
+  }
+  float m = maximum >= -minimum ? maximum : minimum;
+  if (fabsf(m) <= CK_NEGLIGIBLE) return 0;
+
+  float range = (float)-ck_search_range(bits);
+  float f = range / m;
+  int xi[128];
+  for (int i = 0; i < n; i++) xi[i] = (int)rintf(x[i] * f);
+
+  float best = -1, ratio = 0;
+  for (int k = 0; k < ck_search_count(bits); k++) {
+    int r = ck_search_multiplier(bits, k), A = 0, B = 0;
+    for (int i = 0; i < n; i++) {
+      int q = clamp((xi[i] * r + (1 << 14)) >> 15, bits);
+      A += xi[i] * q;
+      B += q * q;
+    }
+    float gain = B == 0 ? 0 : (float)A * (float)A / (float)B;
+    if (gain > best) {
+      best = gain;
+      ratio = (float)A / (float)B;
+    }
+  }
+  return portable(ratio * (m / range));
+}
+
+// Partial sums of §10 in pairs: k with k + 8, k + 4, k + 2, k + 1.
+static float sum_pairs(float *partial) {
+  for (int half = 8; half > 0; half /= 2)
+    for (int k = 0; k < half; k++) partial[k] += partial[k + half];
+  return partial[0];
+}
+
+// §7, §4, §5 and §10 for one group.
+static void encode_group(const float *x, int n, int bits, float s, uint8_t *codes, ck_sums *sums) {
+  float r = s == 0 ? 0 : 1 / s;
+  float error[16] = {0}, weight[16] = {0};
+  for (int i = 0; i < n; i++) {
+    int code = clamp((int)rintf(x[i] * r), bits);
+    sums->saturated += code == ck_code_min(bits) || code == ck_code_max(bits);
+    float e = x[i] - (float)code * s;
+    error[i % 16] += e * e;
+    weight[i % 16] += x[i] * x[i];
+    if (bits == 8)
+      codes[i] = (uint8_t)code;
+    else if (i % 32 < 16)
+      codes[i / 32 * 16 + i % 16] = (uint8_t)(code + 8);
+    else
+      codes[i / 32 * 16 + i % 16] |= (uint8_t)((code + 8) << 4);
+  }
+  sums->squared_error += sum_pairs(error);
+  sums->squared_weight += sum_pairs(weight);
+}
+
+static int32_t quantize_group(const float *x, size_t group, const ck_scheme *scheme, uint8_t *codes, void *scales,
+                              ck_sums *sums) {
+  int n = scheme->group_size, bits = scheme->bits;
+  for (int i = 0; i < n; i++)
+    if (!isfinite(x[i])) return CK_NOT_FINITE;
+  uint16_t s = scheme->solver == CK_SEARCH ? search_scale(x, n, bits) : absmax_scale(x, n, bits);
+  if ((s & 0x7FFF) > CK_SCALE_MAX) return CK_SCALE_TOO_LARGE;
+  store16(scales, group, s);
+  encode_group(x, n, bits, bf16_to_float(s), codes + ck_code_bytes(scheme, group), sums);
+  return CK_OK;
+}
+
+static int32_t quantize_bf16(const void *x, size_t group_count, const ck_scheme *scheme, uint8_t *codes, void *scales,
+                             ck_sums *sums, size_t *bad_group) {
+  float group[128];
+  for (size_t g = 0; g < group_count; g++) {
+    for (int i = 0; i < scheme->group_size; i++)
+      group[i] = bf16_to_float(load16(x, g * (size_t)scheme->group_size + (size_t)i));
+    int32_t status = quantize_group(group, g, scheme, codes, scales, sums);
+    if (status != CK_OK) return *bad_group = g, status;
+  }
+  return CK_OK;
+}
+
+static int32_t quantize_f32(const void *x, size_t group_count, const ck_scheme *scheme, uint8_t *codes, void *scales,
+                            ck_sums *sums, size_t *bad_group) {
+  float group[128];
+  for (size_t g = 0; g < group_count; g++) {
+    for (int i = 0; i < scheme->group_size; i++)
+      group[i] = float_of(load32(x, g * (size_t)scheme->group_size + (size_t)i));
+    int32_t status = quantize_group(group, g, scheme, codes, scales, sums);
+    if (status != CK_OK) return *bad_group = g, status;
+  }
+  return CK_OK;
+}
+
+static void decode(const uint8_t *codes, const void *scales, size_t group_count, const ck_scheme *scheme, float *y) {
+  size_t n = (size_t)scheme->group_size;
+  for (size_t i = 0; i < group_count * n; i++) {
+    int code = scheme->bits == 8 ? (int8_t)codes[i] : (codes[i / 32 * 16 + i % 16] >> (i % 32 < 16 ? 0 : 4) & 15) - 8;
+    y[i] = (float)code * bf16_to_float(load16(scales, i / n));
+  }
+}
+
+static void widen_bf16(const void *x, size_t count, float *y) {
+  for (size_t i = 0; i < count; i++) y[i] = bf16_to_float(load16(x, i));
+}
+
+static void widen_f16(const void *x, size_t count, float *y) {
+  for (size_t i = 0; i < count; i++) y[i] = f16_to_float(load16(x, i));
+}
+
+static size_t first_not_finite_bf16(const void *x, size_t count) {
+  size_t i = 0;
+  while (i < count && (load16(x, i) & 0x7FFF) < CK_BF16_NOT_FINITE) i++;
+  return i;
+}
+
+static size_t first_not_finite_f16(const void *x, size_t count) {
+  size_t i = 0;
+  while (i < count && (load16(x, i) & 0x7FFF) < CK_F16_NOT_FINITE) i++;
+  return i;
+}
+
+static size_t first_not_finite_f32(const void *x, size_t count) {
+  size_t i = 0;
+  while (i < count && (load32(x, i) & 0x7FFFFFFF) < CK_F32_NOT_FINITE) i++;
+  return i;
+}
+
+static void split16(const void *x, size_t count, uint8_t *high, uint8_t *low) {
+  for (size_t i = 0; i < count; i++) {
+    uint16_t value = load16(x, i);
+    high[i] = (uint8_t)(value >> 8);
+    low[i] = (uint8_t)value;
+  }
+}
+
+static void join16(const uint8_t *high, const uint8_t *low, size_t count, void *x) {
+  for (size_t i = 0; i < count; i++) store16(x, i, (uint16_t)(high[i] << 8 | low[i]));
+}
+
+static void histogram(const uint8_t *codes, size_t byte_count, int32_t bits, uint64_t *counts) {
+  for (size_t i = 0; i < byte_count; i++) {
+    if (bits == 8) {
+      counts[codes[i] ^ 0x80]++;  // code + 128
+    } else {
+      counts[codes[i] & 15]++;
+      counts[codes[i] >> 4]++;
+    }
+  }
+}
+
+static uint64_t read_sum(const void *x, size_t byte_count) {
+  uint64_t sum = 0, word;
+  for (size_t i = 0; i + 8 <= byte_count; i += 8) {
+    memcpy(&word, (const char *)x + i, sizeof word);
+    sum += word;
+  }
+  return sum;
+}
+
+const ck_kernel_set ck_set_scalar = {
+    .name = "scalar",
+    .quantize_bf16 = quantize_bf16,
+    .quantize_f32 = quantize_f32,
+    .decode = decode,
+    .widen_bf16 = widen_bf16,
+    .widen_f16 = widen_f16,
+    .first_not_finite_bf16 = first_not_finite_bf16,
+    .first_not_finite_f16 = first_not_finite_f16,
+    .first_not_finite_f32 = first_not_finite_f32,
+    .split16 = split16,
+    .join16 = join16,
+    .histogram = histogram,
+    .read_sum = read_sum,
+};

@@ -1,0 +1,164 @@
+import CKernels
+
+/// What the codes of a group look like: `Formats/encodings.md`, sections 4 and 5.
+package struct CodeFormat: Sendable, Equatable {
+  /// Bits of one code: 4 or 8.
+  package let bits: Int
+  /// Elements that share a scale: 32, 64 or 128.
+  package let groupSize: Int
+
+  package init(bits: Int, groupSize: Int) {
+    precondition(bits == 4 || bits == 8)
+    precondition(groupSize == 32 || groupSize == 64 || groupSize == 128)
+    self.bits = bits
+    self.groupSize = groupSize
+  }
+
+  fileprivate func scheme(searching: Bool) -> ck_scheme {
+    ck_scheme(
+      bits: Int32(bits), group_size: Int32(groupSize), solver: Int32(searching ? CK_SEARCH : CK_ABSMAX))
+  }
+}
+
+/// Sums of `Formats/encodings.md`, section 10.
+package struct QuantizationSums: Sendable, Equatable {
+  /// Σ (x − y)² and Σ x².
+  package var squaredError = 0.0, squaredWeight = 0.0
+  /// Codes at the end of their range.
+  package var saturated = 0
+
+  package init() {}
+}
+
+/// How a quantization ended. The group is the first that cannot be encoded.
+package enum QuantizationOutcome: Sendable, Equatable {
+  case done
+  case notFinite(group: Int)
+  case scaleTooLarge(group: Int)
+}
+
+extension KernelSet {
+  /// Quantizes whole groups: codes and scales exactly as `Formats/encodings.md` defines them, sections 3 to 10.
+  ///
+  /// - Parameters:
+  ///   - x: numbers of type `source`, a whole number of groups.
+  ///   - searching: the solver `search`, otherwise `absmax`.
+  ///   - codes: (elements · bits / 8 bytes), overwritten.
+  ///   - scales: (elements / group size) bf16 values, overwritten.
+  ///   - sums: added to, group by group.
+  /// - Returns: where the outcome is not `done`, codes, scales and sums are unspecified.
+  @_lifetime(codes: copy codes)
+  @_lifetime(scales: copy scales)
+  package func quantize(
+    _ x: RawSpan, source: FloatFormat, as format: CodeFormat, searching: Bool, codes: inout MutableRawSpan,
+    scales: inout MutableRawSpan, sums: inout QuantizationSums
+  ) -> QuantizationOutcome {
+    let elementCount = x.byteCount / source.byteCount
+    let groupCount = elementCount / format.groupSize
+    precondition(x.byteCount == groupCount * format.groupSize * source.byteCount)
+    precondition(codes.byteCount == elementCount / 8 * format.bits)
+    precondition(scales.byteCount == groupCount * 2)
+    guard groupCount > 0 else { return .done }
+    let scheme = format.scheme(searching: searching)
+    return unsafe x.withUnsafeBytes { from in
+      unsafe codes.withUnsafeMutableBytes { codes in
+        unsafe scales.withUnsafeMutableBytes { scales in
+          unsafe quantize(
+            from.baseAddress!, source, groupCount, scheme, codes: codes.baseAddress!, scales: scales.baseAddress!, &sums
+          )
+        }
+      }
+    }
+  }
+
+  private func quantize(
+    _ x: UnsafeRawPointer, _ source: FloatFormat, _ groupCount: Int, _ scheme: ck_scheme,
+    codes: UnsafeMutableRawPointer, scales: UnsafeMutableRawPointer, _ sums: inout QuantizationSums
+  ) -> QuantizationOutcome {
+    var scheme = scheme
+    var totals = ck_sums(
+      squared_error: sums.squaredError, squared_weight: sums.squaredWeight, saturated: UInt64(sums.saturated))
+    var badGroup = 0
+    let codes = unsafe codes.assumingMemoryBound(to: UInt8.self)
+    let status =
+      switch source {
+      case .bf16: unsafe table.pointee.quantize_bf16(x, groupCount, &scheme, codes, scales, &totals, &badGroup)
+      case .f32: unsafe table.pointee.quantize_f32(x, groupCount, &scheme, codes, scales, &totals, &badGroup)
+      case .f16: unsafe quantizeF16(x, groupCount, &scheme, codes, scales, &totals, &badGroup)
+      }
+    sums.squaredError = totals.squared_error
+    sums.squaredWeight = totals.squared_weight
+    sums.saturated = Int(totals.saturated)
+    return switch Int(status) {
+    case CK_OK: .done
+    case CK_NOT_FINITE: .notFinite(group: badGroup)
+    default: .scaleTooLarge(group: badGroup)
+    }
+  }
+
+  /// Binary16 is widened in pieces that stay in the first-level cache; the sums go on from piece to piece.
+  private func quantizeF16(
+    _ x: UnsafeRawPointer, _ groupCount: Int, _ scheme: UnsafePointer<ck_scheme>, _ codes: UnsafeMutablePointer<UInt8>,
+    _ scales: UnsafeMutableRawPointer, _ sums: UnsafeMutablePointer<ck_sums>, _ badGroup: UnsafeMutablePointer<Int>
+  ) -> Int32 {
+    let groupSize = unsafe Int(scheme.pointee.group_size)
+    let groupCodeByteCount = unsafe groupSize * Int(scheme.pointee.bits) / 8
+    let pieceGroupCount = 4096 / groupSize  // 16 KiB of floats
+    return unsafe withUnsafeTemporaryAllocation(of: Float.self, capacity: pieceGroupCount * groupSize) { piece in
+      let floats = piece.baseAddress!
+      for first in stride(from: 0, to: groupCount, by: pieceGroupCount) {
+        let count = min(pieceGroupCount, groupCount - first)
+        unsafe table.pointee.widen_f16(x + first * groupSize * 2, count * groupSize, floats)
+        let status = unsafe table.pointee.quantize_f32(
+          floats, count, scheme, codes + first * groupCodeByteCount, scales + first * 2, sums, badGroup)
+        if Int(status) != CK_OK {
+          unsafe badGroup.pointee += first
+          return status
+        }
+      }
+      return Int32(CK_OK)
+    }
+  }
+
+  /// The inverse: `y[i] = float(code[i]) · scale[i / group size]`.
+  ///
+  /// - Parameters:
+  ///   - codes: (`y.count` · bits / 8 bytes).
+  ///   - scales: (`y.count` / group size) bf16 values.
+  ///   - y: a whole number of groups, overwritten.
+  @_lifetime(y: copy y)
+  package func decode(codes: RawSpan, scales: RawSpan, as format: CodeFormat, into y: inout MutableSpan<Float>) {
+    let groupCount = y.count / format.groupSize
+    precondition(y.count == groupCount * format.groupSize)
+    precondition(codes.byteCount == y.count / 8 * format.bits)
+    precondition(scales.byteCount == groupCount * 2)
+    guard groupCount > 0 else { return }
+    var scheme = format.scheme(searching: false)
+    unsafe codes.withUnsafeBytes { codes in
+      unsafe scales.withUnsafeBytes { scales in
+        unsafe y.withUnsafeMutableBufferPointer { y in
+          unsafe table.pointee.decode(
+            codes.baseAddress!.assumingMemoryBound(to: UInt8.self), scales.baseAddress!, groupCount, &scheme,
+            y.baseAddress!)
+        }
+      }
+    }
+  }
+
+  /// Counts codes by value, adding to `counts`.
+  ///
+  /// - Parameters:
+  ///   - bits: 8 for one code a byte, 4 for two.
+  ///   - counts: (256) indexed by code + 128, or (16) indexed by code + 8.
+  @_lifetime(counts: copy counts)
+  package func histogram(_ codes: RawSpan, bits: Int, counts: inout MutableSpan<UInt64>) {
+    precondition(bits == 8 && counts.count == 256 || bits == 4 && counts.count == 16)
+    guard !codes.isEmpty else { return }
+    unsafe codes.withUnsafeBytes { codes in
+      unsafe counts.withUnsafeMutableBufferPointer { counts in
+        unsafe table.pointee.histogram(
+          codes.baseAddress!.assumingMemoryBound(to: UInt8.self), codes.count, Int32(bits), counts.baseAddress!)
+      }
+    }
+  }
+}

@@ -1,0 +1,160 @@
+import CZstd
+package import Tensors
+
+/// How a writer stores chunks.
+package enum Compression: String, Sendable, CaseIterable {
+  case none, zstd
+}
+
+/// A chunk ready to be written: its stored bytes and what its record says of them.
+package final class EncodedChunk: Sendable {
+  package let stored: SharedBuffer
+  package let storedLength: Int
+  package let contentLength: Int
+  package let tailOffset: Int
+  package let codec: ChunkRecord.Codec
+  package let storedHash: UInt64
+  package let contentHash: UInt64
+
+  init(
+    stored: consuming AlignedBuffer, storedLength: Int, contentLength: Int, tailOffset: Int, codec: ChunkRecord.Codec,
+    storedHash: UInt64, contentHash: UInt64
+  ) {
+    self.stored = SharedBuffer(stored)
+    self.storedLength = storedLength
+    self.contentLength = contentLength
+    self.tailOffset = tailOffset
+    self.codec = codec
+    self.storedHash = storedHash
+    self.contentHash = contentHash
+  }
+}
+
+/// Turns contents into stored bytes and back (`Formats/pack.md` §6). Owns the zstd contexts, so each
+/// thread has its own.
+@safe package final class ChunkCodec {
+  /// Higher levels gain nothing on codes: zstd finds their order-0 entropy at any level.
+  private static let level: Int32 = 1
+
+  private let compression: Compression
+  private let compressor: OpaquePointer
+  private let decompressor: OpaquePointer
+
+  package init(_ compression: Compression = .none) {
+    self.compression = compression
+    guard let compressor = unsafe ZSTD_createCCtx(), let decompressor = unsafe ZSTD_createDCtx() else {
+      fatalError("out of memory: zstd contexts")
+    }
+    unsafe ZSTD_CCtx_setParameter(compressor, ZSTD_c_compressionLevel, Self.level)
+    unsafe self.compressor = compressor
+    unsafe self.decompressor = decompressor
+  }
+
+  deinit {
+    unsafe ZSTD_freeCCtx(compressor)
+    unsafe ZSTD_freeDCtx(decompressor)
+  }
+
+  /// Bytes of anonymous memory that encoding one content of this size takes beside the content: the split copy, the
+  /// frame and the context.
+  package static func workingBytes(contentLength: Int, _ compression: Compression) -> Int {
+    compression == .none ? 0 : contentLength + ZSTD_compressBound(contentLength) + (4 << 20)
+  }
+
+  /// Compresses where that pays, else keeps the content as it is.
+  package func encode(_ content: consuming AlignedBuffer, tailOffset: Int) -> EncodedChunk {
+    let length = content.byteCount
+    let contentHash = XXH3.hash(content.bytes)
+    if compression == .zstd {
+      var frame = AlignedBuffer(byteCount: ZSTD_compressBound(length))
+      let frameLength = compress(content.bytes, tailOffset: tailOffset, into: &frame)
+      if (length - frameLength) * 32 >= length {
+        let hash = XXH3.hash(frame.bytes.extracting(first: frameLength))
+        return EncodedChunk(
+          stored: frame, storedLength: frameLength, contentLength: length, tailOffset: tailOffset, codec: .zstd,
+          storedHash: hash, contentHash: contentHash)
+      }
+    }
+    return EncodedChunk(
+      stored: content, storedLength: length, contentLength: length, tailOffset: tailOffset, codec: .raw,
+      storedHash: contentHash, contentHash: contentHash)
+  }
+
+  private func compress(_ content: RawSpan, tailOffset: Int, into frame: inout AlignedBuffer) -> Int {
+    var scratch = AlignedBuffer(byteCount: content.byteCount)
+    var split = scratch.mutableBytes
+    splitTail(content, tailOffset: tailOffset, into: &split)
+    var target = frame.mutableBytes
+    let length = unsafe target.withUnsafeMutableBytes { target in
+      unsafe scratch.bytes.withUnsafeBytes { source in
+        unsafe ZSTD_compress2(compressor, target.baseAddress!, target.count, source.baseAddress!, content.byteCount)
+      }
+    }
+    // The target holds ZSTD_compressBound bytes, so the only failure left is memory.
+    guard ZSTD_isError(length) == 0 else { fatalError("zstd: \(unsafe String(cString: ZSTD_getErrorName(length)))") }
+    return length
+  }
+
+  /// Writes the content of a chunk into `content`, whose length must be `record.contentLength`.
+  ///
+  /// - Throws: rule 18 when the stored bytes are not one frame of that length.
+  package func decode(
+    _ stored: RawSpan, _ record: ChunkRecord, into content: inout MutableRawSpan
+  ) throws(PackViolation) {
+    precondition(content.byteCount == record.contentLength && stored.byteCount == record.storedLength)
+    guard record.codec == .zstd else { return content.write(stored, at: 0) }
+    var scratch = AlignedBuffer(byteCount: record.contentLength)
+    var split = scratch.mutableBytes
+    let (frameLength, length) = unsafe stored.withUnsafeBytes { source in
+      unsafe split.withUnsafeMutableBytes { target in
+        unsafe (
+          ZSTD_findFrameCompressedSize(source.baseAddress!, source.count),
+          ZSTD_decompressDCtx(
+            decompressor, target.baseAddress!, record.contentLength, source.baseAddress!, source.count)
+        )
+      }
+    }
+    guard ZSTD_isError(length) == 0, length == record.contentLength, frameLength == record.storedLength else {
+      let found = ZSTD_isError(length) == 0 ? "\(length) bytes" : unsafe String(cString: ZSTD_getErrorName(length))
+      throw PackViolation(.frame, "the zstd frame gives \(found) instead of \(record.contentLength) bytes")
+    }
+    joinTail(scratch.bytes, tailOffset: record.tailOffset, into: &content)
+  }
+}
+
+/// Head as it is, then the high bytes of the tail's 16-bit values, then their low bytes.
+private func splitTail(_ content: RawSpan, tailOffset: Int, into split: inout MutableRawSpan) {
+  split.write(content.extracting(first: tailOffset), at: 0)
+  let count = (content.byteCount - tailOffset) / 2
+  unsafe split.withUnsafeMutableBytes { split in
+    unsafe content.withUnsafeBytes { content in
+      let high = unsafe split.baseAddress! + tailOffset
+      let low = unsafe high + count
+      let tail = unsafe content.baseAddress! + tailOffset
+      for index in 0..<count {
+        let value = UInt16(littleEndian: unsafe tail.load(fromByteOffset: 2 * index, as: UInt16.self))
+        unsafe high.storeBytes(of: UInt8(truncatingIfNeeded: value >> 8), toByteOffset: index, as: UInt8.self)
+        unsafe low.storeBytes(of: UInt8(truncatingIfNeeded: value), toByteOffset: index, as: UInt8.self)
+      }
+    }
+  }
+}
+
+/// The inverse of `splitTail`.
+private func joinTail(_ split: RawSpan, tailOffset: Int, into content: inout MutableRawSpan) {
+  content.write(split.extracting(first: tailOffset), at: 0)
+  let count = (split.byteCount - tailOffset) / 2
+  unsafe content.withUnsafeMutableBytes { content in
+    unsafe split.withUnsafeBytes { split in
+      let high = unsafe split.baseAddress! + tailOffset
+      let low = unsafe high + count
+      let tail = unsafe content.baseAddress! + tailOffset
+      for index in 0..<count {
+        let value =
+          UInt16(unsafe high.load(fromByteOffset: index, as: UInt8.self)) << 8
+          | UInt16(unsafe low.load(fromByteOffset: index, as: UInt8.self))
+        unsafe tail.storeBytes(of: value.littleEndian, toByteOffset: 2 * index, as: UInt16.self)
+      }
+    }
+  }
+}

@@ -1,0 +1,153 @@
+package import Tensors
+
+/// An open pack. Opening maps the file and reads its 256-byte header; everything else is looked up in place when asked.
+package final class PackFile: Sendable {
+  package let header: PackHeader
+  package let mapping: MappedFile
+  package var path: String { mapping.path }
+
+  /// - Throws: ``PackError/system(_:)``, or ``PackError/broken(_:path:)`` with a rule among 1–9.
+  package init(path: String) throws(PackError) {
+    let mapping: MappedFile
+    do { mapping = try MappedFile(path: path) } catch { throw .system(error) }
+    self.mapping = mapping
+    do throws(PackViolation) {
+      header = try PackHeader(reading: mapping.bytes, actualLength: mapping.byteCount)
+    } catch { throw .broken(error, path: path) }
+  }
+
+  package var tables: PackTables {
+    @_lifetime(borrow self)
+    get {
+      let mapping = mapping  // a view may outlive the access to a property, not the object
+      let bytes = mapping.bytes.extracting(header.tablesOffset..<header.fileLength)
+      return unsafe _overrideLifetime(PackTables(header: header, bytes: bytes, path: path), borrowing: self)
+    }
+  }
+
+  /// Reads all the tables: their hash and every rule that needs no content.
+  ///
+  /// - Throws: the first broken rule.
+  package func verifyTables() throws(PackError) {
+    let mapping = mapping
+    let computed = XXH3.hash(mapping.bytes.extracting(header.tablesOffset..<header.fileLength))
+    var first: PackViolation?
+    if computed != header.tablesHash { first = tablesViolation(header, computed: computed) }
+    _ = tables.verifyStructure { first = first ?? $0 }
+    if let first { throw .broken(first, path: path) }
+  }
+
+  package func chunk(_ index: Int) throws(PackError) -> ChunkRecord {
+    do throws(PackViolation) { return try tables.chunk(index) } catch { throw .broken(error, path: path) }
+  }
+
+  package func tensor(_ index: Int) throws(PackError) -> TensorRecord {
+    do throws(PackViolation) { return try tables.tensor(index) } catch { throw .broken(error, path: path) }
+  }
+
+  /// - Throws: ``PackError/notFound(_:path:)``.
+  package func tensor(named name: String) throws(PackError) -> TensorRecord {
+    do throws(PackViolation) {
+      if let index = try tables.tensorIndex(named: name) { return try tables.tensor(index) }
+    } catch { throw .broken(error, path: path) }
+    throw .notFound(name, path: path)
+  }
+
+  package var files: [FileRecord] {
+    get throws(PackError) {
+      var files: [FileRecord] = []
+      for index in 0..<header.fileCount {
+        do throws(PackViolation) { files.append(try tables.file(index)) } catch { throw .broken(error, path: path) }
+      }
+      return files
+    }
+  }
+
+  /// The bytes of an embedded file, its hash checked.
+  ///
+  /// - Throws: ``PackError/notFound(_:path:)``; rules 17–19 if the bytes were changed.
+  package func file(named name: String) throws(PackError) -> [UInt8] {
+    guard let file = try files.first(where: { $0.name == name }) else { throw .notFound(name, path: path) }
+    let content = try content(ofChunk: file.chunk, codec: ChunkCodec(), verified: true)
+    return content.bytes.array
+  }
+
+  /// The bytes of a chunk as they lie in the file.
+  @_lifetime(borrow self)
+  package func stored(_ chunk: ChunkRecord) -> RawSpan {
+    let mapping = mapping
+    return unsafe _overrideLifetime(mapping.bytes.extracting(chunk.byteRange), borrowing: self)
+  }
+
+  /// The content of a chunk: the mapping itself where it is raw, else decompressed.
+  ///
+  /// - Parameter verified: whether to compare the stored bytes with their hash first.
+  /// - Throws: rules 17 and 18, and what a broken record throws.
+  package func content(
+    ofChunk index: Int, codec: ChunkCodec, verified: Bool = false
+  ) throws(PackError) -> ChunkContent {
+    let record = try chunk(index)
+    do throws(PackViolation) {
+      let stored = stored(record)
+      if verified { try checkStoredHash(stored, record) }
+      if record.codec == .raw { return ChunkContent(mapping: mapping, range: record.byteRange) }
+      var buffer = AlignedBuffer(byteCount: record.contentLength)
+      var content = buffer.mutableBytes
+      try codec.decode(stored, record, into: &content)
+      return ChunkContent(buffer: buffer)
+    } catch {
+      throw .broken(
+        PackViolation(error.rule, error.detail, at: record.byteRange, in: "chunk \(index)"), path: path)
+    }
+  }
+
+  /// The planes of a tensor in the content of its chunk `position`.
+  ///
+  /// - Throws: ``PackError/unknownEncoding(id:groupSize:tensor:path:)``; rule 26.
+  package func planes(of tensor: TensorRecord, chunk position: Int) throws(PackError) -> (Encoding, [Range<Int>]) {
+    guard let encoding = tensor.encoding else {
+      throw .unknownEncoding(id: tensor.encodingID, groupSize: tensor.groupSize, tensor: tensor.name, path: path)
+    }
+    let record = try chunk(tensor.firstChunk + position)
+    do throws(PackViolation) {
+      return (encoding, try tables.planes(of: tensor, encoding: encoding, position: position, in: record))
+    } catch { throw .broken(error, path: path) }
+  }
+}
+
+/// The content of one chunk, alive as long as the reference: a part of the mapping, or a buffer of its own.
+package final class ChunkContent: Sendable {
+  private enum Storage: Sendable {
+    case mapped(MappedFile, Range<Int>)
+    case owned(SharedBuffer)
+  }
+  private let storage: Storage
+
+  init(mapping: MappedFile, range: Range<Int>) { storage = .mapped(mapping, range) }
+  init(buffer: consuming AlignedBuffer) { storage = .owned(SharedBuffer(buffer)) }
+
+  package var bytes: RawSpan {
+    @_lifetime(borrow self)
+    get {
+      switch storage {
+      case .mapped(let mapping, let range):
+        return unsafe _overrideLifetime(mapping.bytes.extracting(range), borrowing: self)
+      case .owned(let buffer): return unsafe _overrideLifetime(buffer.bytes, borrowing: self)
+      }
+    }
+  }
+}
+
+func checkStoredHash(_ stored: RawSpan, _ record: ChunkRecord) throws(PackViolation) {
+  let computed = XXH3.hash(stored)
+  guard computed == record.storedHash else {
+    throw PackViolation(
+      .storedHash, "stored hash \(XXH3.text(record.storedHash)), computed \(XXH3.text(computed))", at: record.byteRange)
+  }
+}
+
+func tablesViolation(_ header: PackHeader, computed: UInt64) -> PackViolation {
+  PackViolation(
+    .tablesHash, "stored hash of the tables \(XXH3.text(header.tablesHash)), computed \(XXH3.text(computed))",
+    at: header.tablesOffset..<header.fileLength)
+}

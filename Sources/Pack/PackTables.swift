@@ -1,0 +1,144 @@
+package import Tensors
+
+/// The tables of a pack, looked up in place. Every record is checked when it is read, so nothing has to be parsed first.
+package struct PackTables: ~Escapable {
+  package let header: PackHeader
+  private let bytes: RawSpan
+  private let path: String
+
+  /// - Parameter bytes: `header.tablesLength` bytes.
+  @_lifetime(copy bytes)
+  init(header: PackHeader, bytes: RawSpan, path: String) {
+    precondition(bytes.byteCount == header.tablesLength)
+    self.header = header
+    self.bytes = bytes
+    self.path = path
+  }
+
+  private var tensorsOffset: Int { ChunkRecord.byteCount * header.chunkCount }
+  private var filesOffset: Int { tensorsOffset + TensorRecord.byteCount * header.tensorCount }
+  private var stringsOffset: Int { filesOffset + FileRecord.byteCount * header.fileCount }
+
+  private var strings: RawSpan {
+    @_lifetime(copy self) get { bytes.extracting(stringsOffset..<stringsOffset + header.stringsLength) }
+  }
+  private var padding: RawSpan {
+    @_lifetime(copy self) get { bytes.extracting(stringsOffset + header.stringsLength..<bytes.byteCount) }
+  }
+
+  @_lifetime(copy self)
+  private func chunkBytes(_ index: Int) -> RawSpan {
+    let start = ChunkRecord.byteCount * index
+    return bytes.extracting(start..<start + ChunkRecord.byteCount)
+  }
+  @_lifetime(copy self)
+  private func tensorBytes(_ index: Int) -> RawSpan {
+    let start = tensorsOffset + TensorRecord.byteCount * index
+    return bytes.extracting(start..<start + TensorRecord.byteCount)
+  }
+  @_lifetime(copy self)
+  private func fileBytes(_ index: Int) -> RawSpan {
+    let start = filesOffset + FileRecord.byteCount * index
+    return bytes.extracting(start..<start + FileRecord.byteCount)
+  }
+
+  /// - Throws: a broken rule among 11, 12, 13, 15, 16.
+  package func chunk(_ index: Int) throws(PackViolation) -> ChunkRecord {
+    do throws(PackViolation) {
+      return try ChunkRecord(reading: chunkBytes(index), limit: header.tablesOffset)
+    } catch {
+      let start = header.tablesOffset + ChunkRecord.byteCount * index
+      throw PackViolation(error.rule, error.detail, at: start..<start + ChunkRecord.byteCount, in: "chunk \(index)")
+    }
+  }
+
+  /// - Throws: a broken rule among 20, 23, 24, 25, 30.
+  package func tensor(_ index: Int) throws(PackViolation) -> TensorRecord {
+    do throws(PackViolation) {
+      return try TensorRecord(reading: tensorBytes(index), strings: strings, chunkTotal: header.chunkCount)
+    } catch {
+      let start = header.tablesOffset + tensorsOffset + TensorRecord.byteCount * index
+      throw PackViolation(
+        error.rule, error.detail, at: start..<start + TensorRecord.byteCount, in: error.subject ?? "tensor \(index)")
+    }
+  }
+
+  /// - Throws: rule 32.
+  package func file(_ index: Int) throws(PackViolation) -> FileRecord {
+    do throws(PackViolation) {
+      return try FileRecord(reading: fileBytes(index), strings: strings, chunkTotal: header.chunkCount)
+    } catch {
+      let start = header.tablesOffset + filesOffset + FileRecord.byteCount * index
+      throw PackViolation(
+        error.rule, error.detail, at: start..<start + FileRecord.byteCount, in: error.subject ?? "file \(index)")
+    }
+  }
+
+  /// The place of a tensor in the table, by bisection; nil when there is none of this name.
+  package func tensorIndex(named name: String) throws(PackViolation) -> Int? {
+    var range = 0..<header.tensorCount
+    while !range.isEmpty {
+      let middle = range.lowerBound + range.count / 2
+      let found = try tensor(middle).name
+      if found == name { return middle }
+      range = found.utf8Precedes(name) ? middle + 1..<range.upperBound : range.lowerBound..<middle
+    }
+    return nil
+  }
+
+  /// Byte ranges of a tensor's planes in the content of its chunk `position`.
+  ///
+  /// - Throws: rule 26; nil encoding must be handled by the caller.
+  package func planes(
+    of tensor: TensorRecord, encoding: Encoding, position: Int, in chunk: ChunkRecord
+  ) throws(PackViolation) -> [Range<Int>] {
+    let elements =
+      chunk.kind == .expert ? tensor.shape.elementCount : tensor.rows(inChunk: position).count * tensor.shape.columns
+    let lengths = [encoding.codeByteCount(elements: elements), encoding.scaleByteCount(elements: elements)]
+    var offsets = tensor.planeOffsets
+    let isShort = chunk.kind == .rows && tensor.rows(inChunk: position).count < tensor.rowsPerChunk
+    if isShort, encoding.isGrouped { offsets = [0, lengths[0].roundedUp(to: PackLimits.alignment)] }
+    var planes: [Range<Int>] = []
+    for plane in 0..<2 {
+      let exists = plane == 0 || encoding.isGrouped
+      let isWide = plane == 1 || encoding.codeBits == 16
+      let allowed = isWide ? chunk.tailOffset..<chunk.contentLength : 0..<chunk.tailOffset
+      let offset = offsets[plane]
+      let fits =
+        exists
+        ? offset % PackLimits.alignment == 0 && offset >= allowed.lowerBound && offset <= allowed.upperBound
+          && lengths[plane] <= allowed.upperBound - offset
+        : offset == 0
+      guard fits else {
+        throw PackViolation(
+          .planePlace, "plane \(plane) of \(lengths[plane]) bytes at \(offset) of a content of \(chunk.contentLength)",
+          in: "tensor `\(tensor.name)`")
+      }
+      planes.append(exists ? offset..<offset + lengths[plane] : 0..<0)
+    }
+    return planes
+  }
+
+  /// Rule 21 for one record: that its name starts where the one before ended. Returns where it ends.
+  func checkName(of record: RecordPlace, startsAt expected: Int, _ report: (PackViolation) -> Void) -> Int {
+    let (bytes, subject) =
+      switch record {
+      case .tensor(let index): (tensorBytes(index), "tensor \(index)")
+      case .file(let index): (fileBytes(index), "file \(index)")
+      }
+    let offset = Int(bytes.integer(at: 0, as: UInt32.self))
+    if offset != expected {
+      report(PackViolation(.strings, "its name is at \(offset) of the strings, not at \(expected)", in: subject))
+    }
+    return offset + Int(bytes.integer(at: 4, as: UInt16.self))
+  }
+
+  enum RecordPlace { case tensor(Int), file(Int) }
+
+  /// Rule 21 for the end of the strings.
+  func checkStringsEnd(_ end: Int, _ report: (PackViolation) -> Void) {
+    if end != header.stringsLength || !padding.isZero {
+      report(PackViolation(.strings, "names end at \(end) of \(header.stringsLength) bytes, zeros must follow"))
+    }
+  }
+}

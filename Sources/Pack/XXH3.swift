@@ -1,0 +1,14 @@
+import CXXHash
+
+/// XXH3 with 64 bits and seed 0.
+package enum XXH3 {
+  package static func hash(_ bytes: RawSpan) -> UInt64 {
+    unsafe bytes.withUnsafeBytes { unsafe XXH3_64bits($0.baseAddress, $0.count) }
+  }
+
+  /// Sixteen hexadecimal digits, as hashes are shown.
+  package static func text(_ hash: UInt64) -> String {
+    let digits = String(hash, radix: 16)
+    return String(repeating: "0", count: 16 - digits.count) + digits
+  }
+}

@@ -1,0 +1,125 @@
+import Tensors
+
+/// The weights of one model as published: one safetensors file, or several with an index that says which tensor is where.
+///
+/// Names of shards mean nothing here: LLaDA2 numbers them from 00000, others from 00001, and a layer may be spread over
+/// all of them. The index is believed only after it was compared with what the shards hold.
+package struct Checkpoint: Sendable {
+  package static var indexName: String { "model.safetensors.index.json" }
+  package static var singleName: String { "model.safetensors" }
+  /// Largest file that is read as a whole: index, config, tokenizer. The index of LLaDA2 flash has 3 MB.
+  package static var maximumSmallFileByteCount: Int { 64 << 20 }
+
+  /// Where config and tokenizer lie.
+  package let directory: String
+  /// The shards, sorted by name.
+  package let files: [SafetensorsFile]
+  private let fileOfTensor: [String: Int]
+
+  /// Opens a directory with an index or a single file.
+  ///
+  /// - Throws: `noCheckpoint` or `twoCheckpoints` when it is not clear what to open, a rule of the index, or a rule of
+  ///   the first shard that breaks one.
+  package init(directory: String) throws(SafetensorsError) {
+    let singlePath = "\(directory)/\(Self.singleName)"
+    let hasSingle = try Self.isFile(singlePath)
+    guard try Self.isFile("\(directory)/\(Self.indexName)") else {
+      guard hasSingle else { throw Self.nothingFound(in: directory) }
+      try self.init(file: singlePath)
+      return
+    }
+    let index = try CheckpointIndex(path: "\(directory)/\(Self.indexName)")
+    guard !hasSingle || index.shardNames == [Self.singleName] else {
+      throw SafetensorsError(.twoCheckpoints, path: directory)
+    }
+    let files = try index.openShards(in: directory)
+    try self.init(directory: directory, files: files)
+    try index.requireAgreement(with: self)
+  }
+
+  /// Opens one safetensors file as a whole checkpoint, whatever its name.
+  package init(file path: String) throws(SafetensorsError) {
+    let directory = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+    try self.init(directory: directory, files: [try SafetensorsFile(path: path)])
+  }
+
+  /// Opens what a user names: a file that ends in `.safetensors`, else a directory.
+  package init(path: String) throws(SafetensorsError) {
+    if path.hasSuffix(".safetensors") { try self.init(file: path) } else { try self.init(directory: path) }
+  }
+
+  private init(directory: String, files: [SafetensorsFile]) throws(SafetensorsError) {
+    self.directory = directory
+    self.files = files
+    var fileOfTensor: [String: Int] = [:]
+    fileOfTensor.reserveCapacity(files.reduce(0) { $0 + $1.tensors.count })
+    for (position, file) in files.enumerated() {
+      for tensor in file.tensors {
+        guard let other = fileOfTensor.updateValue(position, forKey: tensor.name) else { continue }
+        throw SafetensorsError(
+          .tensorInTwoShards(other: files[other].name), path: file.path, tensor: tensor.name,
+          byteOffset: tensor.headerOffset)
+      }
+    }
+    self.fileOfTensor = fileOfTensor
+  }
+
+  /// The tensor and the file that has its bytes, or nil.
+  package func tensor(named name: String) -> (file: SafetensorsFile, entry: TensorEntry)? {
+    guard let position = fileOfTensor[name], let entry = files[position][name] else { return nil }
+    return (files[position], entry)
+  }
+
+  /// All names, sorted.
+  package var tensorNames: [String] { fileOfTensor.keys.sorted() }
+
+  /// Bytes of all tensors together.
+  package var totalByteCount: Int { files.reduce(0) { $0 + $1.dataByteCount } }
+
+  /// The bytes of a file beside the weights, such as `config.json`.
+  ///
+  /// - Parameter limit: larger files are refused before anything is read.
+  /// - Throws: `system`, with ENOENT when there is no such file; `fileTooLarge`; `shardName` when it is a path.
+  package func readSmallFile(
+    name: String, limit: Int = Checkpoint.maximumSmallFileByteCount
+  ) throws(SafetensorsError) -> [UInt8] {
+    guard Self.isPlainFileName(name) else { throw SafetensorsError(.shardName(name), path: directory) }
+    let file = try Self.mapSmallFile("\(directory)/\(name)", limit: limit)
+    return file.bytes.array
+  }
+
+  static func mapSmallFile(_ path: String, limit: Int) throws(SafetensorsError) -> MappedFile {
+    let file: MappedFile
+    do throws(FileError) { file = try MappedFile(path: path) } catch { throw SafetensorsError(error) }
+    guard file.byteCount <= limit else {
+      throw SafetensorsError(.fileTooLarge(byteCount: file.byteCount, limit: limit), path: path)
+    }
+    return file
+  }
+
+  /// Whether the name stays in its directory. A zero byte would end the name early for the system.
+  static func isPlainFileName(_ name: String) -> Bool {
+    !name.isEmpty && name != "." && name != ".." && !name.utf8.contains { $0 == UInt8(ascii: "/") || $0 == 0 }
+  }
+
+  /// Whether there is a file; what is there but cannot be opened is an error.
+  private static func isFile(_ path: String) throws(SafetensorsError) -> Bool {
+    do throws(FileError) {
+      _ = try MappedFile(path: path)
+      return true
+    } catch {
+      guard error.isNotFound else { throw SafetensorsError(error) }
+      return false
+    }
+  }
+
+  /// Says that the directory is missing if it is, else that it holds no weights.
+  private static func nothingFound(in directory: String) -> SafetensorsError {
+    do throws(FileError) {
+      _ = try MappedFile(path: directory)
+    } catch {
+      if error.isNotFound { return SafetensorsError(error) }
+    }
+    return SafetensorsError(.noCheckpoint, path: directory)
+  }
+}

@@ -1,0 +1,60 @@
+package import Tensors
+
+/// One safetensors file: the owner of its mapping and of the table that was checked when it was opened.
+///
+/// After `init` all positions are trusted. The promise of ``MappedFile`` holds here too: nobody may shorten the file.
+package final class SafetensorsFile: Sendable {
+  /// The mapping, for hints about what is needed next and what no longer is.
+  package let file: MappedFile
+  private let table: SafetensorsHeader
+
+  /// Maps the file and checks its header against every rule.
+  ///
+  /// - Throws: `system` when the file cannot be opened, else the first rule it breaks. A file cut short breaks
+  ///   `fileTooShort`, `headerOutsideFile` or `dataOutsideFile`.
+  package init(path: String) throws(SafetensorsError) {
+    let file: MappedFile
+    do throws(FileError) { file = try MappedFile(path: path) } catch { throw SafetensorsError(error) }
+    table = try SafetensorsHeader.parse(header: file.bytes, fileByteCount: file.byteCount, path: path)
+    self.file = file
+  }
+
+  package var path: String { file.path }
+
+  /// Bytes in front of the data: the 8 of the length and the JSON with its padding.
+  package var headerByteCount: Int { table.byteCount }
+
+  /// `__metadata__`, empty when there is none.
+  package var metadata: [String: String] { table.metadata }
+
+  /// All tensors in the order of their bytes.
+  package var tensors: [TensorEntry] { table.tensors }
+
+  /// The file's name without its directory.
+  package var name: String { String(path[(path.lastIndex(of: "/").map(path.index(after:)) ?? path.startIndex)...]) }
+
+  /// Bytes of all tensors together.
+  package var dataByteCount: Int { file.byteCount - headerByteCount }
+
+  /// The first `headerByteCount` bytes, as they are in the file.
+  package var header: RawSpan {
+    @_lifetime(borrow self) get { bytes(in: 0..<headerByteCount) }
+  }
+
+  /// The entry of a name, or nil.
+  package subscript(name: String) -> TensorEntry? { table[name] }
+
+  /// The elements of one of this file's tensors, little-endian. Traps for an entry of a longer file.
+  @_lifetime(borrow self)
+  package func bytes(of tensor: TensorEntry) -> RawSpan { bytes(in: tensor.byteRange) }
+
+  @_lifetime(borrow self)
+  private func bytes(in range: Range<Int>) -> RawSpan {
+    // The mapping lives as long as `self` does. The compiler ties a span to the loaded reference instead and refuses to
+    // return it, so the lifetime is stated anew; the pointer does not leave this function.
+    let mapping = file
+    precondition(range.lowerBound >= 0 && range.upperBound <= mapping.byteCount, "bytes outside the file")
+    let pointer = unsafe mapping.bytes.withUnsafeBytes { all in unsafe UnsafeRawBufferPointer(rebasing: all[range]) }
+    return unsafe _overrideLifetime(RawSpan(_unsafeBytes: pointer), borrowing: self)
+  }
+}

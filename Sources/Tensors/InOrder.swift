@@ -1,0 +1,89 @@
+import Dispatch
+import Synchronization
+
+/// Does `work` for each index below `count` on several threads and hands the results to `consume`, in order, on the
+/// calling thread.
+///
+/// At most `window` results exist at a time, made or in the making, so memory is bounded whatever the order in which they
+/// finish. What `consume` sees does not depend on the number of threads. After a failure no further index is begun, and the
+/// failure of the lowest index is thrown.
+///
+/// - Parameters:
+///   - threads: at least 1; with 1 everything happens on the calling thread.
+///   - window: at least `threads`.
+///   - makeWorkspace: called once on each thread for what that thread reuses (buffers, compression contexts).
+package func inOrder<Workspace, Output: Sendable, Failure: Error>(
+  count: Int, threads: Int, window: Int,
+  makeWorkspace: @escaping @Sendable () -> Workspace,
+  work: @escaping @Sendable (inout Workspace, Int) -> Result<Output, Failure>,
+  consume: (Int, Output) throws(Failure) -> Void
+) throws(Failure) {
+  precondition(threads >= 1 && window >= threads)
+  guard threads > 1, count > 1 else {
+    var workspace = makeWorkspace()
+    for index in 0..<count { try consume(index, try work(&workspace, index).get()) }
+    return
+  }
+
+  let shared = Shared<Output, Failure>(window: window)
+  let group = DispatchGroup()
+  for _ in 0..<min(threads, count) {
+    DispatchQueue.global().async(group: group) {
+      var workspace = makeWorkspace()
+      while let index = shared.take(below: count) {
+        shared.put(work(&workspace, index), at: index)
+      }
+    }
+  }
+  defer {
+    shared.stop(threads: threads)
+    group.wait()
+  }
+  for index in 0..<count { try consume(index, try shared.result(at: index).get()) }
+}
+
+/// What the threads of one `inOrder` share.
+private final class Shared<Output: Sendable, Failure: Error>: Sendable {
+  private struct State {
+    var next = 0
+    var stopped = false
+    var finished: [Int: Result<Output, Failure>] = [:]
+  }
+  private let state = Mutex(State())
+  /// Results that may still be begun.
+  private let slots: DispatchSemaphore
+  /// Results that came in, in any order.
+  private let arrivals = DispatchSemaphore(value: 0)
+
+  init(window: Int) { slots = DispatchSemaphore(value: window) }
+
+  func take(below count: Int) -> Int? {
+    slots.wait()
+    return state.withLock { state in
+      guard !state.stopped, state.next < count else { return nil }
+      defer { state.next += 1 }
+      return state.next
+    }
+  }
+
+  func put(_ result: sending Result<Output, Failure>, at index: Int) {
+    let result = result
+    state.withLock { $0.finished[index] = result }
+    arrivals.signal()
+  }
+
+  func result(at index: Int) -> Result<Output, Failure> {
+    while true {
+      if let result = state.withLock({ $0.finished.removeValue(forKey: index) }) {
+        slots.signal()
+        return result
+      }
+      arrivals.wait()
+    }
+  }
+
+  func stop(threads: Int) {
+    state.withLock { $0.stopped = true }
+    for _ in 0..<threads { slots.signal() }
+  }
+}
