@@ -315,8 +315,6 @@ def check_chunk_record(pack, i):
         yield Violation(11, subject, f"codec {c.codec} is not known")
     if c.problems:
         yield Violation(11, subject, "reserved bytes are not zero")
-    if c.kind != EXPERT and (c.layer or c.expert):
-        yield Violation(11, subject, f"layer {c.layer}, expert {c.expert} in a chunk that is no expert")
     if c.codec == ZSTD and not pack.header.required_features & ZSTD_FEATURE:
         yield Violation(11, subject, "codec is zstd, but required feature 0 is not set")
 
@@ -331,8 +329,6 @@ def check_chunk_record(pack, i):
     tail = c.content_length - c.tail_offset
     if tail < 0 or tail and (c.tail_offset % 64 or tail % 2):
         yield Violation(16, subject, f"tail_offset {c.tail_offset} in content of {c.content_length} bytes")
-    elif c.kind == EMBEDDED and tail:
-        yield Violation(16, subject, f"tail_offset {c.tail_offset} in a file of {c.content_length} bytes")
 
 
 def check_places(pack):
@@ -416,8 +412,11 @@ def check_file_record(pack, i):
         yield Violation(32, subject, f"chunk {f.chunk} of {len(pack.chunks)}")
         return
     pack.file_claims[f.chunk].append(i)
-    if pack.chunks[f.chunk].kind != EMBEDDED:
-        yield Violation(32, subject, f"chunk {f.chunk} is of kind {pack.chunks[f.chunk].kind}")
+    c = pack.chunks[f.chunk]
+    if c.kind != EMBEDDED:
+        yield Violation(32, subject, f"chunk {f.chunk} is of kind {c.kind}")
+    elif c.tail_offset != c.content_length:
+        yield Violation(32, subject, f"chunk {f.chunk} has tail_offset {c.tail_offset} in {c.content_length} bytes")
 
 
 def check_name(record, subject, rule):
@@ -458,6 +457,8 @@ def check_owner(pack, i):
     c, subject = pack.chunks[i], ("chunk", i)
     tensors, files = pack.claims[i], pack.file_claims[i]
     names = ", ".join(str(t) for t in tensors)
+    if c.kind != EXPERT and (c.layer or c.expert):
+        yield Violation(29, subject, f"layer {c.layer}, expert {c.expert} in a chunk that is no expert")
     if c.kind == ROWS and (tensors != [c.owner] or files):
         yield Violation(29, subject, f"owner is tensor {c.owner}, tensors [{names}] and files {files} claim it")
     if c.kind == EMBEDDED and (files != [c.owner] or tensors):
