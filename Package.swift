@@ -42,6 +42,17 @@ targets += library("Models", uses: ["JSON", "Tensors", "Safetensors"])
 targets += library(
   "Conversion", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"])
 
+targets += [
+  .executableTarget(
+    name: "ingot",
+    dependencies: [
+      "JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Conversion", argumentParser,
+    ],
+    swiftSettings: settings),
+  // Runs the binary, so it must be built first.
+  .testTarget(name: "CommandTests", dependencies: ["ingot", "JSON", "TestSupport"], swiftSettings: settings),
+]
+
 let package = Package(
   name: "ingot",
   dependencies: [

@@ -127,7 +127,10 @@ package struct JSONParser: ~Copyable, ~Escapable {
 
   /// The bytes as text, or nil when they are not UTF-8.
   private func text(_ range: Range<Int>) -> String? {
-    unsafe bytes.extracting(range).withUnsafeBytes { unsafe String(validating: $0, as: UTF8.self) }
+    // Not `String(validating:as:)`: its generic code looks up metadata on every call.
+    let part = Span<UInt8>(_bytes: bytes.extracting(range))
+    guard let valid = try? UTF8Span(validating: part) else { return nil }
+    return String(copying: valid)
   }
 
   private mutating func string() throws(JSONError) -> String {

@@ -80,6 +80,14 @@ package final class EncodedChunk: Sendable {
       storedHash: contentHash, contentHash: contentHash)
   }
 
+  /// An embedded file as a chunk.
+  package func encode(_ file: PackPlan.File) -> EncodedChunk {
+    var content = AlignedBuffer(byteCount: file.bytes.count)
+    var bytes = content.mutableBytes
+    bytes.write(file.bytes.bytes, at: 0)
+    return encode(content, tailOffset: file.bytes.count)
+  }
+
   private func compress(_ content: RawSpan, tailOffset: Int, into frame: inout AlignedBuffer) -> Int {
     var scratch = AlignedBuffer(byteCount: content.byteCount)
     var split = scratch.mutableBytes

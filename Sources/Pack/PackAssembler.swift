@@ -35,7 +35,14 @@ package struct PackAssembler: Sendable {
 
   /// Gives the next chunk its place; returns it.
   @discardableResult
-  package mutating func place(
+  package mutating func place(_ chunk: EncodedChunk) -> ChunkRecord {
+    place(
+      storedLength: chunk.storedLength, contentLength: chunk.contentLength, tailOffset: chunk.tailOffset,
+      codec: chunk.codec, storedHash: chunk.storedHash, contentHash: chunk.contentHash)
+  }
+
+  @discardableResult
+  private mutating func place(
     storedLength: Int, contentLength: Int, tailOffset: Int, codec: ChunkRecord.Codec, storedHash: UInt64,
     contentHash: UInt64
   ) -> ChunkRecord {

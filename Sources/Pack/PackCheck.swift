@@ -109,13 +109,17 @@ package struct PackCheck: Sendable {
     }
     var end = 0
     for plane in structure.planes[index].sorted(by: { $0.range.lowerBound < $1.range.lowerBound }) {
-      if structure.isUnderstood[index], end < plane.range.lowerBound, !content.extracting(end..<plane.range.lowerBound).isZero {
+      if structure.isUnderstood[index], end < plane.range.lowerBound,
+        !content.extracting(end..<plane.range.lowerBound).isZero
+      {
         throw PackViolation(.planeGap, "bytes between planes are not zero")
       }
       end = plane.range.upperBound
     }
     try checkScales(content, structure.planes[index])
-    if record.kind == .file, ["file `provenance.json`", "file `source/config.json`"].contains(structure.subjects[index]) {
+    if record.kind == .file,
+      ["file `provenance.json`", "file `source/config.json`"].contains(structure.subjects[index])
+    {
       guard (try? JSONParser.parse(content))?.object != nil else {
         throw PackViolation(.requiredFiles, "is no JSON object")
       }
@@ -130,7 +134,8 @@ package struct PackCheck: Sendable {
         let scale: UInt16 = content.integer(at: scales.range.lowerBound + 2 * group)
         let isPortable = scale == 0 || (0x3700...0x477F).contains(scale & 0x7FFF)
         guard isPortable else {
-          throw PackViolation(.scales, "the scale of group \(group) has bits 0x\(String(scale, radix: 16)): not portable")
+          throw PackViolation(
+            .scales, "the scale of group \(group) has bits 0x\(String(scale, radix: 16)): not portable")
         }
         guard scale == 0 else { continue }
         let zero: UInt8 = codes.encoding.kind == .int4 ? 0x88 : 0

@@ -83,7 +83,9 @@ package struct PackHeader: Sendable, Equatable {
     let headerLength: UInt32 = bytes.integer(at: 12)
     guard headerLength == UInt32(Self.byteCount), writeVersion >= readVersion,
       bytes.extracting(80..<Self.rootHashOffset).isZero
-    else { throw PackViolation(.headerFields, "a header field has a value it must not have", at: 8..<Self.rootHashOffset) }
+    else {
+      throw PackViolation(.headerFields, "a header field has a value it must not have", at: 8..<Self.rootHashOffset)
+    }
 
     requiredFeatures = bytes.integer(at: 16)
     optionalFeatures = bytes.integer(at: 24)
@@ -94,7 +96,8 @@ package struct PackHeader: Sendable, Equatable {
 
     let declared: UInt64 = bytes.integer(at: 32)
     guard declared == UInt64(actualLength) else {
-      throw PackViolation(.fileLength, "the header declares \(declared) bytes, the file has \(actualLength)", at: 32..<40)
+      throw PackViolation(
+        .fileLength, "the header declares \(declared) bytes, the file has \(actualLength)", at: 32..<40)
     }
     fileLength = actualLength
 

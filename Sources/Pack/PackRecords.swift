@@ -57,7 +57,8 @@ package struct ChunkRecord: Sendable, Equatable {
     let lengths: [UInt64] = [bytes.integer(at: 8), bytes.integer(at: 16)]
     let maximum = UInt64(PackLimits.maximumContent)
     guard lengths.allSatisfy({ (1...maximum).contains($0) }),
-      codec == .raw ? lengths[0] == lengths[1] : lengths[0] <= lengths[1] && (lengths[1] - lengths[0]) * 32 >= lengths[1]
+      codec == .raw
+        ? lengths[0] == lengths[1] : lengths[0] <= lengths[1] && (lengths[1] - lengths[0]) * 32 >= lengths[1]
     else {
       throw PackViolation(.chunkLengths, "stored length \(lengths[0]), content length \(lengths[1]), codec \(codec)")
     }
@@ -65,7 +66,9 @@ package struct ChunkRecord: Sendable, Equatable {
     contentLength = Int(lengths[1])
 
     let tail: UInt64 = bytes.integer(at: 24)
-    guard tail == lengths[1] || tail < lengths[1] && tail % UInt64(PackLimits.alignment) == 0 && (lengths[1] - tail) % 2 == 0
+    guard
+      tail == lengths[1]
+        || tail < lengths[1] && tail % UInt64(PackLimits.alignment) == 0 && (lengths[1] - tail) % 2 == 0
     else { throw PackViolation(.chunkTail, "16-bit planes at \(tail) of a content of \(lengths[1]) bytes") }
     tailOffset = Int(tail)
 
@@ -184,7 +187,8 @@ package struct TensorRecord: Sendable, Equatable {
     let rank = Int(bytes.integer(at: 10, as: UInt8.self))
     var dimensions: [Int] = []
     for axis in 0..<4 { dimensions.append(Int(clamping: bytes.integer(at: 32 + 8 * axis, as: UInt64.self))) }
-    guard (1...4).contains(rank), let shape = Shape(Array(dimensions[..<rank])), dimensions[rank...].allSatisfy({ $0 == 0 }),
+    guard (1...4).contains(rank), let shape = Shape(Array(dimensions[..<rank])),
+      dimensions[rank...].allSatisfy({ $0 == 0 }),
       (1...PackLimits.maximumElements).contains(shape.elementCount), encoding?.divides(columns: shape.columns) ?? true
     else { throw broken(.tensorShape, "rank \(rank), dimensions \(dimensions), group size \(groupSize)") }
     self.shape = shape
@@ -246,7 +250,8 @@ package struct FileRecord: Sendable, Equatable {
 
 /// A name out of the strings: 1 … 1,024 bytes of UTF-8 without control characters.
 private func packName(_ strings: RawSpan, offset: Int, length: Int, rule: PackRule) throws(PackViolation) -> String {
-  guard (1...PackLimits.maximumName).contains(length), offset <= strings.byteCount, length <= strings.byteCount - offset,
+  guard (1...PackLimits.maximumName).contains(length), offset <= strings.byteCount,
+    length <= strings.byteCount - offset,
     let name = strings.extracting(offset..<offset + length).utf8,
     name.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7F })
   else { throw PackViolation(rule, "the \(length) bytes at \(offset) of the strings are no valid name") }

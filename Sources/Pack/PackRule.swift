@@ -2,7 +2,8 @@ package import Tensors
 
 /// The numbered rules of `Formats/pack.md` §8.
 package enum PackRule: Int, Sendable, CaseIterable {
-  case length = 1, magic, readVersion, rootHash, headerFields, requiredFeatures, fileLength, counts, tablesPlace, tablesHash
+  case length = 1, magic, readVersion, rootHash, headerFields, requiredFeatures, fileLength, counts, tablesPlace,
+    tablesHash
   case chunkFields, chunkAlignment, chunkOrder, chunkGap, chunkLengths, chunkTail, storedHash, frame, contentHash
   case tensorName, strings, tensorOrder, tensorEncoding, tensorShape, tensorChunks, planePlace, planeCover, planeGap
   case owner, tensorErrors, scales

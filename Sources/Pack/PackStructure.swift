@@ -51,7 +51,8 @@ extension PackTables {
           let place = end.roundedUp(to: record.alignment)
           report(
             PackViolation(
-              .chunkOrder, "starts at \(record.offset), its place is \(place)", at: record.byteRange, in: "chunk \(index)"))
+              .chunkOrder, "starts at \(record.offset), its place is \(place)", at: record.byteRange,
+              in: "chunk \(index)"))
         }
         end = record.byteRange.upperBound
       } catch {
@@ -62,7 +63,9 @@ extension PackTables {
     if let end, header.tablesOffset != end.roundedUp(to: PackLimits.alignment) {
       report(PackViolation(.chunkOrder, "the tables start at \(header.tablesOffset), the last chunk ends at \(end)"))
     }
-    if !structure.chunks.contains(where: { $0 == nil }), usesZstd != (header.requiredFeatures & PackHeader.zstdFeature != 0) {
+    if !structure.chunks.contains(where: { $0 == nil }),
+      usesZstd != (header.requiredFeatures & PackHeader.zstdFeature != 0)
+    {
       report(PackViolation(.chunkFields, "required feature 0 and the codecs of the chunks disagree"))
     }
   }

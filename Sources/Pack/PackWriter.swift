@@ -15,9 +15,7 @@ package struct PackWriter: ~Copyable {
 
   /// Writes the next chunk of the plan.
   package mutating func append(_ chunk: EncodedChunk) throws(PackError) {
-    let record = assembler.place(
-      storedLength: chunk.storedLength, contentLength: chunk.contentLength, tailOffset: chunk.tailOffset,
-      codec: chunk.codec, storedHash: chunk.storedHash, contentHash: chunk.contentHash)
+    let record = assembler.place(chunk)
     // Gaps between chunks are never written: the file system reads them as zeros.
     let stored = chunk.stored
     try write(stored.bytes.extracting(first: chunk.storedLength), at: record.offset)
@@ -32,12 +30,7 @@ package struct PackWriter: ~Copyable {
   package consuming func finish(
     errors: [PackAssembler.TensorErrors], codec: ChunkCodec
   ) throws(PackError) -> PackHeader {
-    for embedded in assembler.plan.files {
-      var content = AlignedBuffer(byteCount: embedded.bytes.count)
-      var bytes = content.mutableBytes
-      bytes.write(embedded.bytes.bytes, at: 0)
-      try append(codec.encode(content, tailOffset: embedded.bytes.count))
-    }
+    for embedded in assembler.plan.files { try append(codec.encode(embedded)) }
     let (header, tables) = assembler.assemble(errors: errors)
     try write(tables.bytes, at: header.tablesOffset)
     let first = header.encoded()

@@ -39,7 +39,8 @@ package struct Checkpoint: Sendable {
 
   /// Opens one safetensors file as a whole checkpoint, whatever its name.
   package init(file path: String) throws(SafetensorsError) {
-    let directory = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+    let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
+    let directory = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
     try self.init(directory: directory, files: [try SafetensorsFile(path: path)])
   }
 

@@ -31,7 +31,11 @@ package final class SafetensorsFile: Sendable {
   package var tensors: [TensorEntry] { table.tensors }
 
   /// The file's name without its directory.
-  package var name: String { String(path[(path.lastIndex(of: "/").map(path.index(after:)) ?? path.startIndex)...]) }
+  package var name: String {
+    // By bytes, as the system sees it: a slash with a combining accent behind it is another `Character`.
+    let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
+    return String(path[(slash.map(path.utf8.index(after:)) ?? path.startIndex)...])
+  }
 
   /// Bytes of all tensors together.
   package var dataByteCount: Int { file.byteCount - headerByteCount }

@@ -41,6 +41,18 @@ import Glibc
       unsafe _overrideLifetime(MutableRawSpan(_unsafeStart: base, byteCount: byteCount), mutating: &self)
     }
   }
+
+  /// Gives two ranges that do not overlap to be written at once.
+  package mutating func withDisjoint<Result, Failure: Error>(
+    _ first: Range<Int>, _ second: Range<Int>,
+    _ body: (inout MutableRawSpan, inout MutableRawSpan) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    precondition(first.clamped(to: 0..<byteCount) == first && second.clamped(to: 0..<byteCount) == second)
+    precondition(first.upperBound <= second.lowerBound || second.upperBound <= first.lowerBound)
+    var a = unsafe MutableRawSpan(_unsafeStart: base + first.lowerBound, byteCount: first.count)
+    var b = unsafe MutableRawSpan(_unsafeStart: base + second.lowerBound, byteCount: second.count)
+    return try body(&a, &b)
+  }
 }
 
 /// The bytes of an `AlignedBuffer` that is finished: nobody writes any more, several may read.

@@ -13,6 +13,12 @@ package struct FileError: Error, Equatable {
     self.code = code
   }
 
+  /// The error number of a full disk.
+  package static var noSpace: Int32 { ENOSPC }
+
+  /// Whether there is simply no file of this name.
+  package var isMissing: Bool { code == ENOENT }
+
   /// The system's words for the number: "No such file or directory".
   package var reason: String { unsafe String(cString: strerror(code)) }
 }

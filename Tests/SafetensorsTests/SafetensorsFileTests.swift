@@ -94,6 +94,13 @@ import Testing
     #expect(refusal("{\(entry("a", "F8_E8M0", "[4]", 0, 4))}", data: 4)?.reason == .unknownDType("F8_E8M0"))
   }
 
+  @Test func aPointerOfGitLFSIsRecognised() throws {
+    let pointer = Array("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5735111000\n".utf8)
+    let error = #expect(throws: SafetensorsError.self) { _ = try parse(pointer) }
+    #expect(error?.rule == .headerTooLong)
+    #expect(error?.hint?.contains("Git LFS") == true)
+  }
+
   @Test func theHeaderAloneIsEnough() throws {
     let header = try parse(fileBytes(smallHeader), fileByteCount: 8 + smallHeader.utf8.count + 12)
     #expect(header.tensors.count == 2)

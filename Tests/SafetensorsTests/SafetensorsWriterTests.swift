@@ -114,7 +114,7 @@ import Testing
       #expect(header.tensors.count == 23_808)
     }
     print("header of \(bytes.count) bytes: \(fastest)")
-    // Measured 50 ms alone; the bound leaves room for a busy machine.
+    // Measured 45 ms alone; the bound leaves room for a busy machine.
     #expect(fastest < .milliseconds(400))
   }
 }

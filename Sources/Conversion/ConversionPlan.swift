@@ -1,0 +1,138 @@
+import JSON
+package import Models
+package import Pack
+package import Quantization
+import Safetensors
+import Tensors
+
+/// Everything decided before a weight is read: what the pack will hold, from where, and what it will cost.
+package struct ConversionPlan: Sendable {
+  package struct Options: Sendable {
+    package var recipe = Recipe()
+    package var solver = Solver.search
+    package var compression = Compression.none
+    /// Name and version of the tool, for the provenance.
+    package var tool = ""
+    package init() {}
+  }
+
+  package let model: CheckpointModel
+  package let options: Options
+  package let pack: PackPlan
+  /// By tensor of the pack plan.
+  package let sources: [CheckpointModel.Source]
+  package let decisions: [RecipeMatcher.Decision]
+
+  /// Small files beside `config.json` that a pack takes along if the checkpoint has them.
+  private static let companions = [
+    "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json",
+  ]
+
+  /// Reads headers and small files only.
+  package init(checkpoint directory: String, options: Options) throws(ConversionError) {
+    let checkpoint: Checkpoint
+    var files: [PackPlan.File] = []
+    do {
+      checkpoint = try Checkpoint(directory: directory)
+      files.append(.init(name: "source/config.json", bytes: try checkpoint.readSmallFile(name: "config.json")))
+      for name in Self.companions {
+        guard let bytes = try Self.readIfPresent(name, of: checkpoint), !bytes.isEmpty else { continue }
+        files.append(.init(name: "source/\(name)", bytes: bytes))
+      }
+    } catch { throw .source(error) }
+    let model: CheckpointModel
+    do {
+      let configuration = try ModelConfiguration(json: files[0].bytes, path: "\(directory)/config.json")
+      model = try CheckpointModel(checkpoint, configuration: configuration)
+    } catch { throw .model(error) }
+
+    let (items, sources, decisions) = try Self.decide(model, options.recipe)
+    files.append(.init(name: "provenance.json", bytes: Array(Self.provenance(model, options).text().utf8)))
+    do { pack = try PackPlan(items, files: files) } catch { throw .pack(error) }
+    self.model = model
+    self.options = options
+    self.sources = sources
+    self.decisions = decisions
+  }
+
+  private static func readIfPresent(_ name: String, of checkpoint: Checkpoint) throws(SafetensorsError) -> [UInt8]? {
+    do { return try checkpoint.readSmallFile(name: name) } catch {
+      if case .system(let failure) = error.reason, failure.isMissing { return nil }
+      throw error
+    }
+  }
+
+  private static func decide(
+    _ model: CheckpointModel, _ recipe: Recipe
+  ) throws(ConversionError) -> ([PackPlan.Item], [CheckpointModel.Source], [RecipeMatcher.Decision]) {
+    var items: [PackPlan.Item] = []
+    var sources: [CheckpointModel.Source] = []
+    var decisions: [RecipeMatcher.Decision] = []
+    do throws(RecipeError) {
+      var matcher = try RecipeMatcher(recipe)
+      for item in model.items {
+        var tensors: [PackPlan.Tensor] = []
+        for source in item.sources {
+          guard let plain = Encoding(keeping: source.dtype) else { preconditionFailure("the model checked its types") }
+          let decision = try matcher.decide(source.tensor, source: plain)
+          tensors.append(
+            PackPlan.Tensor(
+              name: source.tensor.name, shape: source.tensor.shape, encoding: decision.encoding, sourceEncoding: plain))
+          sources.append(source)
+          decisions.append(decision)
+        }
+        switch item {
+        case .tensor: items.append(.tensor(tensors[0]))
+        case .expert(let layer, let expert, _):
+          items.append(.expert(layer: layer, expert: expert, gate: tensors[0], up: tensors[1], down: tensors[2]))
+        }
+      }
+      try matcher.requireAllUsed()
+    } catch { throw .recipe(error) }
+    return (items, sources, decisions)
+  }
+
+  /// `provenance.json` (`Formats/pack.md` §7). Its length must not depend on weights, so that a dry run is exact.
+  private static func provenance(_ model: CheckpointModel, _ options: Options) -> JSONValue {
+    let sources = model.checkpoint.files.map { file -> JSONValue in
+      let hash = XXH3.hash(file.header)
+      return [
+        "name": .string(file.name), "bytes": JSONValue(file.file.byteCount), "header_xxh3": .string(XXH3.text(hash)),
+      ]
+    }
+    return [
+      "schema": 1,
+      "tool": .string(options.tool),
+      "architecture": .string(model.configuration.modelType),
+      "layout": model.layout.map { .string($0.rawValue) } ?? .null,
+      "options": ["solver": .string(options.solver.rawValue), "compress": .string(options.compression.rawValue)],
+      "recipe": options.recipe.json,
+      "sources": .array(sources),
+    ]
+  }
+
+  /// Bytes of weights read.
+  package var sourceByteCount: Int { sources.reduce(0) { $0 + $1.byteRange.count } }
+
+  /// Bytes of the pack if every chunk is stored raw: exact without compression, an upper bound with it.
+  package var rawByteCount: Int {
+    var assembler = PackAssembler(plan: pack)
+    for _ in 0..<assembler.chunkTotal { assembler.placeRaw() }
+    let errors = pack.tensors.map { _ in PackAssembler.TensorErrors() }
+    return assembler.assemble(errors: errors).header.fileLength
+  }
+
+  /// Bytes of all routed experts if stored raw.
+  package var rawExpertByteCount: Int {
+    pack.chunks.reduce(0) { $1.kind == .expert ? $0 + $1.layout.byteCount : $0 }
+  }
+
+  /// Weights of the model, and of its routed experts.
+  package var parameterCounts: (all: Int, experts: Int) {
+    sources.reduce(into: (0, 0)) { counts, source in
+      counts.0 += source.tensor.shape.elementCount
+      if source.tensor.role == .expert { counts.1 += source.tensor.shape.elementCount }
+    }
+  }
+}

@@ -1,0 +1,193 @@
+package import Kernels
+import Models
+import Pack
+package import Quantization
+import Safetensors
+import Tensors
+
+/// Carries a plan out: reads each chunk's weights, encodes them, and writes the chunks in order.
+package struct Converter: Sendable {
+  package let plan: ConversionPlan
+  package let kernels: KernelSet
+  /// Threads that encode.
+  package let threads: Int
+  package let budget: MemoryBudget
+
+  /// What a conversion came to.
+  package struct Outcome: Sendable {
+    package let byteCount: Int
+    /// Stored bytes of all routed experts.
+    package let expertByteCount: Int
+    /// The root hash of the pack; nil for a dry run.
+    package let rootHash: UInt64?
+    /// By tensor of the pack plan; plain ones have no error.
+    package let statistics: [QuantizationStatistics]
+  }
+
+  package init(_ plan: ConversionPlan, kernels: KernelSet, threads: Int, memoryLimit: Int) throws(ConversionError) {
+    self.plan = plan
+    self.kernels = kernels
+    budget = try MemoryBudget(plan, limit: memoryLimit, threads: threads)
+    self.threads = min(threads, budget.window)
+  }
+
+  /// Writes the pack.
+  ///
+  /// - Parameters:
+  ///   - progress: called after each chunk with the source bytes done so far.
+  ///   - isInterrupted: asked after each chunk; true stops with ``ConversionError/interrupted``.
+  /// - Throws: ``ConversionError``; nothing is left under the final name or beside it.
+  package func write(
+    to path: String, progress: (Int) -> Void, isInterrupted: () -> Bool
+  ) throws(ConversionError) -> Outcome {
+    var writer: PackWriter
+    do { writer = try PackWriter(path: path, plan: plan.pack) } catch { throw .pack(error) }
+    var expertByteCount = 0
+    let statistics = try encodeAll(progress: progress, isInterrupted: isInterrupted) {
+      (kind, chunk) throws(ConversionError) in
+      if kind == .expert { expertByteCount += chunk.storedLength }
+      do throws(PackError) { try writer.append(chunk) } catch { throw .pack(error) }
+    }
+    let errors = statistics.map {
+      PackAssembler.TensorErrors(relativeRMSE: $0.relativeRMSE, saturatedShare: $0.saturatedShare)
+    }
+    do throws(PackError) {
+      let header = try writer.finish(errors: errors, codec: ChunkCodec(plan.options.compression))
+      return Outcome(
+        byteCount: header.fileLength, expertByteCount: expertByteCount, rootHash: header.rootHash,
+        statistics: statistics)
+    } catch { throw .pack(error) }
+  }
+
+  /// Finds the exact size of the pack without writing. Without compression the plan alone tells it, in no time; with
+  /// compression all weights have to be read and encoded.
+  package func measure(progress: (Int) -> Void, isInterrupted: () -> Bool) throws(ConversionError) -> Outcome {
+    guard plan.options.compression != .none else {
+      return Outcome(
+        byteCount: plan.rawByteCount, expertByteCount: plan.rawExpertByteCount, rootHash: nil, statistics: [])
+    }
+    var assembler = PackAssembler(plan: plan.pack)
+    var expertByteCount = 0
+    let statistics = try encodeAll(progress: progress, isInterrupted: isInterrupted) { kind, chunk in
+      if kind == .expert { expertByteCount += chunk.storedLength }
+      assembler.place(chunk)
+    }
+    let codec = ChunkCodec(plan.options.compression)
+    for file in plan.pack.files { assembler.place(codec.encode(file)) }
+    let errors = statistics.map { _ in PackAssembler.TensorErrors() }
+    let header = assembler.assemble(errors: errors).header
+    return Outcome(
+      byteCount: header.fileLength, expertByteCount: expertByteCount, rootHash: nil, statistics: statistics)
+  }
+
+  private typealias EncodedResult = (chunk: EncodedChunk, statistics: [QuantizationStatistics], byteCount: Int)
+
+  private func encodeAll(
+    progress: (Int) -> Void, isInterrupted: () -> Bool,
+    _ consume: (ChunkRecord.Kind, EncodedChunk) throws(ConversionError) -> Void
+  ) throws(ConversionError) -> [QuantizationStatistics] {
+    var statistics = plan.pack.tensors.map { _ in QuantizationStatistics() }
+    var done = 0
+    let compression = plan.options.compression
+    try inOrder(
+      count: plan.pack.chunks.count, threads: threads, window: budget.window,
+      makeWorkspace: { ChunkCodec(compression) },
+      work: { codec, index in
+        do throws(ConversionError) { return .success(try encode(index, codec)) } catch { return .failure(error) }
+      },
+      consume: { (index, result: EncodedResult) throws(ConversionError) in
+        if isInterrupted() { throw .interrupted }
+        try consume(plan.pack.chunks[index].kind, result.chunk)
+        for (tensor, part) in zip(plan.pack.chunks[index].tensors, result.statistics) { statistics[tensor] += part }
+        done += result.byteCount
+        progress(done)
+      })
+    return statistics
+  }
+
+  /// Reads and encodes one chunk. Leaves the page cache as it was: what had to be read from disk is let go again, so that
+  /// a checkpoint larger than memory does not push everything else out.
+  private func encode(_ index: Int, _ codec: ChunkCodec) throws(ConversionError) -> EncodedResult {
+    let chunk = plan.pack.chunks[index]
+    if index + budget.window < plan.pack.chunks.count {
+      for part in parts(of: index + budget.window) { part.file.willNeed(part.range) }
+    }
+    var content = AlignedBuffer(byteCount: chunk.layout.byteCount)
+    var statistics: [QuantizationStatistics] = []
+    var byteCount = 0
+    for (position, part) in parts(of: index).enumerated() {
+      let wasResident = part.file.isResident(part.range)
+      let planes = chunk.layout.planes[position]
+      statistics.append(try encode(part, planes, into: &content))
+      byteCount += part.range.count
+      if !wasResident { part.file.release(part.range) }
+    }
+    return (codec.encode(content, tailOffset: chunk.layout.tailOffset), statistics, byteCount)
+  }
+
+  /// The source bytes of one tensor in one chunk.
+  private struct Part {
+    let tensor: PackPlan.Tensor
+    let dtype: DType
+    let file: MappedFile
+    let range: Range<Int>
+    let firstRow: Int
+  }
+
+  private func parts(of index: Int) -> [Part] {
+    let chunk = plan.pack.chunks[index]
+    return chunk.tensors.map { tensor in
+      let source = plan.sources[tensor]
+      let rows = chunk.kind == .rows ? chunk.rows : 0..<source.tensor.shape.rows
+      let rowByteCount = source.tensor.shape.columns * source.dtype.byteCount
+      let start = source.byteRange.lowerBound + rows.lowerBound * rowByteCount
+      return Part(
+        tensor: plan.pack.tensors[tensor], dtype: source.dtype, file: plan.model.checkpoint.files[source.file].file,
+        range: start..<start + rows.count * rowByteCount, firstRow: rows.lowerBound)
+    }
+  }
+
+  private func encode(
+    _ part: Part, _ planes: [Range<Int>], into content: inout AlignedBuffer
+  ) throws(ConversionError) -> QuantizationStatistics {
+    let file = part.file
+    let source = file.bytes.extracting(part.range)
+    guard part.tensor.encoding.isGrouped else {
+      if let element = Quantizer.firstNotFinite(source, dtype: part.dtype, kernels: kernels) {
+        throw notFinite(part, element)
+      }
+      var bytes = content.mutableBytes
+      bytes.write(source, at: planes[0].lowerBound)
+      return QuantizationStatistics()
+    }
+    do throws(QuantizationError) {
+      return try content.withDisjoint(planes[0], planes[1]) { (codes, scales) throws(QuantizationError) in
+        try Quantizer.encode(
+          source, dtype: part.dtype, as: part.tensor.encoding, solver: plan.options.solver, kernels: kernels,
+          codes: &codes, scales: &scales)
+      }
+    } catch {
+      switch error {
+      case .notFinite(let element): throw notFinite(part, element)
+      case .scaleTooLarge(let element):
+        let (row, column, byteOffset) = place(of: element, in: part)
+        throw .tooLarge(
+          tensor: part.tensor.name, row: row, column: column, path: part.file.path, byteOffset: byteOffset)
+      case .unsupported, .unsupportedSource: preconditionFailure("the plan uses encodings with a scheme")
+      }
+    }
+  }
+
+  private func notFinite(_ part: Part, _ element: Int) -> ConversionError {
+    let (row, column, byteOffset) = place(of: element, in: part)
+    return .notFinite(
+      tensor: part.tensor.name, row: row, column: column, path: part.file.path, byteOffset: byteOffset)
+  }
+
+  private func place(of element: Int, in part: Part) -> (row: Int, column: Int, byteOffset: Int) {
+    let columns = part.tensor.shape.columns
+    return (
+      part.firstRow + element / columns, element % columns, part.range.lowerBound + element * part.dtype.byteCount
+    )
+  }
+}

@@ -1,0 +1,73 @@
+package import Models
+package import Tensors
+
+/// Applies a recipe to the tensors of a model and remembers why.
+package struct RecipeMatcher {
+  package struct Decision: Sendable, Equatable {
+    package let encoding: Encoding
+    /// Which part of the recipe decided, in words: "default `experts`", "override 2 `lm_head`", "protected: router".
+    package let decidedBy: String
+  }
+
+  private let recipe: Recipe
+  private let patterns: [Regex<AnyRegexOutput>]
+  private var matches: [Int]
+  private var protectedMatches: [Int]
+
+  /// - Throws: ``RecipeError/pattern(_:detail:number:)``.
+  package init(_ recipe: Recipe) throws(RecipeError) {
+    self.recipe = recipe
+    var patterns: [Regex<AnyRegexOutput>] = []
+    for (index, rule) in recipe.overrides.enumerated() {
+      do { patterns.append(try Regex(rule.match)) } catch {
+        throw .pattern(rule.match, detail: "\(error)", number: index + 1)
+      }
+    }
+    self.patterns = patterns
+    matches = patterns.map { _ in 0 }
+    protectedMatches = matches
+  }
+
+  /// Decides one tensor.
+  ///
+  /// - Parameter source: the plain encoding the tensor has now.
+  /// - Throws: ``RecipeError/groupSize(tensor:columns:encoding:decidedBy:)``,
+  ///   ``RecipeError/converts(tensor:from:to:decidedBy:)``.
+  package mutating func decide(_ tensor: ModelTensor, source: Encoding) throws(RecipeError) -> Decision {
+    var winner: Int?
+    for (index, pattern) in patterns.enumerated() where tensor.name.contains(pattern) {
+      if tensor.role.isProtected { protectedMatches[index] += 1 } else { matches[index] += 1 }
+      winner = index
+    }
+    if tensor.role.isProtected { return Decision(encoding: source, decidedBy: "protected: \(tensor.role.rawValue)") }
+
+    let choice: Recipe.Choice
+    let decidedBy: String
+    if let winner {
+      choice = recipe.overrides[winner].choice
+      decidedBy = "override \(winner + 1) `\(recipe.overrides[winner].match)`"
+    } else {
+      let isExpert = tensor.role == .expert
+      choice = isExpert ? recipe.experts : recipe.rest
+      decidedBy = isExpert ? "default `experts`" : "default `rest`"
+    }
+    guard case .encode(let encoding) = choice else { return Decision(encoding: source, decidedBy: decidedBy) }
+    guard encoding.isGrouped || encoding == source else {
+      throw .converts(tensor: tensor.name, from: source, to: encoding, decidedBy: decidedBy)
+    }
+    guard encoding.divides(columns: tensor.shape.columns) else {
+      throw .groupSize(
+        tensor: tensor.name, columns: tensor.shape.columns, encoding: encoding, decidedBy: decidedBy)
+    }
+    return Decision(encoding: encoding, decidedBy: decidedBy)
+  }
+
+  /// To be asked after all tensors were decided.
+  ///
+  /// - Throws: ``RecipeError/matchesNothing(pattern:number:protectedMatches:)``.
+  package func requireAllUsed() throws(RecipeError) {
+    for (index, rule) in recipe.overrides.enumerated() where !rule.isOptional && matches[index] == 0 {
+      throw .matchesNothing(pattern: rule.match, number: index + 1, protectedMatches: protectedMatches[index])
+    }
+  }
+}

@@ -1,0 +1,145 @@
+package import Safetensors
+package import Tensors
+
+/// A checkpoint understood: every tensor of the architecture with its bytes, every tensor of the source in use.
+package struct CheckpointModel: Sendable {
+  /// A tensor and where its numbers are.
+  package struct Source: Sendable {
+    package let tensor: ModelTensor
+    package let dtype: DType
+    /// Index into the checkpoint's files.
+    package let file: Int
+    /// The bytes of the tensor in that file.
+    package let byteRange: Range<Int>
+  }
+
+  package enum Item: Sendable {
+    case tensor(Source)
+    case expert(layer: Int, expert: Int, projections: [Source])
+
+    package var sources: [Source] {
+      switch self {
+      case .tensor(let source): [source]
+      case .expert(_, _, let projections): projections
+      }
+    }
+  }
+
+  package let configuration: ModelConfiguration
+  package let checkpoint: Checkpoint
+  /// The layout of the experts; layers may differ, then that of the first.
+  package let layout: ExpertLayout?
+  /// In the order of the forward pass.
+  package let items: [Item]
+
+  /// Finds every tensor that `config.json` asks for.
+  ///
+  /// - Throws: ``ModelError``; a checkpoint's tensor without a place is an error, so nothing is lost silently.
+  package init(_ checkpoint: Checkpoint, configuration: ModelConfiguration) throws(ModelError) {
+    var finder = TensorFinder(checkpoint, configuration)
+    try finder.requireSupportedTypes()
+    var layouts: [Int: ExpertLayout] = [:]
+    for layer in 0..<configuration.layerCount where configuration.isMoE(layer: layer) {
+      layouts[layer] = try finder.layout(of: layer)
+    }
+    var items: [Item] = []
+    for item in LLaDA2MoE.items(configuration, has: { checkpoint.tensor(named: $0) != nil }) {
+      switch item {
+      case .tensor(let tensor): items.append(.tensor(try finder.find(tensor)))
+      case .expert(let layer, let expert, let projections):
+        guard let layout = layouts[layer] else { preconditionFailure("experts are in MoE layers") }
+        var sources: [Source] = []
+        for (projection, tensor) in zip(LLaDA2MoE.projections, projections) {
+          sources.append(try finder.find(tensor, layout: layout, layer: layer, expert: expert, projection))
+        }
+        items.append(.expert(layer: layer, expert: expert, projections: sources))
+      }
+    }
+    try finder.requireAllUsed()
+    self.configuration = configuration
+    self.checkpoint = checkpoint
+    self.layout = layouts[configuration.firstDenseLayers]
+    self.items = items
+  }
+}
+
+/// Looks tensors up and remembers which were used.
+private struct TensorFinder {
+  let checkpoint: Checkpoint
+  let configuration: ModelConfiguration
+  let names: [String]
+  var used: Set<String> = []
+  private let fileIndex: [String: Int]
+
+  init(_ checkpoint: Checkpoint, _ configuration: ModelConfiguration) {
+    self.checkpoint = checkpoint
+    self.configuration = configuration
+    names = checkpoint.tensorNames
+    fileIndex = Dictionary(uniqueKeysWithValues: checkpoint.files.enumerated().map { ($1.path, $0) })
+  }
+
+  /// FP8 with block scales is recognised and refused by name; so is every other type but the three floats.
+  func requireSupportedTypes() throws(ModelError) {
+    for name in names {
+      guard let (file, entry) = checkpoint.tensor(named: name), Encoding(keeping: entry.dtype) == nil else { continue }
+      let isFP8 = entry.dtype == .f8e4m3 || entry.dtype == .f8e5m2
+      let detail =
+        isFP8
+        ? "has type \(entry.dtype.rawValue): FP8 checkpoints with block scales (`weight_scale_inv`) are not supported"
+        : "has type \(entry.dtype.rawValue); BF16, F16 and F32 are supported"
+      throw .badTensor(name: name, detail: detail, path: file.path, byteOffset: entry.headerOffset)
+    }
+  }
+
+  func layout(of layer: Int) throws(ModelError) -> ExpertLayout {
+    let found = ExpertLayout.allCases.filter { layout in
+      let place = layout.place(layer: layer, expert: 0, projection: "down_proj", configuration)
+      return checkpoint.tensor(named: place.name) != nil
+    }
+    switch found.count {
+    case 1: return found[0]
+    case 0:
+      throw .missingTensor(LLaDA2MoE.expertName(layer: layer, expert: 0, "down_proj"), directory: checkpoint.directory)
+    default:
+      let both = found.map(\.rawValue).joined(separator: " and ")
+      throw .layout(layer: layer, detail: "its experts are there twice: \(both)", directory: checkpoint.directory)
+    }
+  }
+
+  mutating func find(_ tensor: ModelTensor) throws(ModelError) -> CheckpointModel.Source {
+    try find(tensor, in: tensor.name, shape: tensor.shape.dimensions, firstRow: 0)
+  }
+
+  mutating func find(
+    _ tensor: ModelTensor, layout: ExpertLayout, layer: Int, expert: Int, _ projection: String
+  ) throws(ModelError) -> CheckpointModel.Source {
+    let place = layout.place(layer: layer, expert: expert, projection: projection, configuration)
+    return try find(tensor, in: place.name, shape: place.shape, firstRow: place.firstRow)
+  }
+
+  private mutating func find(
+    _ tensor: ModelTensor, in name: String, shape: [Int], firstRow: Int
+  ) throws(ModelError) -> CheckpointModel.Source {
+    guard let (file, entry) = checkpoint.tensor(named: name), let index = fileIndex[file.path] else {
+      throw .missingTensor(name, directory: checkpoint.directory)
+    }
+    guard entry.shape.dimensions == shape else {
+      throw .badTensor(
+        name: name, detail: "has shape \(entry.shape), config.json asks for \(shape)", path: file.path,
+        byteOffset: entry.headerOffset)
+    }
+    used.insert(name)
+    let rowByteCount = tensor.shape.columns * entry.dtype.byteCount
+    let start = entry.byteRange.lowerBound + firstRow * rowByteCount
+    return CheckpointModel.Source(
+      tensor: tensor, dtype: entry.dtype, file: index,
+      byteRange: start..<start + tensor.shape.elementCount * entry.dtype.byteCount)
+  }
+
+  func requireAllUsed() throws(ModelError) {
+    let unknown = names.filter { !used.contains($0) }
+    guard unknown.isEmpty else {
+      throw .unknownTensors(Array(unknown.prefix(5)), count: unknown.count, directory: checkpoint.directory)
+    }
+  }
+}

@@ -1,0 +1,65 @@
+import JSON
+
+/// Reads keys of a `config.json`: `read…` what is used, `expect…` what is silently assumed.
+///
+/// A key we use must be there, because the reference class has defaults unrelated to any released model; a key we assume
+/// may be absent, but must not contradict us.
+struct ConfigurationReader {
+  let object: JSONObject
+  let path: String
+
+  init(bytes: [UInt8], path: String) throws(ModelError) {
+    self.path = path
+    let value: JSONValue
+    do { value = try unsafe JSONParser.parse(bytes.span.bytes) } catch {
+      throw .configuration(key: nil, detail: error.reason, path: path, byteOffset: error.byteOffset)
+    }
+    guard let object = value.object else {
+      throw .configuration(key: nil, detail: "the document is \(value.kind), not an object", path: path, byteOffset: 0)
+    }
+    self.object = object
+  }
+
+  func error(_ key: String, _ detail: String) -> ModelError {
+    .configuration(key: key, detail: detail, path: path, byteOffset: object.member(key)?.byteOffset)
+  }
+
+  /// An integer within a range; `default` stands for a key that is absent or null, nil makes it required.
+  func readInt(_ key: String, in range: ClosedRange<Int>, default fallback: Int? = nil) throws(ModelError) -> Int {
+    guard let value = object[key], !value.isNull else {
+      guard let fallback else { throw error(key, "is missing") }
+      return fallback
+    }
+    guard let int = value.int else { throw error(key, "must be an integer, is \(value.kind)") }
+    guard range.contains(int) else {
+      throw error(key, "is \(int), must be \(range.lowerBound) to \(range.upperBound)")
+    }
+    return int
+  }
+
+  func readDouble(_ key: String, default fallback: Double? = nil) throws(ModelError) -> Double {
+    guard let value = object[key], !value.isNull else {
+      guard let fallback else { throw error(key, "is missing") }
+      return fallback
+    }
+    guard let double = value.double, double.isFinite, double > 0 else { throw error(key, "must be a positive number") }
+    return double
+  }
+
+  func readBool(_ key: String, default fallback: Bool) throws(ModelError) -> Bool {
+    guard let value = object[key], !value.isNull else { return fallback }
+    guard let bool = value.bool else { throw error(key, "must be true or false, is \(value.kind)") }
+    return bool
+  }
+
+  func readString(_ key: String) throws(ModelError) -> String {
+    guard let string = object[key]?.string else { throw error(key, "must be a string") }
+    return string
+  }
+
+  /// Nil, the key absent, or the one value we assume.
+  func expect(_ key: String, _ assumed: JSONValue) throws(ModelError) {
+    guard let value = object[key], value != assumed, !(value.isNull && assumed == false) else { return }
+    throw error(key, "is \(value.text(indented: false)); only \(assumed.text(indented: false)) is supported")
+  }
+}

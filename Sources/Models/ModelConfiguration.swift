@@ -1,0 +1,128 @@
+import JSON
+
+/// The numbers of a LLaDA2 `config.json` that the runtime and the reader use. Names follow the file's keys.
+package struct ModelConfiguration: Sendable, Equatable {
+  package let modelType: String
+  package let vocabularySize: Int
+  package let hiddenSize: Int
+  /// Width of the dense MLP of the first layers.
+  package let intermediateSize: Int
+  package let layerCount: Int
+  package let headCount: Int
+  package let keyValueHeadCount: Int
+  package let headDimension: Int
+  package let expertCount: Int
+  package let expertsPerToken: Int
+  /// Width of one routed expert.
+  package let expertIntermediateSize: Int
+  package let sharedExpertCount: Int
+  /// Width of all shared experts together; 0 where there are none.
+  package let sharedIntermediateSize: Int
+  /// Layer i is dense below this number, else a mixture of experts.
+  package let firstDenseLayers: Int
+  package let groupCount: Int
+  package let topGroupCount: Int
+  package let routedScalingFactor: Double
+  package let rmsNormEpsilon: Double
+  package let ropeTheta: Double
+  package let partialRotaryFactor: Double
+  package let maximumPositions: Int
+  package let tiesWordEmbeddings: Bool
+  package let usesQKVBias: Bool
+  package let usesBias: Bool
+  package let padTokenID: Int?
+  package let eosTokenID: Int?
+  package let maskTokenID: Int?
+  /// LLaDA2.2's block routing: window in tokens and experts a window may use; nil for 2.0 and 2.1.
+  package let blockRouting: BlockRouting?
+
+  package struct BlockRouting: Sendable, Equatable {
+    package let blockSize: Int
+    package let expertCapacity: Int
+  }
+
+  package func isMoE(layer: Int) -> Bool { layer >= firstDenseLayers }
+
+  /// Channels of each head that RoPE turns.
+  package var rotaryDimension: Int { Int(Double(headDimension) * partialRotaryFactor) }
+
+  private static let size = 1...(1 << 24)
+
+  /// Reads the bytes of a `config.json`.
+  ///
+  /// - Parameter path: for messages.
+  /// - Throws: ``ModelError/configuration(key:detail:path:byteOffset:)``.
+  package init(json bytes: [UInt8], path: String) throws(ModelError) {
+    let reader = try ConfigurationReader(bytes: bytes, path: path)
+    modelType = try reader.readString("model_type")
+    guard Self.modelTypes.contains(modelType) else {
+      throw reader.error("model_type", "is \"\(modelType)\"; known are \(Self.modelTypes.joined(separator: ", "))")
+    }
+    vocabularySize = try reader.readInt("vocab_size", in: Self.size)
+    hiddenSize = try reader.readInt("hidden_size", in: Self.size)
+    intermediateSize = try reader.readInt("intermediate_size", in: Self.size)
+    layerCount = try reader.readInt("num_hidden_layers", in: 1...4096)
+    headCount = try reader.readInt("num_attention_heads", in: 1...4096)
+    keyValueHeadCount = try reader.readInt("num_key_value_heads", in: 1...headCount)
+    headDimension = try reader.readInt("head_dim", in: 1...65536, default: max(1, hiddenSize / headCount))
+    expertCount = try reader.readInt("num_experts", in: 1...65535)
+    expertsPerToken = try reader.readInt("num_experts_per_tok", in: 1...expertCount)
+    expertIntermediateSize = try reader.readInt("moe_intermediate_size", in: Self.size)
+    sharedExpertCount = try reader.readInt("num_shared_experts", in: 0...64, default: 0)
+    let sharedWidth = try reader.readInt(
+      "moe_shared_expert_intermediate_size", in: Self.size, default: expertIntermediateSize)
+    sharedIntermediateSize = sharedWidth * sharedExpertCount
+    firstDenseLayers = try reader.readInt("first_k_dense_replace", in: 0...layerCount)
+    groupCount = try reader.readInt("n_group", in: 1...expertCount)
+    topGroupCount = try reader.readInt("topk_group", in: 1...groupCount)
+    routedScalingFactor = try reader.readDouble("routed_scaling_factor")
+    rmsNormEpsilon = try reader.readDouble("rms_norm_eps")
+    ropeTheta = try reader.readDouble("rope_theta")
+    partialRotaryFactor = try reader.readDouble("partial_rotary_factor")
+    maximumPositions = try reader.readInt("max_position_embeddings", in: 1...(1 << 30))
+    tiesWordEmbeddings = try reader.readBool("tie_word_embeddings", default: false)
+    usesQKVBias = try reader.readBool("use_qkv_bias", default: false)
+    usesBias = try reader.readBool("use_bias", default: false)
+    padTokenID = try Self.token("pad_token_id", reader, vocabularySize)
+    eosTokenID = try Self.token("eos_token_id", reader, vocabularySize)
+    maskTokenID = try Self.token("mask_token_id", reader, vocabularySize)
+    if let window = reader.object["block_size"], !window.isNull, let capacity = reader.object["expert_capacity"],
+      !capacity.isNull
+    {
+      blockRouting = BlockRouting(
+        blockSize: try reader.readInt("block_size", in: 1...65536),
+        expertCapacity: try reader.readInt("expert_capacity", in: expertsPerToken...expertCount))
+    } else {
+      blockRouting = nil
+    }
+
+    guard headCount % keyValueHeadCount == 0 else {
+      throw reader.error("num_key_value_heads", "\(keyValueHeadCount) does not divide \(headCount) attention heads")
+    }
+    guard expertCount % groupCount == 0 else {
+      throw reader.error("n_group", "\(groupCount) does not divide \(expertCount) experts")
+    }
+    guard expertsPerToken <= topGroupCount * (expertCount / groupCount) else {
+      throw reader.error("topk_group", "\(topGroupCount) groups hold fewer than \(expertsPerToken) experts")
+    }
+    guard partialRotaryFactor <= 1, rotaryDimension >= 2, rotaryDimension % 2 == 0 else {
+      throw reader.error("partial_rotary_factor", "gives \(rotaryDimension) of \(headDimension) channels, must be even")
+    }
+    for (key, assumed) in Self.assumptions { try reader.expect(key, assumed) }
+  }
+
+  /// dFactory's trainable copy has a type of its own and the same arithmetic.
+  private static let modelTypes = ["llada2_moe", "llada2_moe_veomni"]
+
+  /// Keys that the reference code ignores or hard-wires; another value would mean another model.
+  private static let assumptions: [(String, JSONValue)] = [
+    ("hidden_act", "silu"), ("score_function", "sigmoid"), ("norm_topk_prob", true), ("router_dtype", "fp32"),
+    ("moe_router_enable_expert_bias", true), ("use_sliding_window", false), ("rope_scaling", .null),
+    ("norm_head", false), ("norm_softmax", false), ("use_rmsnorm", true),
+  ]
+
+  private static func token(_ key: String, _ reader: ConfigurationReader, _ count: Int) throws(ModelError) -> Int? {
+    guard let value = reader.object[key], !value.isNull else { return nil }
+    return try reader.readInt(key, in: 0...(count - 1))
+  }
+}

@@ -1,0 +1,15 @@
+/// Why a checkpoint is not a model we can read.
+package enum ModelError: Error, Sendable, Equatable {
+  /// `config.json` is missing, is no JSON object, or a key has a value that does not fit.
+  ///
+  /// `byteOffset` is where the key stands in the file; nil for a key that is missing.
+  case configuration(key: String?, detail: String, path: String, byteOffset: Int?)
+  /// A tensor the architecture needs is not in the checkpoint.
+  case missingTensor(String, directory: String)
+  /// Tensors of the checkpoint that the architecture has no place for; the first few names and how many there are.
+  case unknownTensors([String], count: Int, directory: String)
+  /// A tensor with another shape than the configuration asks for, or of a type we do not read.
+  case badTensor(name: String, detail: String, path: String, byteOffset: Int)
+  /// The experts of a layer lie in a way we do not know, or in two ways at once.
+  case layout(layer: Int, detail: String, directory: String)
+}

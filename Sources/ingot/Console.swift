@@ -1,0 +1,50 @@
+import Glibc
+
+/// Data goes to stdout, talk to stderr; colour only on a terminal that wants it.
+enum Console {
+  static let stderrIsTerminal = isatty(STDERR_FILENO) == 1
+  static let stdoutIsTerminal = isatty(STDOUT_FILENO) == 1
+
+  /// A line of data. A reader that went away, as `head` does, has what it wanted: the process ends well.
+  static func print(_ line: String = "") { write(line + "\n", to: STDOUT_FILENO) }
+
+  /// A line of talk.
+  static func note(_ line: String = "") { write(line + "\n", to: STDERR_FILENO) }
+
+  /// Text without a line end, for progress.
+  static func status(_ text: String) { write(text, to: STDERR_FILENO) }
+
+  static func report(_ failure: Failure) {
+    var text = "\(bold("error:", on: stderrIsTerminal)) \(failure.what)"
+    if let place = failure.place { text += "\n  in \(place)" }
+    if let hint = failure.hint { text += "\n\n\(bold("hint:", on: stderrIsTerminal)) \(hint)" }
+    note(text)
+  }
+
+  static func heading(_ text: String) -> String { bold(text, on: stdoutIsTerminal) }
+
+  private static let wantsColour: Bool = {
+    let noColour = unsafe getenv("NO_COLOR").map { unsafe $0[0] != 0 } ?? false
+    let isDumb = unsafe getenv("TERM").map { unsafe String(cString: $0) == "dumb" } ?? true
+    return !noColour && !isDumb
+  }()
+
+  private static func bold(_ text: String, on terminal: Bool) -> String {
+    terminal && wantsColour ? "\u{1B}[1m\(text)\u{1B}[0m" : text
+  }
+
+  private static func write(_ text: String, to descriptor: Int32) {
+    var bytes = Array(text.utf8)[...]
+    while !bytes.isEmpty {
+      let count = unsafe bytes.withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress, $0.count) }
+      if count < 0 {
+        if errno == EINTR { continue }
+        if errno == EPIPE, descriptor == STDOUT_FILENO { exit(0) }
+        // Output that cannot be delivered must not look delivered; a lost progress line may.
+        if descriptor == STDOUT_FILENO { exit(ExitStatus.failed.rawValue) }
+        return
+      }
+      bytes = bytes.dropFirst(count)
+    }
+  }
+}

@@ -1,0 +1,15 @@
+/// What a process ends with.
+enum ExitStatus: Int32 {
+  case failed = 1
+  /// A quality gate failed; the report was written.
+  case gate = 3
+  /// A file is not what it says it is: hash, truncation, broken rule.
+  case integrity = 4
+  /// Would exceed memory or disk; nothing was started.
+  case limit = 5
+  case usage = 64
+  /// No room while writing: the same command may succeed later.
+  case temporary = 75
+  case interrupted = 130
+  case terminated = 143
+}

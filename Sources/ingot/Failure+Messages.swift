@@ -1,0 +1,163 @@
+import Conversion
+import Models
+import Pack
+import Safetensors
+import Tensors
+
+// Every sentence a person can see when something fails.
+
+extension SafetensorsError {
+  /// Whether the file is not what it says it is, rather than something we cannot use.
+  fileprivate var isIntegrity: Bool {
+    switch reason {
+    case .fileTooShort, .headerOutsideFile, .dataOutsideFile, .trailingBytes, .totalSize: true
+    default: false
+    }
+  }
+}
+
+extension Failure {
+  init(_ error: ConversionError, output: String) {
+    switch error {
+    case .source(let error): self.init(error)
+    case .model(let error): self.init(error)
+    case .recipe(let error): self.init(error)
+    case .pack(let error): self.init(error)
+    case .notFinite(let tensor, let row, let column, let path, let byteOffset):
+      self.init(
+        what: "tensor `\(tensor)` has a weight that is infinite or not a number, at row \(row), column \(column)",
+        place: "`\(path)`, byte \(Format.count(byteOffset))",
+        hint: "the checkpoint is damaged or was trained to divergence; compare the file with its published hash")
+    case .tooLarge(let tensor, let row, let column, let path, let byteOffset):
+      self.init(
+        what: "tensor `\(tensor)` has a weight too large for a portable scale, at row \(row), column \(column)",
+        place: "`\(path)`, byte \(Format.count(byteOffset))",
+        hint: "keep this tensor: --override '^\(tensor)$=keep'")
+    case .memory(let needed, let limit):
+      self.init(
+        what: "this conversion needs \(Format.bytes(needed)) of memory, the limit is \(Format.bytes(limit))",
+        hint: "raise --max-memory to at least \((needed >> 20) + 1)MiB", code: .limit)
+    case .diskSpace(let needed, let free, let path):
+      self.init(
+        what: "the pack takes \(Format.bytes(needed)), the disk has \(Format.bytes(free)) free", place: "`\(path)`",
+        hint: "write to another disk with -o, or free \(Format.bytes(needed - free))", code: .limit)
+    case .interrupted:
+      self.init(
+        what: "interrupted; `\(output)` was not written and no partial file is left", code: Interrupt.status)
+    }
+  }
+
+  init(_ error: SafetensorsError) {
+    self.init(
+      what: error.message, place: String(error.location.dropFirst("in ".count)), hint: error.hint,
+      code: error.isIntegrity ? .integrity : .failed)
+  }
+
+  init(_ error: FileError) {
+    let isFull = error.code == FileError.noSpace
+    self.init(
+      what: "cannot \(error.operation) `\(error.path)`: \(error.reason)",
+      hint: isFull ? "free some room and run the command again; nothing is left of this attempt" : nil,
+      code: isFull ? .temporary : .failed)
+  }
+
+  init(_ error: ModelError) {
+    switch error {
+    case .configuration(let key, let detail, let path, let byteOffset):
+      self.init(
+        what: key.map { "key `\($0)` \(detail)" } ?? "the configuration cannot be read: \(detail)",
+        place: "`\(path)`" + (byteOffset.map { ", byte \(Format.count($0))" } ?? ""),
+        hint: byteOffset == nil
+          ? "a key the model needs is never guessed; add it as the model's authors published it" : nil)
+    case .missingTensor(let name, let directory):
+      self.init(
+        what: "tensor `\(name)` is missing", place: "`\(directory)`",
+        hint: "the download may be incomplete, or config.json may belong to another model")
+    case .unknownTensors(let names, let count, let directory):
+      let more = count > names.count ? " and \(Format.count(count - names.count)) more" : ""
+      self.init(
+        what: "\(Format.count(count)) tensors have no place in this architecture: "
+          + names.map { "`\($0)`" }.joined(separator: ", ") + more,
+        place: "`\(directory)`",
+        hint: "nothing is dropped silently; remove them from the checkpoint, or compare config.json with the tensors")
+    case .badTensor(let name, let detail, let path, let byteOffset):
+      self.init(
+        what: "tensor `\(name)` \(detail)", place: "`\(path)`, header entry at byte \(Format.count(byteOffset))")
+    case .layout(let layer, let detail, let directory):
+      self.init(what: "layer \(layer): \(detail)", place: "`\(directory)`")
+    }
+  }
+
+  init(_ error: RecipeError) {
+    switch error {
+    case .file(let detail, let byteOffset):
+      self.init(what: "the recipe cannot be read: \(detail)", place: "byte \(Format.count(byteOffset))", code: .usage)
+    case .unknownEncoding(let name):
+      let names = Encoding.all.map { "`\($0)`" }.joined(separator: ", ")
+      self.init(what: "unknown encoding `\(name)`", hint: "known are `keep`, \(names)", code: .usage)
+    case .pattern(let pattern, let detail, let number):
+      self.init(
+        what: "recipe rule \(number) `\(pattern)` is no regular expression: \(detail)", code: .usage)
+    case .matchesNothing(let pattern, let number, let protectedMatches):
+      self.init(
+        what: protectedMatches > 0
+          ? "recipe rule \(number) `\(pattern)` matches only router, norms and biases, which are always kept"
+          : "recipe rule \(number) `\(pattern)` matches no tensor",
+        hint: "see names with `ingot inspect --all CHECKPOINT`, or mark the rule \"optional\" in a recipe file",
+        code: .usage)
+    case .groupSize(let tensor, let columns, let encoding, let decidedBy):
+      let fitting = Encoding.groupSizes.filter { columns % $0 == 0 }
+      let advice =
+        fitting.isEmpty
+        ? "no group size divides \(columns): --override '^\(tensor)$=keep'"
+        : "use a group size that divides \(columns): "
+          + fitting.map { "\(encoding.kind)-g\($0)" }.joined(separator: ", ")
+          + "; for some tensors only with --override 'REGEX=ENCODING'"
+      self.init(
+        what: "\(decidedBy) asks for group size \(encoding.groupSize), but `\(tensor)` has \(columns) columns",
+        hint: advice, code: .usage)
+    case .converts(let tensor, let from, let to, let decidedBy):
+      self.init(
+        what: "\(decidedBy) asks for `\(to)`, but `\(tensor)` is \(from)",
+        hint: "plain tensors are kept as they are: use `keep`, or a quantized encoding", code: .usage)
+    }
+  }
+
+  init(_ error: PackError) {
+    switch error {
+    case .system(let error): self.init(error)
+    case .broken(let violation, let path): self.init(violation, path: path)
+    case .notFound(let name, let path):
+      self.init(what: "there is no `\(name)`", place: "`\(path)`", hint: "list all names with `ingot inspect --all`")
+    case .unknownEncoding(let id, let groupSize, let tensor, let path):
+      self.init(
+        what: "tensor `\(tensor)` has encoding \(id) with group size \(groupSize), which this version does not know",
+        place: "`\(path)`", hint: "a newer ingot wrote it; update to decode it")
+    case .limit(let detail): self.init(what: "the pack would break a limit of the format: \(detail)")
+    }
+  }
+
+  init(_ violation: PackViolation, path: String) {
+    var place = "`\(path)`"
+    if let subject = violation.subject { place += ", \(subject)" }
+    if let range = violation.byteRange {
+      place += ", bytes \(Format.count(range.lowerBound)) to \(Format.count(range.upperBound))"
+    }
+    let isCut = violation.rule == .fileLength || violation.rule == .length
+    switch violation.rule {
+    case .magic:
+      self.init(
+        what: "this is no ingot pack", place: place,
+        hint: "inspect reads packs, .safetensors files and checkpoint directories", code: .failed)
+    case .readVersion, .requiredFeatures:
+      self.init(what: violation.detail, place: place, hint: "a newer ingot wrote it; update to read it")
+    default:
+      self.init(
+        what: "rule \(violation.rule.rawValue) is broken: \(violation.detail)", place: place,
+        hint: isCut
+          ? "the copy is probably incomplete; copy it again"
+          : "the file was changed; copy it again, then run `ingot inspect --check`",
+        code: .integrity)
+    }
+  }
+}

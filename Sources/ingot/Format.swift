@@ -1,0 +1,80 @@
+import ArgumentParser
+
+/// Numbers as people read them.
+enum Format {
+  /// Decimal units, as disks are sold: `8.61 GB`.
+  static func bytes(_ count: Int) -> String {
+    for (unit, size) in [("GB", 1e9), ("MB", 1e6), ("kB", 1e3)] where Double(count) >= size {
+      return "\(fixed(Double(count) / size, 2)) \(unit)"
+    }
+    return "\(count) B"
+  }
+
+  static func duration(_ seconds: Double) -> String {
+    let whole = Int(seconds.rounded(.up))
+    if whole < 60 { return "\(whole) s" }
+    if whole < 3600 { return "\(whole / 60) min \(whole % 60) s" }
+    return "\(whole / 3600) h \(whole % 3600 / 60) min"
+  }
+
+  /// A number with so many digits after the point.
+  static func fixed(_ value: Double, _ digits: Int) -> String {
+    guard value.isFinite else { return "\(value)" }
+    var scale = 1.0
+    for _ in 0..<digits { scale *= 10 }
+    let scaled = (abs(value) * scale).rounded()
+    guard scaled < 9e15 else { return "\(value)" }
+    let text = String(Int(scaled))
+    let padded = String(repeating: "0", count: max(0, digits + 1 - text.count)) + text
+    let sign = value < 0 && scaled > 0 ? "-" : ""
+    guard digits > 0 else { return sign + padded }
+    return "\(sign)\(padded.dropLast(digits)).\(padded.suffix(digits))"
+  }
+
+  /// An integer with thousands separated: `24,161`.
+  static func count(_ value: Int) -> String {
+    let digits = String(value.magnitude)
+    var groups: [Substring] = []
+    var rest = digits[...]
+    while rest.count > 3 {
+      groups.insert(rest.suffix(3), at: 0)
+      rest = rest.dropLast(3)
+    }
+    return (value < 0 ? "-" : "") + ([rest] + groups).joined(separator: ",")
+  }
+
+  /// Rows with columns padded to the widest cell; columns named in `right` are flush right.
+  static func table(_ rows: [[String]], right: Set<Int> = []) -> [String] {
+    let columns = rows.map(\.count).max() ?? 0
+    let widths = (0..<columns).map { column in
+      rows.map { $0.indices.contains(column) ? $0[column].count : 0 }.max() ?? 0
+    }
+    return rows.map { row in
+      let cells = row.enumerated().map { column, cell in
+        let padding = String(repeating: " ", count: widths[column] - cell.count)
+        return right.contains(column) ? padding + cell : cell + padding
+      }
+      return String(cells.joined(separator: "  ").reversed().drop { $0 == " " }.reversed())
+    }
+  }
+}
+
+/// A number of bytes as typed: `512MiB`, `1GiB`, `4GB`, `1048576`.
+struct ByteCount: ExpressibleByArgument {
+  let value: Int
+
+  init?(argument: String) {
+    let units = [
+      "": 1, "b": 1, "kb": 1000, "mb": 1_000_000, "gb": 1_000_000_000, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30,
+      "k": 1 << 10, "m": 1 << 20, "g": 1 << 30,
+    ]
+    let digits = argument.prefix { $0.isASCII && ($0.isNumber || $0 == ".") }
+    guard let number = Double(digits), let unit = units[argument.dropFirst(digits.count).lowercased()],
+      number * Double(unit) >= 1, number * Double(unit) < 9e18
+    else { return nil }
+    value = Int(number * Double(unit))
+  }
+
+  var defaultValueDescription: String { value % (1 << 30) == 0 ? "\(value >> 30)GiB" : "\(value)" }
+  static var allValueStrings: [String] { [] }
+}

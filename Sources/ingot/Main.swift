@@ -1,0 +1,31 @@
+import ArgumentParser
+import Glibc
+
+@main
+struct Ingot: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "ingot",
+    abstract: "Quantizes LLaDA2 mixture-of-experts diffusion language models into one mapped, self-proving file.",
+    discussion: """
+      Exit codes: 0 done, 1 failed, 4 damaged file, 5 would exceed memory or disk (nothing started), 64 wrong usage, \
+      75 no room while writing (try again), 130/143 interrupted.
+      """,
+    version: toolVersion,
+    subcommands: [QuantizeCommand.self])
+
+  static func main() {
+    Interrupt.install()
+    do {
+      var command = try parseAsRoot()
+      try command.run()
+    } catch let failure as Failure {
+      Console.report(failure)
+      Glibc.exit(failure.code.rawValue)
+    } catch {
+      exit(withError: error)
+    }
+  }
+}
+
+/// Stands in every pack's provenance.
+let toolVersion = "0.1.0"

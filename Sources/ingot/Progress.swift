@@ -1,0 +1,75 @@
+import Glibc
+
+/// Bytes done, rate and time left: a bar on a terminal, a line every ten seconds elsewhere.
+struct Progress {
+  private let label: String
+  private let total: Int
+  private let isQuiet: Bool
+  private let start = Clock.seconds
+  private var last = 0.0
+  /// The largest anonymous memory seen, in bytes, looked at with each update.
+  private(set) var peakAnonymous = 0
+
+  init(_ label: String, total: Int, isQuiet: Bool) {
+    self.label = label
+    self.total = max(total, 1)
+    self.isQuiet = isQuiet
+  }
+
+  var seconds: Double { Clock.seconds - start }
+
+  mutating func update(_ done: Int) {
+    let now = Clock.seconds
+    let interval = Console.stderrIsTerminal ? 0.1 : 10
+    guard now - last >= min(interval, 0.1) || done >= total else { return }
+    peakAnonymous = max(peakAnonymous, ResidentMemory.anonymous)
+    guard !isQuiet, now - last >= interval, now - start > 0.5 || !Console.stderrIsTerminal else {
+      if Console.stderrIsTerminal { last = now }
+      return
+    }
+    if last == 0, !Console.stderrIsTerminal {
+      last = now  // the first line comes after ten seconds
+      return
+    }
+    last = now
+    let rate = Double(done) / max(now - start, 1e-9)
+    let left = Double(total - done) / max(rate, 1)
+    let text =
+      "\(label) \(Format.bytes(done)) of \(Format.bytes(total)), \(Format.bytes(Int(rate)))/s, "
+      + "\(Format.duration(left)) left"
+    if Console.stderrIsTerminal {
+      let filled = 24 * done / total
+      let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: 24 - filled)
+      Console.status("\r\u{1B}[2K\(bar) \(text)")
+    } else {
+      Console.note(text)
+    }
+  }
+
+  func finish() {
+    if Console.stderrIsTerminal, !isQuiet { Console.status("\r\u{1B}[2K") }
+  }
+}
+
+enum Clock {
+  /// Seconds of a clock that never goes back.
+  static var seconds: Double {
+    var time = timespec()
+    unsafe clock_gettime(CLOCK_MONOTONIC, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
+  }
+}
+
+enum ResidentMemory {
+  /// Anonymous memory of this process in RAM now, in bytes: `RssAnon` of `/proc/self/status`; 0 where there is none.
+  static var anonymous: Int {
+    guard let file = unsafe fopen("/proc/self/status", "r") else { return 0 }
+    defer { unsafe _ = fclose(file) }
+    var line = [CChar](repeating: 0, count: 256)
+    while unsafe fgets(&line, 256, file) != nil {
+      let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+      if text.hasPrefix("RssAnon:") { return (Int(text.filter(\.isNumber)) ?? 0) * 1024 }
+    }
+    return 0
+  }
+}

@@ -1,0 +1,176 @@
+import ArgumentParser
+import Conversion
+import JSON
+import Kernels
+import Models
+import Pack
+import Quantization
+import Tensors
+
+struct QuantizeCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "quantize",
+    abstract: "Turn a checkpoint directory into a pack.",
+    discussion: """
+      Routed experts are quantized, everything else is kept, unless told otherwise; the router, norms and biases always \
+      are. Encodings: keep, int4-g32, int4-g64, int4-g128, int8-g32, int8-g64, int8-g128.
+
+      EXAMPLES
+        ingot quantize LLaDA2.0-mini -o mini.ingot
+        ingot quantize LLaDA2.0-mini -o mini.ingot --override 'layers\\.1\\.=int8-g64' --dry-run
+        ingot quantize LLaDA2.0-mini --explain lm_head.weight --rest int8-g64
+      """)
+
+  @Argument(help: "The checkpoint: a directory with config.json and safetensors.")
+  var checkpoint: String
+
+  @Option(name: .shortAndLong, help: "The pack to write. Needed unless --dry-run or --explain is given.")
+  var output: String?
+
+  @Flag(name: .shortAndLong, help: "Replace an existing file.")
+  var force = false
+
+  @Option(help: ArgumentHelp("Encoding of the routed experts. (default: int4-g64)", valueName: "encoding"))
+  var experts: String?
+
+  @Option(help: ArgumentHelp("Encoding of all other matrices. (default: keep)", valueName: "encoding"))
+  var rest: String?
+
+  @Option(
+    name: [.customLong("override")],
+    help: ArgumentHelp(
+      "Encoding of tensors whose name matches; repeatable, the last match wins.", valueName: "regex=encoding"))
+  var overrides: [String] = []
+
+  @Option(help: ArgumentHelp("A recipe file (Formats/recipe.md); the options above add to it.", valueName: "file"))
+  var recipe: String?
+
+  @Option(help: "How scales are chosen: absmax or search (least squared error).")
+  var solver = Solver.search
+
+  @Option(help: "none keeps chunks mappable; zstd saves about 14 % more and is unpacked when read.")
+  var compress = Compression.none
+
+  @Option(name: .shortAndLong, help: "Threads that encode. (default: the processors this process may use)")
+  var threads: Int?
+
+  @Option(help: ArgumentHelp("Most anonymous memory to use.", valueName: "size"))
+  var maxMemory = ByteCount(argument: "1GiB")!  // a valid literal
+
+  @Flag(help: "Say what would be written, exact to the byte, and write nothing.")
+  var dryRun = false
+
+  @Option(
+    help: ArgumentHelp("Say which rule decides this tensor's encoding, and do nothing else.", valueName: "tensor"))
+  var explain: String?
+
+  @Flag(help: "Print the result as JSON on stdout.")
+  var json = false
+
+  @Flag(name: .shortAndLong, help: "Say nothing on stderr unless something fails.")
+  var quiet = false
+
+  func validate() throws {
+    if let threads, !(1...1024).contains(threads) { throw ValidationError("--threads must be 1 to 1024") }
+    if output == nil, !dryRun, explain == nil {
+      throw ValidationError("say where to write with -o OUT.ingot, or use --dry-run")
+    }
+  }
+
+  func run() throws {
+    guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
+      let names = KernelSet.available.map(\.name).joined(separator: ", ")
+      throw Failure(
+        what: "INGOT_KERNELS asks for `\(KernelSet.forcedName ?? "")`, which does not exist here",
+        hint: "this machine can run: \(names)", code: .usage)
+    }
+    if let output, !dryRun, explain == nil, Machine.exists(output), !force {
+      throw Failure(what: "`\(output)` exists already", hint: "choose another name with -o, or replace it with --force")
+    }
+    do throws(ConversionError) {
+      let plan = try ConversionPlan(checkpoint: checkpoint, options: try options())
+      if let explain { return try printExplanation(plan, of: explain) }
+      let converter = try Converter(
+        plan, kernels: kernels, threads: threads ?? Machine.threads, memoryLimit: maxMemory.value)
+      try convert(converter)
+    } catch { throw Failure(error, output: output ?? "") }
+  }
+
+  private func options() throws(ConversionError) -> ConversionPlan.Options {
+    var options = ConversionPlan.Options()
+    do throws(RecipeError) {
+      if let recipe {
+        let file: MappedFile
+        do { file = try MappedFile(path: recipe) } catch {
+          throw .file(detail: "`\(recipe)`: \(error.reason)", byteOffset: 0)
+        }
+        options.recipe = try Recipe(json: file.bytes.array)
+      }
+      if let experts { options.recipe.experts = try choice(experts) }
+      if let rest { options.recipe.rest = try choice(rest) }
+      for text in overrides { options.recipe.overrides.append(try Recipe.rule(parsing: text)) }
+    } catch { throw .recipe(error) }
+    options.solver = solver
+    options.compression = compress
+    options.tool = "ingot \(toolVersion)"
+    return options
+  }
+
+  private func choice(_ name: String) throws(RecipeError) -> Recipe.Choice {
+    guard let choice = Recipe.Choice(name: name) else { throw .unknownEncoding(name) }
+    return choice
+  }
+
+  private func printExplanation(_ plan: ConversionPlan, of name: String) throws(ConversionError) {
+    guard let index = plan.pack.tensors.firstIndex(where: { $0.name == name }) else {
+      throw .pack(.notFound(name, path: checkpoint))
+    }
+    let tensor = plan.pack.tensors[index]
+    let decision = plan.decisions[index]
+    if json {
+      let result: JSONValue = [
+        "schema": "ingot.explain/1", "tensor": .string(name),
+        "shape": .array(tensor.shape.dimensions.map { JSONValue($0) }),
+        "source": .string(tensor.sourceEncoding.description), "encoding": .string(tensor.encoding.description),
+        "decided_by": .string(decision.decidedBy),
+      ]
+      Console.print(result.text())
+    } else {
+      Console.print("\(name)  \(tensor.shape)  \(tensor.sourceEncoding) -> \(tensor.encoding)")
+      Console.print("decided by: \(decision.decidedBy)")
+    }
+  }
+
+  private func convert(_ converter: Converter) throws(ConversionError) {
+    let plan = converter.plan
+    let report = QuantizeReport(converter, source: checkpoint, output: dryRun ? nil : output)
+    if !quiet { report.printStart() }
+    if let output, !dryRun, let free = Machine.freeBytes(beside: output), free < report.rawByteCount {
+      throw .diskSpace(needed: report.rawByteCount, free: free, path: output)
+    }
+    var progress = Progress(dryRun ? "measuring" : "quantizing", total: plan.sourceByteCount, isQuiet: quiet)
+    let outcome: Converter.Outcome
+    do throws(ConversionError) {
+      if dryRun {
+        outcome = try converter.measure(progress: { progress.update($0) }, isInterrupted: { Interrupt.isRequested })
+      } else {
+        outcome = try converter.write(
+          to: output!, progress: { progress.update($0) }, isInterrupted: { Interrupt.isRequested })  // validated
+      }
+    } catch {
+      progress.finish()
+      throw error
+    }
+    progress.finish()
+    if !quiet { report.printEnd(outcome, seconds: progress.seconds) }
+    if json {
+      Console.print(
+        report.json(outcome, seconds: progress.seconds, peakAnonymous: progress.peakAnonymous).text())
+    } else if let output, !dryRun {
+      Console.print(output)
+    }
+  }
+}
+
+extension Solver: ExpressibleByArgument {}
+extension Compression: ExpressibleByArgument {}

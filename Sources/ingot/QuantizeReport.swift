@@ -1,0 +1,128 @@
+import Conversion
+import JSON
+import Kernels
+import Models
+import Pack
+import Quantization
+import Safetensors
+import Tensors
+
+/// What `quantize` says before and after.
+struct QuantizeReport {
+  private let converter: Converter
+  private let source: String
+  private let output: String?
+  let rawByteCount: Int
+
+  init(_ converter: Converter, source: String, output: String?) {
+    self.converter = converter
+    self.source = source
+    self.output = output
+    rawByteCount = converter.plan.rawByteCount
+  }
+
+  private var plan: ConversionPlan { converter.plan }
+  private var quantizedCount: Int { plan.pack.tensors.count { $0.encoding.isGrouped } }
+
+  func printStart() {
+    let configuration = plan.model.configuration
+    let (parameters, expertParameters) = plan.parameterCounts
+    let layout = plan.model.layout.map { ", experts \($0.rawValue)" } ?? ""
+    let kept = plan.pack.tensors.count - quantizedCount
+    var rows = [
+      [
+        "source",
+        "\(source): \(configuration.modelType), \(Format.count(parameters)) parameters (experts \(share(expertParameters, parameters)))",
+      ],
+      ["", "\(plan.model.checkpoint.files.count) files, \(Format.bytes(plan.sourceByteCount))\(layout)"],
+      ["tensors", "\(Format.count(quantizedCount)) quantized, \(Format.count(kept)) kept, 0 dropped"],
+      ["recipe", recipeText],
+      [
+        "memory",
+        "\(Format.bytes(converter.budget.peak)) at most, \(converter.threads) threads, \(converter.kernels) kernels",
+      ],
+    ]
+    if let output {
+      let bound = plan.options.compression == .none ? "" : "at most "
+      let free = Machine.freeBytes(beside: output).map { ", \(Format.bytes($0)) free" } ?? ""
+      rows.append(["output", "\(output): \(bound)\(Format.bytes(rawByteCount))\(free)"])
+    }
+    for line in Format.table(rows) { Console.note(line) }
+  }
+
+  private var recipeText: String {
+    let recipe = plan.options.recipe
+    let overrides = recipe.overrides.isEmpty ? "" : ", \(recipe.overrides.count) overrides"
+    return "experts \(recipe.experts), rest \(recipe.rest)\(overrides); scales by \(plan.options.solver.rawValue)"
+      + (plan.options.compression == .none ? "" : "; \(plan.options.compression.rawValue)")
+  }
+
+  func printEnd(_ outcome: Converter.Outcome, seconds: Double) {
+    let bits = bitsPerWeight(outcome)
+    let sizes = "\(Format.bytes(outcome.byteCount)) (\(Format.count(outcome.byteCount)) bytes), "
+    Console.note(
+      (output == nil ? "would write " : "wrote ") + sizes
+        + "\(share(outcome.byteCount, plan.sourceByteCount)) of the source")
+    Console.note(
+      "bits per weight: \(Format.fixed(bits.all, 3)) in all, \(Format.fixed(bits.experts, 3)) of the experts")
+    guard output != nil else { return }
+    let rate = { (bytes: Int) in Format.bytes(Int(Double(bytes) / max(seconds, 1e-9))) + "/s" }
+    Console.note(
+      "\(Format.fixed(seconds, 1)) s, \(rate(plan.sourceByteCount)) in, \(rate(outcome.byteCount)) out")
+    let worst = worstTensors(outcome)
+    guard !worst.isEmpty else { return }
+    Console.note("largest relative RMSE:")
+    for line in Format.table(worst.map { ["  \(Format.fixed(Double($0.error), 4))", $0.name] }) { Console.note(line) }
+    Console.note("next: ingot inspect \(output ?? "")")
+  }
+
+  private func worstTensors(_ outcome: Converter.Outcome) -> [(error: Float, name: String)] {
+    zip(outcome.statistics, plan.pack.tensors).filter { $1.encoding.isGrouped }
+      .map { ($0.relativeRMSE, $1.name) }
+      .sorted { ($1.0, $0.1) < ($0.0, $1.1) }
+      .prefix(5).map { (error: $0.0, name: $0.1) }
+  }
+
+  private func bitsPerWeight(_ outcome: Converter.Outcome) -> (all: Double, experts: Double) {
+    let (parameters, expertParameters) = plan.parameterCounts
+    return (
+      8 * Double(outcome.byteCount) / Double(parameters),
+      8 * Double(outcome.expertByteCount) / Double(max(expertParameters, 1))
+    )
+  }
+
+  private func share(_ part: Int, _ whole: Int) -> String {
+    "\(Format.fixed(100 * Double(part) / Double(max(whole, 1)), 1)) %"
+  }
+
+  /// Schema `ingot.quantize/1`.
+  func json(_ outcome: Converter.Outcome, seconds: Double, peakAnonymous: Int) -> JSONValue {
+    let bits = bitsPerWeight(outcome)
+    let (parameters, expertParameters) = plan.parameterCounts
+    return [
+      "schema": "ingot.quantize/1",
+      "dry_run": .bool(output == nil),
+      "source": .string(source),
+      "output": output.map { .string($0) } ?? .null,
+      "source_bytes": JSONValue(plan.sourceByteCount),
+      "output_bytes": JSONValue(outcome.byteCount),
+      "root_hash": outcome.rootHash.map { .string(XXH3.text($0)) } ?? .null,
+      "parameters": JSONValue(parameters),
+      "expert_parameters": JSONValue(expertParameters),
+      "bits_per_weight": JSONValue(bits.all),
+      "bits_per_weight_experts": JSONValue(bits.experts),
+      "tensors_quantized": JSONValue(quantizedCount),
+      "tensors_kept": JSONValue(plan.pack.tensors.count - quantizedCount),
+      "recipe": plan.options.recipe.json,
+      "solver": .string(plan.options.solver.rawValue),
+      "compress": .string(plan.options.compression.rawValue),
+      "kernels": .string(converter.kernels.name),
+      "threads": JSONValue(converter.threads),
+      "memory_planned_bytes": JSONValue(converter.budget.peak),
+      "memory_peak_anonymous_bytes": JSONValue(peakAnonymous),
+      "seconds": JSONValue(seconds),
+      "worst_tensors": .array(
+        worstTensors(outcome).map { ["name": .string($0.name), "relative_rmse": JSONValue($0.error)] }),
+    ]
+  }
+}
