@@ -29,6 +29,7 @@ func library(
 var targets: [Target] = []
 targets += library("JSON", uses: [], spans)
 targets += library("Tensors", uses: [], spans)
+targets += library("Tokenizers", uses: ["JSON"])
 targets += [
   .target(
     name: "TestSupport", dependencies: [], path: "Tests/TestSupport", swiftSettings: settings)
