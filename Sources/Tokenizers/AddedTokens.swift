@@ -73,8 +73,7 @@ struct AddedTokenFinder: Sendable {
       }
       if rest < start { segments.append(.text(rest..<start)) }
       segments.append(.token(token.id))
-      rest = stop
-      offset = max(offset, stop)
+      rest = stop  // the search itself goes on after the token: white space taken here may belong to the next one as well
     }
     if rest < range.upperBound { segments.append(.text(rest..<range.upperBound)) }
     return segments

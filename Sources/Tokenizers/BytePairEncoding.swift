@@ -20,9 +20,12 @@ struct BytePairEncoding: Sendable {
     fileprivate var heap = MinHeap()
   }
 
-  /// A token in the making; neighbours by index, −1 at the ends. A symbol that was joined to its left has id −1.
+  /// A token in the making; neighbours by index, −1 at the ends.
   fileprivate struct Symbol {
     var id: Int32
+    /// What this and the next symbol join to, and how early; rank −1 when they do not, or when this one is gone.
+    var joinedID: Int32 = -1
+    var rank = -1
     var previous: Int
     var next: Int
   }
@@ -36,23 +39,22 @@ struct BytePairEncoding: Sendable {
       scratch.symbols.append(Symbol(id: byteIDs[Int(text[offset])], previous: index - 1, next: index + 1))
     }
     scratch.symbols[piece.count - 1].next = -1
-    for left in 0..<piece.count - 1 { push(left, &scratch) }
+    for left in 0..<piece.count - 1 where lookUp(left, &scratch) {
+      scratch.heap.append(rank: scratch.symbols[left].rank, index: left)
+    }
+    scratch.heap.order()
     while let (rank, left) = scratch.heap.pop() {
+      // Entries stay in the heap when a neighbour is joined elsewhere; they no longer agree with the pair.
+      guard scratch.symbols[left].rank == rank else { continue }
       let right = scratch.symbols[left].next
-      // Entries are not removed when a neighbour is joined elsewhere; they no longer agree with the pair.
-      guard right >= 0, scratch.symbols[left].id >= 0,
-        let merge = merges[scratch.symbols[left].id, scratch.symbols[right].id], merge.rank == rank
-      else { continue }
       let next = scratch.symbols[right].next
-      scratch.symbols[left].id = merge.id
+      scratch.symbols[left].id = scratch.symbols[left].joinedID
       scratch.symbols[left].next = next
-      scratch.symbols[right].id = -1
-      if next >= 0 {
-        scratch.symbols[next].previous = left
-        push(left, &scratch)
-      }
+      scratch.symbols[right].rank = -1
+      if next >= 0 { scratch.symbols[next].previous = left }
       let previous = scratch.symbols[left].previous
-      if previous >= 0 { push(previous, &scratch) }
+      if lookUp(left, &scratch) { scratch.heap.push(rank: scratch.symbols[left].rank, index: left) }
+      if lookUp(previous, &scratch) { scratch.heap.push(rank: scratch.symbols[previous].rank, index: previous) }
     }
     var index = 0
     while index >= 0 {
@@ -61,10 +63,17 @@ struct BytePairEncoding: Sendable {
     }
   }
 
-  private func push(_ left: Int, _ scratch: inout Scratch) {
+  /// Notes what a symbol and the next one join to; false when there is no symbol, no next one, or no merge.
+  private func lookUp(_ left: Int, _ scratch: inout Scratch) -> Bool {
+    guard left >= 0 else { return false }
     let right = scratch.symbols[left].next
-    guard let merge = merges[scratch.symbols[left].id, scratch.symbols[right].id] else { return }
-    scratch.heap.push(rank: merge.rank, index: left)
+    guard right >= 0, let merge = merges[scratch.symbols[left].id, scratch.symbols[right].id] else {
+      scratch.symbols[left].rank = -1
+      return false
+    }
+    scratch.symbols[left].rank = merge.rank
+    scratch.symbols[left].joinedID = merge.id
+    return true
   }
 }
 
@@ -119,8 +128,17 @@ private struct MinHeap {
   /// Rank above, 40 bits of index below.
   private var entries: [UInt64] = []
 
+  private static func entry(_ rank: Int, _ index: Int) -> UInt64 { UInt64(rank) << 40 | UInt64(index) }
+
+  /// Adds an entry out of order; `order` must follow.
+  mutating func append(rank: Int, index: Int) { entries.append(Self.entry(rank, index)) }
+
+  mutating func order() {
+    for parent in stride(from: entries.count / 2 - 1, through: 0, by: -1) { sink(entries[parent], from: parent) }
+  }
+
   mutating func push(rank: Int, index: Int) {
-    let entry = UInt64(rank) << 40 | UInt64(index)
+    let entry = Self.entry(rank, index)
     var child = entries.count
     entries.append(entry)
     while child > 0 {
@@ -134,17 +152,21 @@ private struct MinHeap {
 
   mutating func pop() -> (rank: Int, index: Int)? {
     guard let top = entries.first, let last = entries.popLast() else { return nil }
-    let count = entries.count
-    var parent = 0
-    while count > 0 {
+    if !entries.isEmpty { sink(last, from: 0) }
+    return (Int(top >> 40), Int(top & (1 << 40 - 1)))
+  }
+
+  /// Puts an entry into the place `parent`, or below it if smaller ones are there.
+  private mutating func sink(_ entry: UInt64, from parent: Int) {
+    var parent = parent
+    while true {
       var child = 2 * parent + 1
-      guard child < count else { break }
-      if child + 1 < count, entries[child + 1] < entries[child] { child += 1 }
-      guard entries[child] < last else { break }
+      guard child < entries.count else { break }
+      if child + 1 < entries.count, entries[child + 1] < entries[child] { child += 1 }
+      guard entries[child] < entry else { break }
       entries[parent] = entries[child]
       parent = child
     }
-    if count > 0 { entries[parent] = last }
-    return (Int(top >> 40), Int(top & (1 << 40 - 1)))
+    entries[parent] = entry
   }
 }

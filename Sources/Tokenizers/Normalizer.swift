@@ -23,7 +23,28 @@ enum Normalizer: Sendable {
     guard case .nfc = self, text.contains(where: { $0 > 0xC3 }) else { return text }
     var composed = String.UnicodeScalarView()
     // The standard library keeps its normalization under this name; it has no public one outside Foundation.
-    composed.append(contentsOf: String(decoding: text, as: UTF8.self)._nfc)
+    composed.append(contentsOf: String(Self.orderingMarks(text))._nfc)
     return Array(String(composed).utf8)
+  }
+
+  /// The text with every run of combining marks in canonical order, which means the same and composes to the same. The
+  /// standard library orders marks too, but in quadratic time, and a run can be as long as the text.
+  private static func orderingMarks(_ text: [UInt8]) -> String.UnicodeScalarView {
+    var ordered = String.UnicodeScalarView()
+    var run: [(order: Int, scalar: Unicode.Scalar)] = []  // class above, position below, so that equals keep their order
+    for scalar in String(decoding: text, as: UTF8.self).unicodeScalars {
+      let markClass = scalar.value < 0x300 ? 0 : Int(scalar.properties.canonicalCombiningClass.rawValue)
+      if markClass > 0 {
+        run.append((markClass << 48 | run.count, scalar))
+        continue
+      }
+      if run.count > 1 { run.sort { $0.order < $1.order } }
+      if !run.isEmpty { ordered.append(contentsOf: run.map(\.scalar)) }
+      run.removeAll(keepingCapacity: true)
+      ordered.append(scalar)
+    }
+    run.sort { $0.order < $1.order }
+    ordered.append(contentsOf: run.map(\.scalar))
+    return ordered
   }
 }
