@@ -73,7 +73,8 @@ struct AddedTokenFinder: Sendable {
       }
       if rest < start { segments.append(.text(rest..<start)) }
       segments.append(.token(token.id))
-      rest = stop  // the search itself goes on after the token: white space taken here may belong to the next one as well
+      // The search goes on right after the token: white space that it took may still begin the next one.
+      rest = stop
     }
     if rest < range.upperBound { segments.append(.text(rest..<range.upperBound)) }
     return segments

@@ -31,7 +31,8 @@ enum Normalizer: Sendable {
   /// standard library orders marks too, but in quadratic time, and a run can be as long as the text.
   private static func orderingMarks(_ text: [UInt8]) -> String.UnicodeScalarView {
     var ordered = String.UnicodeScalarView()
-    var run: [(order: Int, scalar: Unicode.Scalar)] = []  // class above, position below, so that equals keep their order
+    // The order has the class above and the position below, so that marks of one class keep theirs.
+    var run: [(order: Int, scalar: Unicode.Scalar)] = []
     for scalar in String(decoding: text, as: UTF8.self).unicodeScalars {
       let markClass = scalar.value < 0x300 ? 0 : Int(scalar.properties.canonicalCombiningClass.rawValue)
       if markClass > 0 {

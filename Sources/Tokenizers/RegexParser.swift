@@ -1,7 +1,7 @@
 /// Why a regular expression cannot be used, and at which of its Unicode scalars.
-struct RegexError: Error, Equatable {
-  let reason: String
-  let position: Int
+package struct RegexError: Error, Equatable {
+  package let reason: String
+  package let position: Int
 }
 
 /// A regular expression as a tree.

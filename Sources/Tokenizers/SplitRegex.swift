@@ -1,6 +1,6 @@
 /// A compiled regular expression over UTF-8 text. Matching backtracks like Oniguruma, but on a stack of its own, so that
 /// no text can exhaust the thread's.
-struct SplitRegex: Sendable {
+package struct SplitRegex: Sendable {
   /// Longer programs are refused; patterns in use need a few dozen steps.
   static var maximumStepCount: Int { 10_000 }
 
@@ -22,7 +22,7 @@ struct SplitRegex: Sendable {
 
   /// - Throws: what is malformed or not supported, including a pattern that could match the empty text: where that
   ///   would split is different from library to library.
-  init(_ pattern: String) throws(RegexError) {
+  package init(_ pattern: String) throws(RegexError) {
     let node = try RegexParser.parse(pattern)
     guard !node.matchesNothing else { throw RegexError(reason: "it can match nothing", position: 0) }
     try compile(node)
@@ -30,7 +30,7 @@ struct SplitRegex: Sendable {
   }
 
   /// Matches exactly this text, which is not empty.
-  init(literal: String) {
+  package init(literal: String) {
     for scalar in literal.unicodeScalars { append(ScalarSet([.literal(scalar.value)])) }
     steps.append(.matched)
   }
@@ -83,7 +83,7 @@ struct SplitRegex: Sendable {
 }
 
 /// Runs an expression over ranges of UTF-8 text; keeps its stack between calls.
-struct RegexMatcher {
+package struct RegexMatcher {
   private let regex: SplitRegex
   private var stack: [Alternative] = []
 
@@ -95,11 +95,11 @@ struct RegexMatcher {
     let lowest: Int
   }
 
-  init(_ regex: SplitRegex) { self.regex = regex }
+  package init(_ regex: SplitRegex) { self.regex = regex }
 
   /// The end of the match that starts at `range.lowerBound`, or nil. The text must be valid UTF-8, and the range must
   /// begin and end at scalars; nothing outside it is looked at.
-  mutating func match(_ text: [UInt8], _ range: Range<Int>) -> Int? {
+  package mutating func match(_ text: [UInt8], _ range: Range<Int>) -> Int? {
     stack.removeAll(keepingCapacity: true)
     return match(text, range.lowerBound, range.upperBound, step: 0)
   }
