@@ -92,10 +92,12 @@ struct AddedTokenFinder: Sendable {
   }
 
   private static func touchesWord(_ text: [UInt8], _ token: Range<Int>, _ range: Range<Int>) -> Bool {
+    // `\w` of the engine that the other library searches for these with, by Unicode's recommendation.
     func isWord(_ offset: Int) -> Bool {
-      guard let scalar = Unicode.Scalar(text.scalar(at: offset).value) else { return false }
-      return scalar.properties.isAlphabetic || scalar.properties.isJoinControl
-        || ScalarSet.Item.word.contains(scalar.value)
+      guard let properties = Unicode.Scalar(text.scalar(at: offset).value)?.properties else { return false }
+      return properties.isAlphabetic || properties.isJoinControl
+        || [.nonspacingMark, .spacingMark, .enclosingMark, .decimalNumber, .connectorPunctuation].contains(
+          properties.generalCategory)
     }
     return token.lowerBound > range.lowerBound && isWord(text.previousScalar(before: token.lowerBound))
       || token.upperBound < range.upperBound && isWord(token.upperBound)

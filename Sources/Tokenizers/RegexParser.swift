@@ -25,8 +25,9 @@ indirect enum RegexNode {
 }
 
 /// Reads the syntax that pre-tokenizers of the GPT, Llama, Qwen and Ling families use, with the meaning that Oniguruma
-/// gives it: alternatives, classes, `\s \d \w` and their complements, general categories, greedy and possessive
-/// quantifiers, groups, `(?i:…)`, look-ahead. Everything else is refused by name, never guessed.
+/// gives it: alternatives, classes, `\s \d` and their complements, general categories, greedy and possessive
+/// quantifiers, groups, `(?i:…)`, look-ahead. Everything else is refused by name, never guessed; `\w` too, which means something else
+/// to each engine.
 struct RegexParser {
   /// Larger counts in `{n,m}` are refused: they are unrolled.
   static var maximumCount: Int { 1000 }
@@ -185,8 +186,6 @@ struct RegexParser {
     case "S": return .whitespace.negated
     case "d": return .digit
     case "D": return .digit.negated
-    case "w": return .word
-    case "W": return .word.negated
     case "p", "P": return try property(start, isNegated: next == "P")
     default:
       guard next.isASCII, !next.properties.isAlphabetic, next.properties.numericType == nil, next != "_" else {

@@ -46,8 +46,6 @@ extension ScalarSet.Item {
   static let whitespace = Self(ranges: [0x9...0xD, 0x85...0x85], categories: category("Z") ?? 0)
   /// `\d`: decimal digits of all scripts.
   static let digit = Self(categories: category("Nd") ?? 0)
-  /// `\w`: letters, marks, decimal digits and connectors.
-  static let word = Self(categories: ["L", "M", "Nd", "Pc"].reduce(0) { $0 | (category($1) ?? 0) })
 
   var negated: Self { .init(ranges: ranges, categories: categories, isNegated: !isNegated) }
 
