@@ -26,8 +26,8 @@ indirect enum RegexNode {
 
 /// Reads the syntax that pre-tokenizers of the GPT, Llama, Qwen and Ling families use, with the meaning that Oniguruma
 /// gives it: alternatives, classes, `\s \d` and their complements, general categories, greedy and possessive
-/// quantifiers, groups, `(?i:…)`, look-ahead. Everything else is refused by name, never guessed; `\w` too, which means something else
-/// to each engine.
+/// quantifiers, groups, `(?i:…)`, look-ahead. Everything else is refused by name, never guessed; `\w` too, which means
+/// something else to each engine.
 struct RegexParser {
   /// Larger counts in `{n,m}` are refused: they are unrolled.
   static var maximumCount: Int { 1000 }
