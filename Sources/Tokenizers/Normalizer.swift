@@ -40,12 +40,12 @@ enum Normalizer: Sendable {
         continue
       }
       if run.count > 1 { run.sort { $0.order < $1.order } }
-      if !run.isEmpty { ordered.append(contentsOf: run.map(\.scalar)) }
+      for mark in run { ordered.append(mark.scalar) }  // `append(contentsOf:)` may copy all that is there
       run.removeAll(keepingCapacity: true)
       ordered.append(scalar)
     }
     run.sort { $0.order < $1.order }
-    ordered.append(contentsOf: run.map(\.scalar))
+    for mark in run { ordered.append(mark.scalar) }
     return ordered
   }
 }
