@@ -34,6 +34,7 @@ var targets: [Target] = [
 ]
 targets += library("JSON", spans)
 targets += library("Tensors", spans)
+targets += library("Tokenizers", uses: ["JSON"])
 targets += library("Kernels", uses: ["CKernels"], spans)
 targets += library("Safetensors", uses: ["JSON", "Tensors"], spans)
 targets += library("Quantization", uses: ["Tensors", "Kernels"], spans)
