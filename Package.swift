@@ -34,7 +34,7 @@ targets += library("Quantization", uses: ["Tensors", "Kernels"], spans)
 targets += [
   .target(name: "CKernels", linkerSettings: [.linkedLibrary("m")]),
   .target(
-    name: "TestSupport", dependencies: [], path: "Tests/TestSupport", swiftSettings: settings)
+    name: "TestSupport", dependencies: [], path: "Tests/TestSupport", swiftSettings: spans)
 ]
 
 let package = Package(
