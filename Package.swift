@@ -33,6 +33,8 @@ targets += library("Kernels", uses: ["CKernels"], spans)
 targets += library("Quantization", uses: ["Tensors", "Kernels"], spans)
 targets += [
   .target(name: "CKernels", linkerSettings: [.linkedLibrary("m")]),
+  .executableTarget(
+    name: "bench", dependencies: ["Kernels", "Quantization", "Tensors"], path: "Tools/Bench", swiftSettings: settings),
   .target(
     name: "TestSupport", dependencies: [], path: "Tests/TestSupport", swiftSettings: spans)
 ]

@@ -335,15 +335,15 @@ QUANTIZE(absmax8_f32, 1, 8, CK_ABSMAX)
 QUANTIZE(search4_f32, 1, 4, CK_SEARCH)
 QUANTIZE(search8_f32, 1, 8, CK_SEARCH)
 
-int32_t ck_quantize_bf16_avx2(const void *x, size_t group_count, const ck_scheme *scheme, uint8_t *codes, void *scales,
-                             ck_sums *sums, size_t *bad_group) {
+int32_t ck_quantize_bf16_avx2(const void *x, size_t group_count, const ck_scheme *scheme, uint8_t *codes,
+                              void *scales, ck_sums *sums, size_t *bad_group) {
   ck_quantize *quantize = scheme->solver == CK_ABSMAX ? (scheme->bits == 4 ? absmax4_bf16 : absmax8_bf16)
                                                       : (scheme->bits == 4 ? search4_bf16 : search8_bf16);
   return quantize(x, group_count, scheme, codes, scales, sums, bad_group);
 }
 
-int32_t ck_quantize_f32_avx2(const void *x, size_t group_count, const ck_scheme *scheme, uint8_t *codes, void *scales,
-                            ck_sums *sums, size_t *bad_group) {
+int32_t ck_quantize_f32_avx2(const void *x, size_t group_count, const ck_scheme *scheme, uint8_t *codes,
+                             void *scales, ck_sums *sums, size_t *bad_group) {
   ck_quantize *quantize = scheme->solver == CK_ABSMAX ? (scheme->bits == 4 ? absmax4_f32 : absmax8_f32)
                                                       : (scheme->bits == 4 ? search4_f32 : search8_f32);
   return quantize(x, group_count, scheme, codes, scales, sums, bad_group);

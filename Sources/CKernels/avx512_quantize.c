@@ -193,8 +193,8 @@ INLINE __m512i portable(__m512 x) {
   return _mm512_or_si512(sign, _mm512_max_epi32(magnitude, _mm512_set1_epi32(CK_SCALE_MIN)));
 }
 
-// §7 and §10 for 16 groups. Adding 1.5 · 2²³ rounds to the nearest integer, ties to even, and leaves it in the low bits;
-// with 8 more, the low four bits are a 4-bit code as it is stored.
+// §7 and §10 for 16 groups. Adding 1.5 · 2²³ rounds to the nearest integer, ties to even, and leaves it in the low
+// bits; with 8 more, the low four bits are a 4-bit code as it is stored.
 INLINE void encode_groups(const void *x, int wide, int bits, int clamps, size_t n, const float *r, const float *s,
                           uint8_t *codes, ck_sums *sums) {
   const float offset = 0x1.8p23f + (bits == 4 ? 8 : 0);
@@ -328,15 +328,15 @@ QUANTIZE(absmax8_f32, 1, 8, CK_ABSMAX)
 QUANTIZE(search4_f32, 1, 4, CK_SEARCH)
 QUANTIZE(search8_f32, 1, 8, CK_SEARCH)
 
-int32_t ck_quantize_bf16_avx512(const void *x, size_t group_count, const ck_scheme *scheme, uint8_t *codes, void *scales,
-                             ck_sums *sums, size_t *bad_group) {
+int32_t ck_quantize_bf16_avx512(const void *x, size_t group_count, const ck_scheme *scheme, uint8_t *codes,
+                                void *scales, ck_sums *sums, size_t *bad_group) {
   ck_quantize *quantize = scheme->solver == CK_ABSMAX ? (scheme->bits == 4 ? absmax4_bf16 : absmax8_bf16)
                                                       : (scheme->bits == 4 ? search4_bf16 : search8_bf16);
   return quantize(x, group_count, scheme, codes, scales, sums, bad_group);
 }
 
-int32_t ck_quantize_f32_avx512(const void *x, size_t group_count, const ck_scheme *scheme, uint8_t *codes, void *scales,
-                            ck_sums *sums, size_t *bad_group) {
+int32_t ck_quantize_f32_avx512(const void *x, size_t group_count, const ck_scheme *scheme, uint8_t *codes,
+                               void *scales, ck_sums *sums, size_t *bad_group) {
   ck_quantize *quantize = scheme->solver == CK_ABSMAX ? (scheme->bits == 4 ? absmax4_f32 : absmax8_f32)
                                                       : (scheme->bits == 4 ? search4_f32 : search8_f32);
   return quantize(x, group_count, scheme, codes, scales, sums, bad_group);
