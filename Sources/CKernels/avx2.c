@@ -23,7 +23,7 @@ static void decode(const uint8_t *codes, const void *scales, size_t group_count,
   for (size_t g = 0; g < group_count; g++) {
     uint16_t scale_bits;
     __builtin_memcpy(&scale_bits, (const char *)scales + 2 * g, 2);
-    const __m256 s = _mm256_castsi256_ps(_mm256_set1_epi32(scale_bits << 16));
+    const __m256 s = _mm256_castsi256_ps(_mm256_set1_epi32((int)((uint32_t)scale_bits << 16)));
     for (size_t i = g * n; i < (g + 1) * n; i += 32)
       for (size_t j = 0; j < 16; j += 8) {
         __m256i low, high;

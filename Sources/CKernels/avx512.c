@@ -24,7 +24,7 @@ static void decode(const uint8_t *codes, const void *scales, size_t group_count,
   for (size_t g = 0; g < group_count; g++) {
     uint16_t scale_bits;
     __builtin_memcpy(&scale_bits, (const char *)scales + 2 * g, 2);
-    const __m512 s = _mm512_castsi512_ps(_mm512_set1_epi32(scale_bits << 16));
+    const __m512 s = _mm512_castsi512_ps(_mm512_set1_epi32((int)((uint32_t)scale_bits << 16)));
     for (size_t i = g * n; i < (g + 1) * n; i += 32) {
       __m512i low, high;
       if (scheme->bits == 8) {

@@ -1,3 +1,4 @@
+import Glibc
 import Kernels
 
 /// `bench encode [--runs N] [--mib N] [--only TEXT]`: each line on standard output is one measurement as a JSON object.
@@ -22,7 +23,11 @@ import Kernels
     EncodeWorkload(options).run()
   }
 
-  private static func fail(_ message: String) -> Never { fatalError(message) }
+  private static func fail(_ message: String) -> Never {
+    let line = Array("error: \(message)\n".utf8)
+    unsafe _ = write(2, line, line.count)
+    exit(2)
+  }
 }
 
 struct Options {
