@@ -50,6 +50,8 @@ targets += [
       "JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Conversion", argumentParser,
     ],
     swiftSettings: settings),
+  .executableTarget(
+    name: "bench", dependencies: ["Kernels", "Quantization", "Tensors"], path: "Tools/Bench", swiftSettings: settings),
   // Runs the binary, so it must be built first.
   .testTarget(name: "CommandTests", dependencies: ["ingot", "JSON", "TestSupport"], swiftSettings: settings),
 ]
