@@ -30,7 +30,7 @@ var targets: [Target] = [
   .target(name: "CKernels", linkerSettings: [.linkedLibrary("m")]),
   .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
   .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
-  .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
+  .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: spans),
 ]
 targets += library("JSON", spans)
 targets += library("Tensors", spans)
@@ -39,7 +39,7 @@ targets += library("Kernels", uses: ["CKernels"], spans)
 targets += library("Safetensors", uses: ["JSON", "Tensors"], spans)
 targets += library("Quantization", uses: ["Tensors", "Kernels"], spans)
 targets += library("Pack", uses: ["JSON", "Tensors", "CZstd", "CXXHash"], spans)
-targets += library("Models", uses: ["JSON", "Tensors", "Kernels", "Safetensors", "Pack"], spans)
+targets += library("Models", uses: ["JSON", "Tensors", "Kernels", "Safetensors", "Pack"], spans, testsUse: ["Conversion", "Quantization"])
 targets += library(
   "Conversion", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"])
 
