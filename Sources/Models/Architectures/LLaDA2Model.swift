@@ -108,6 +108,12 @@ package final class LLaDA2Model: Sendable {
     return hidden
   }
 
+  /// Only writes keys and values of a segment whose tokens are final.
+  package func writeCache(_ segment: Segment, blockLength: Int) throws(ModelError) {
+    var hidden = embed([segment])
+    for layer in layers.indices { try advance(&hidden, through: layer, [segment], blockLength: blockLength) }
+  }
+
   /// Scores of the vocabulary for the token *at* each row: nothing is shifted.
   ///
   /// - Parameter hidden: (rows, H), after the final norm.
