@@ -75,15 +75,15 @@ static uint16_t search_scale(const float *x, int n, int bits) {
 
   float range = (float)-ck_search_range(bits);
   float f = range / m;
-  int xi[128];
-  for (int i = 0; i < n; i++) xi[i] = (int)rintf(x[i] * f);
+  int integers[128];
+  for (int i = 0; i < n; i++) integers[i] = (int)rintf(x[i] * f);
 
   float best = -1, ratio = 0;
   for (int k = 0; k < ck_search_count(bits); k++) {
     int r = ck_search_multiplier(bits, k), A = 0, B = 0;
     for (int i = 0; i < n; i++) {
-      int q = clamp((xi[i] * r + (1 << 14)) >> 15, bits);
-      A += xi[i] * q;
+      int q = clamp((integers[i] * r + (1 << 14)) >> 15, bits);
+      A += integers[i] * q;
       B += q * q;
     }
     float gain = B == 0 ? 0 : (float)A * (float)A / (float)B;
