@@ -41,12 +41,15 @@ targets += library("Pack", uses: ["JSON", "Tensors", "CZstd", "CXXHash"], spans)
 targets += library("Models", uses: ["JSON", "Tensors", "Safetensors"])
 targets += library(
   "Conversion", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"])
+targets += library(
+  "Inspection", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"], spans)
 
 targets += [
   .executableTarget(
     name: "ingot",
     dependencies: [
-      "JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Conversion", argumentParser,
+      "JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Conversion", "Inspection",
+      argumentParser,
     ],
     swiftSettings: settings),
   // Runs the binary, so it must be built first.
