@@ -68,8 +68,6 @@ final class ElementComparison {
   private let firstReader: ElementReader
   private let secondReader: ElementReader
   private let kernels: KernelSet
-  private var x: [Float] = []
-  private var y: [Float] = []
 
   init(_ first: InspectedModel, _ second: InspectedModel, _ kernels: KernelSet) {
     self.first = first
@@ -83,6 +81,8 @@ final class ElementComparison {
     if haveEqualHashes(pair) { return ElementDifference() }
     if try haveEqualBytes(pair) { return ElementDifference() }
     var difference = ElementDifference()
+    var x: [Float] = []
+    var y: [Float] = []
     try forEachPiece(pair) { a, b in
       a.decode(kernels, into: &x)
       b.decode(kernels, into: &y)

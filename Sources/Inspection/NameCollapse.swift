@@ -10,6 +10,25 @@ package struct TensorFamily: Sendable {
   package let members: [InspectedTensor]
   package var first: InspectedTensor { members[0] }
 
+  /// Names alone, collapsed, in the order of their first numbers and then by name.
+  package static func collapse(_ names: [String]) -> [(name: String, count: Int)] {
+    var groups: [[Substring]: [[Int]]] = [:]
+    for name in names {
+      let (pattern, numbers) = NamePattern.split(name)
+      groups[pattern, default: []].append(numbers)
+    }
+    var lines: [(order: [Int], name: String, count: Int)] = []
+    for (pattern, tuples) in groups {
+      for block in NamePattern.blocks(of: tuples.sorted { $0.lexicographicallyPrecedes($1) }) {
+        let count = block.reduce(1) { $0 * $1.count }
+        lines.append((block.map { $0[0] }, NamePattern.name(pattern, block), count))
+      }
+    }
+    return lines.sorted {
+      $0.order == $1.order ? $0.name.utf8Precedes($1.name) : $0.order.lexicographicallyPrecedes($1.order)
+    }.map { ($0.name, $0.count) }
+  }
+
   /// Families of all tensors, ordered by role, then by the number of the first layer, then by name.
   package static func families(of tensors: [InspectedTensor]) -> [TensorFamily] {
     struct Key: Hashable {
