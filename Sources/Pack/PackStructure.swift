@@ -74,6 +74,7 @@ extension PackTables {
     var owners: [[Int]] = Array(repeating: [], count: header.chunkCount)
     var previous: String?
     var nameEnd = 0
+    var isWhole = true
     for index in 0..<header.tensorCount {
       nameEnd = checkName(of: .tensor(index), startsAt: nameEnd, report)
       do throws(PackViolation) {
@@ -82,6 +83,11 @@ extension PackTables {
           report(PackViolation(.tensorOrder, "does not come after `\(previous)`", in: "tensor `\(tensor.name)`"))
         }
         previous = tensor.name
+        if tensor.encoding == nil, header.writeVersion == PackHeader.version {
+          report(
+            PackViolation(
+              .tensorEncoding, "encoding \(tensor.encodingID) is not in the list", in: "tensor `\(tensor.name)`"))
+        }
         for (position, chunkIndex) in tensor.chunks.enumerated() {
           owners[chunkIndex].append(index)
           guard let chunk = structure.chunks[chunkIndex] else { continue }
@@ -108,11 +114,12 @@ extension PackTables {
         }
       } catch {
         report(error)
-        // What the broken tensor covers is unknown, so its chunks cannot be blamed for holes.
+        // What the broken tensor covers is unknown, so no chunk can be blamed for holes or a missing owner.
         structure.isUnderstood = structure.isUnderstood.map { _ in false }
+        isWhole = false
       }
     }
-    verifyOwners(owners, structure, report)
+    if isWhole { verifyOwners(owners, structure, report) }
     var fileEnd = nameEnd
     for index in 0..<header.fileCount { fileEnd = checkName(of: .file(index), startsAt: fileEnd, report) }
     checkStringsEnd(fileEnd, report)
@@ -130,7 +137,6 @@ extension PackTables {
   }
 
   private func verifyOwners(_ owners: [[Int]], _ structure: PackStructure, _ report: (PackViolation) -> Void) {
-    guard !structure.isUnderstood.isEmpty else { return }
     for (index, chunk) in structure.chunks.enumerated() {
       guard let chunk, chunk.kind != .file else { continue }
       let expected = chunk.kind == .expert ? 3 : 1
@@ -174,22 +180,25 @@ extension PackTables {
     }
   }
 
-  /// Rule 27: planes cover the content, but for gaps that alignment needs.
+  /// Rule 27: planes, tail and end are where the layout of the format puts them.
   private func verifyCover(_ structure: PackStructure, _ report: (PackViolation) -> Void) {
     for (index, chunk) in structure.chunks.enumerated() {
       guard let chunk, chunk.kind != .file, structure.isUnderstood[index] else { continue }
-      var end = 0
-      for range in structure.planes[index].map(\.range).sorted(by: { $0.lowerBound < $1.lowerBound }) {
-        guard range.lowerBound == end.roundedUp(to: PackLimits.alignment) else {
-          end = -1
-          break
-        }
-        end = range.upperBound
+      let planes = structure.planes[index].sorted {
+        ($0.tensor, $0.range.lowerBound) < ($1.tensor, $1.range.lowerBound)
       }
-      if end != chunk.contentLength {
+      var codes = planes.filter { !$0.isScale }
+      // By name down comes before gate and up; in the content it comes last.
+      if chunk.kind == .expert, codes.count == 3 { codes.append(codes.removeFirst()) }
+      let layout = ContentLayout(
+        codes.map { .init(encoding: $0.encoding, elementCount: $0.range.count * 8 / $0.encoding.codeBits) })
+      let found = codes.map { code in
+        [code.range, planes.first { $0.isScale && $0.tensor == code.tensor }?.range ?? 0..<0]
+      }
+      if found != layout.planes || chunk.tailOffset != layout.tailOffset || chunk.contentLength != layout.byteCount {
         report(
           PackViolation(
-            .planeCover, "its planes do not fill the content", at: chunk.byteRange, in: structure.subjects[index]))
+            .planeCover, "its planes are not where they belong", at: chunk.byteRange, in: structure.subjects[index]))
       }
     }
   }
