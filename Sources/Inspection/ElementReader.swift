@@ -6,11 +6,7 @@ package import Tensors
 
 /// A run of consecutive elements of one tensor as they are stored. Alive as long as the value.
 package struct StoredPiece: Sendable {
-  fileprivate enum Owner: Sendable {
-    case chunk(ChunkContent)
-    case file(MappedFile)
-  }
-  fileprivate let owner: Owner
+  fileprivate let content: HeldBytes
   fileprivate let codeRange: Range<Int>
   fileprivate let scaleRange: Range<Int>
   package let elements: Range<Int>
@@ -27,10 +23,8 @@ package struct StoredPiece: Sendable {
 
   @_lifetime(borrow self)
   private func bytes(_ range: Range<Int>) -> RawSpan {
-    switch owner {
-    case .chunk(let content): return unsafe _overrideLifetime(content.bytes.extracting(range), borrowing: self)
-    case .file(let file): return unsafe _overrideLifetime(file.bytes.extracting(range), borrowing: self)
-    }
+    let content = content
+    return unsafe _overrideLifetime(content.bytes.extracting(range), borrowing: self)
   }
 
   /// The first elements.
@@ -40,7 +34,7 @@ package struct StoredPiece: Sendable {
     let codeEnd = codeRange.lowerBound + encoding.codeByteCount(elements: count)
     let scaleEnd = scaleRange.lowerBound + encoding.scaleByteCount(elements: count)
     return StoredPiece(
-      owner: owner, codeRange: codeRange.lowerBound..<codeEnd, scaleRange: scaleRange.lowerBound..<scaleEnd,
+      content: content, codeRange: codeRange.lowerBound..<codeEnd, scaleRange: scaleRange.lowerBound..<scaleEnd,
       elements: elements.lowerBound..<elements.lowerBound + count, encoding: encoding)
   }
 
@@ -62,7 +56,7 @@ package final class ElementReader {
 
   private let model: InspectedModel
   private let codec = ChunkCodec()
-  private var current: (chunk: Int, content: ChunkContent)?
+  private var current: (chunk: Int, content: HeldBytes)?
 
   package init(_ model: InspectedModel) { self.model = model }
 
@@ -90,9 +84,8 @@ package final class ElementReader {
     case (.bytes(let file, let range), .checkpoint(let checkpoint)):
       let width = encoding.codeBits / 8
       return StoredPiece(
-        owner: .file(checkpoint.files[file].file),
-        codeRange: range.lowerBound + first * width..<range.lowerBound + end * width, scaleRange: 0..<0,
-        elements: first..<end, encoding: encoding)
+        content: HeldBytes(checkpoint.files[file].file, range), codeRange: first * width..<end * width,
+        scaleRange: 0..<0, elements: first..<end, encoding: encoding)
     case (.chunks(let record), .pack(let pack)):
       do throws(PackError) { return try piece(of: record, encoding, first..<end, pack) } catch { throw .pack(error) }
     default: preconditionFailure("a tensor of another model")
@@ -108,20 +101,32 @@ package final class ElementReader {
     let start = rows.lowerBound * record.shape.columns
     let elements = wanted.lowerBound..<min(wanted.upperBound, rows.upperBound * record.shape.columns)
     let (_, planes) = try pack.planes(of: record, chunk: position)
-    let content: ChunkContent
+    let content: HeldBytes
     if let current, current.chunk == chunk {
       content = current.content
     } else {
-      content = try pack.content(ofChunk: chunk, codec: codec, verified: true)
+      content = try verifiedContent(ofChunk: chunk, pack)
       current = (chunk, content)
     }
+    // Planes are cut at whole groups: pieces and chunks both start at multiples of the group size.
     func place(_ plane: Range<Int>, _ byteCount: (Int) -> Int) -> Range<Int> {
       let from = plane.lowerBound + byteCount(elements.lowerBound - start)
       return from..<from + byteCount(elements.count)
     }
     return StoredPiece(
-      owner: .chunk(content), codeRange: place(planes[0], encoding.codeByteCount),
+      content: content, codeRange: place(planes[0], encoding.codeByteCount),
       scaleRange: encoding.isGrouped ? place(planes[1], encoding.scaleByteCount) : 0..<0, elements: elements,
       encoding: encoding)
+  }
+  /// The content, or an error that names the layer and the expert.
+  private func verifiedContent(ofChunk index: Int, _ pack: PackFile) throws(PackError) -> HeldBytes {
+    do throws(PackError) {
+      return try pack.content(ofChunk: index, codec: codec, verified: true)
+    } catch {
+      let chunk = model.chunks[index]
+      guard case .broken(var violation, let path) = error, chunk.kind == .expert else { throw error }
+      violation.subject = "chunk \(index), layer \(chunk.layer), expert \(chunk.expert)"
+      throw .broken(violation, path: path)
+    }
   }
 }

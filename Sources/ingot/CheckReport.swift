@@ -39,11 +39,11 @@ enum CheckReport {
         ? "check: \(Format.count(damaged)) of \(Format.count(report.chunkCount)) chunks are damaged (rules \(rules))"
         : "check: the file is damaged (rules \(rules))")
     for violation in report.violations {
-      var place = Shown.text(violation.subject ?? "the file")
+      var place = violation.subject.map { [Shown.text($0)] } ?? []
       if let range = violation.byteRange {
-        place += ", bytes \(Format.count(range.lowerBound)) to \(Format.count(range.upperBound))"
+        place.append("bytes \(Format.count(range.lowerBound)) to \(Format.count(range.upperBound))")
       }
-      Console.print("  \(place)")
+      Console.print("  \(place.isEmpty ? "the file" : place.joined(separator: ", "))")
       Console.print("    rule \(violation.rule.rawValue): \(Shown.text(violation.detail))")
     }
     Console.print()
@@ -77,13 +77,14 @@ enum CheckReport {
       Console.print("check: all \(whole), keep the rules; every weight is finite\(unscanned)")
       return
     }
-    Console.print("check: \(Format.count(report.nonFinite.count)) of \(whole), have weights that are not finite\(unscanned)")
+    let count = Format.count(report.nonFinite.count)
+    Console.print("check: \(count) of \(whole), have weights that are not finite\(unscanned)")
     for bad in report.nonFinite {
       Console.print("  \(Shown.text(bad.tensor)), first at row \(bad.row), column \(bad.column)")
       Console.print("    \(Shown.text(bad.file)), byte \(Format.count(bad.byteOffset))")
     }
     Console.print()
-    Console.print("hint: the checkpoint is damaged or diverged in training; compare its files with their published hashes")
+    Console.print("hint: damaged, or diverged in training; compare the files with their published hashes")
   }
 
   // MARK: JSON

@@ -34,8 +34,10 @@ struct DiffReport {
   }
 
   private func printNames(_ title: String, _ names: [String]) {
-    printRows(collapsed(names).map { ["  \($0.name)", $0.count == 1 ? "" : "×\(Format.count($0.count))"] }, title: [title])
+    printRows(collapsed(names).map { ["  \($0.name)", times($0.count)] }, title: [title])
   }
+
+  private func times(_ count: Int) -> String { count == 1 ? "" : "×\(Format.count(count))" }
 
   private func printMismatches(_ title: String, _ mismatches: [ModelDiff.Mismatch]) {
     printRows(mismatches.map { ["  \(Shown.text($0.name))", $0.first, "→", $0.second] }, title: [title])
@@ -51,13 +53,15 @@ struct DiffReport {
       names[change, default: []].append(mismatch.name)
     }
     let rows = order.flatMap { change in
-      collapsed(names[change] ?? []).map { ["  \($0.name)", $0.count == 1 ? "" : "×\(Format.count($0.count))", change] }
+      collapsed(names[change] ?? []).map { ["  \($0.name)", times($0.count), change] }
     }
     printRows(rows, title: ["encodings"])
   }
 
   private func printMetadata(_ title: String, _ values: [MetadataDiff.Value]) {
-    func text(_ value: JSONValue?) -> String { value.map { Shown.text($0.text(indented: false), limit: 30) } ?? "absent" }
+    func text(_ value: JSONValue?) -> String {
+      value.map { Shown.text($0.text(indented: false), limit: 30) } ?? "absent"
+    }
     printRows(values.map { ["  \(Shown.text($0.key))", text($0.first), "→", text($0.second)] }, title: [title])
   }
 

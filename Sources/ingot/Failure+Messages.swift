@@ -60,8 +60,8 @@ extension Failure {
         hint: "list all names with `ingot inspect --all`")
     case .notDecodable(let tensor, let type, let path):
       self.init(
-        what: "tensor `\(Shown.text(tensor))` has type \(type); only floats of 16 and 32 bits and codes have values to show",
-        place: "`\(path)`")
+        what: "tensor `\(Shown.text(tensor))` has type \(type), whose values are not read", place: "`\(path)`",
+        hint: "BF16, F16, F32 and the encodings of packs can be read")
     case .interrupted: self.init(what: "interrupted; nothing was written", code: Interrupt.status)
     }
   }

@@ -17,13 +17,13 @@ struct InspectReport {
 
   func print(all: Bool) {
     for line in Format.table(facts) { Console.print(line) }
-    printSection("sizes", sizeRows, right: [1, 2, 4, 5])
+    printSection(sizeRows, right: [1, 2, 4, 5])
     if all { printAllTensors() } else { printFamilies() }
-    printFiles()
+    printFiles(all: all)
     printWorst()
   }
 
-  private func printSection(_ title: String, _ rows: [[String]], right: Set<Int>) {
+  private func printSection(_ rows: [[String]], right: Set<Int>) {
     Console.print()
     let lines = Format.table(rows, right: right)
     guard let first = lines.first else { return }
@@ -46,7 +46,7 @@ struct InspectReport {
       let experts = sizes.expertBitsPerWeight.map { ", \(Format.fixed($0, 3)) of the experts" } ?? ""
       rows.append(["bits/weight", "\(Format.fixed(bits, 3)) in all\(experts)"])
     }
-    if let source = sourceText { rows.append(["source", source]) }
+    for (index, line) in sourceTexts.enumerated() { rows.append([index == 0 ? "source" : "", line]) }
     return rows
   }
 
@@ -54,7 +54,7 @@ struct InspectReport {
     guard let header = model.header else {
       let types = Set(model.tensors.map(\.type.description)).sorted().joined(separator: ", ")
       let shards = model.shards.count == 1 ? "" : ", \(Format.count(model.shards.count)) files"
-      let layout = model.published?.layout.map { ", experts \($0.rawValue)" } ?? ""
+      let layout = model.published?.layout.map { ", \($0.rawValue) layout" } ?? ""
       return (model.kind == .safetensors ? "safetensors file" : "checkpoint") + shards + ", \(types)\(layout)"
     }
     let zstd = header.requiredFeatures & PackHeader.zstdFeature == 0 ? "" : ", zstd"
@@ -87,20 +87,20 @@ struct InspectReport {
     return Format.count(all) + (experts > 0 ? ", \(share) % of them in experts" : "")
   }
 
-  private var sourceText: String? {
-    guard let provenance = model.provenance?.object else { return nil }
+  private var sourceTexts: [String] {
+    guard let provenance = model.provenance?.object else { return [] }
     var parts: [String] = []
-    if let layout = provenance["layout"]?.string { parts.append("experts \(Shown.text(layout))") }
+    if let layout = provenance["layout"]?.string { parts.append("\(Shown.text(layout)) layout") }
     if let files = provenance["sources"]?.array {
       let bytes = files.reduce(0) { $0 &+ ($1.object?["bytes"]?.int ?? 0) }
       parts.append("\(files.count) files, \(Format.bytes(bytes))")
     }
-    var text = parts.joined(separator: ", ")
-    if let tool = provenance["tool"]?.string { text += "; packed by \(Shown.text(tool))" }
-    if let options = provenance["options"]?.object {
-      if let solver = options["solver"]?.string { text += ", scales by \(Shown.text(solver))" }
+    var lines = [parts.joined(separator: ", ")]
+    if let tool = provenance["tool"]?.string {
+      let solver = provenance["options"]?.object?["solver"]?.string.map { ", scales by \(Shown.text($0))" } ?? ""
+      lines.append("packed by \(Shown.text(tool))\(solver)")
     }
-    return text
+    return lines.filter { !$0.isEmpty }
   }
 
   // MARK: Tables
@@ -113,7 +113,7 @@ struct InspectReport {
         Format.bytes(part.byteCount), part.bitsPerWeight.map { Format.fixed($0, 3) } ?? "",
       ])
     }
-    let name = model.kind == .pack ? "files, tables" : "headers"
+    let name = model.kind == .pack ? "files, tables, gaps" : "headers"
     rows.append([name, "", "", "", Format.bytes(sizes.overheadByteCount), ""])
     rows.append([
       "all", Format.count(model.tensors.count), Format.count(sizes.parameterCount), "",
@@ -127,7 +127,9 @@ struct InspectReport {
   }
 
   private func printFamilies() {
-    var rows = [["tensor", "shape", "encoding", "count", "bytes"]]
+    // Of a compressed chunk only the chunk has a size in the file.
+    let isCompressed = model.chunks.contains { $0.codec == .zstd }
+    var rows = [["tensor", "shape", "encoding", "count", isCompressed ? "unpacked" : "bytes"]]
     for family in TensorFamily.families(of: model.tensors) {
       let bytes = family.members.reduce(Int?.some(0)) { sum, member in
         sum.flatMap { sum in member.byteCount.map { sum + $0 } }
@@ -137,7 +139,19 @@ struct InspectReport {
         family.members.count == 1 ? "" : "×\(Format.count(family.members.count))", bytes.map(Format.bytes) ?? "?",
       ])
     }
-    printSection("tensors", rows, right: [3, 4])
+    printTensors(rows)
+  }
+
+  /// A line for each; two lines, name and the rest, where a terminal is too narrow.
+  private func printTensors(_ rows: [[String]]) {
+    let width = Format.table(rows, right: [3, 4]).map(\.count).max() ?? 0
+    guard let columns = Console.columns, columns < width else { return printSection(rows, right: [3, 4]) }
+    let details = Format.table(rows.map { Array($0.dropFirst()) }, right: [2, 3])
+    Console.print()
+    for (index, (row, detail)) in zip(rows, details).enumerated() {
+      let lines = "\(row[0])\n    \(detail)"
+      Console.print(index == 0 ? Console.heading(lines) : lines)
+    }
   }
 
   private func printAllTensors() {
@@ -150,10 +164,10 @@ struct InspectReport {
         ])
       }
     }
-    printSection("tensors", rows, right: [3, 4])
+    printTensors(rows)
   }
 
-  private func printFiles() {
+  private func printFiles(all: Bool) {
     var rows: [[String]]
     if model.kind == .pack {
       rows = [["embedded file", "bytes"]]
@@ -161,11 +175,14 @@ struct InspectReport {
     } else {
       guard model.shards.count > 1 else { return }
       rows = [["file", "bytes", "tensors"]]
-      rows += model.shards.map {
+      let shown = all || model.shards.count <= 8 ? model.shards : Array(model.shards.prefix(3))
+      rows += shown.map {
         [Shown.text($0.name), Format.count($0.file.byteCount), Format.count($0.tensors.count)]
       }
+      let rest = model.shards.count - shown.count
+      if rest > 0 { rows.append(["… and \(Format.count(rest)) more, see --all"]) }
     }
-    printSection("files", rows, right: [1, 2])
+    printSection(rows, right: [1, 2])
   }
 
   /// The tensors furthest from their source.
@@ -186,7 +203,7 @@ struct InspectReport {
         Format.fixed(100 * Double(tensor.saturatedShare ?? 0), 2) + " %",
       ]
     }
-    printSection("worst", rows, right: [1, 2])
+    printSection(rows, right: [1, 2])
   }
 }
 
