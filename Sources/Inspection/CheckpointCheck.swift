@@ -17,6 +17,15 @@ package struct CheckpointCheck: Sendable {
     package let row: Int
     package let column: Int
     package let byteOffset: Int
+
+    package init(tensor: String, file: String, element: Int, row: Int, column: Int, byteOffset: Int) {
+      self.tensor = tensor
+      self.file = file
+      self.element = element
+      self.row = row
+      self.column = column
+      self.byteOffset = byteOffset
+    }
   }
 
   package struct Report: Sendable {

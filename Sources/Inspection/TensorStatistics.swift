@@ -21,6 +21,16 @@ package struct TensorStatistics: Sendable {
     package var leastMagnitude = Float.infinity
     package var count = 0
     package var zeroCount = 0
+
+    package init() {}
+
+    package init(minimum: Float, maximum: Float, leastMagnitude: Float, count: Int, zeroCount: Int) {
+      self.minimum = minimum
+      self.maximum = maximum
+      self.leastMagnitude = leastMagnitude
+      self.count = count
+      self.zeroCount = zeroCount
+    }
   }
 
   /// Of the finite elements; 0 where there are none.
