@@ -156,6 +156,9 @@ import Testing
       #expect(expert.status == 4)
       #expect(expert.stdout == "")
       #expect(expert.stderr.contains("chunk 50, layer 2, expert 5"))
+      let diff = try ingot("inspect", pack, "--diff", pico, "--threads", "3")
+      #expect(diff.status == 4)
+      #expect(diff.stderr.contains("chunk 50, layer 2, expert 5"))
       #expect(try ingot("inspect", pack).status == 0)
     }
   }
