@@ -43,12 +43,15 @@ targets += library("Models", uses: ["JSON", "Tensors", "Kernels", "Safetensors",
 targets += library("Decoding", uses: ["Models"], testsUse: ["JSON", "Kernels"])
 targets += library(
   "Conversion", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"])
+targets += library(
+  "Inspection", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"], spans)
 
 targets += [
   .executableTarget(
     name: "ingot",
     dependencies: [
-      "JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Conversion", argumentParser,
+      "JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Conversion", "Inspection",
+      argumentParser,
     ],
     swiftSettings: settings),
   .executableTarget(
