@@ -30,7 +30,7 @@ var targets: [Target] = [
   .target(name: "CKernels", linkerSettings: [.linkedLibrary("m")]),
   .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
   .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
-  .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
+  .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: spans),
 ]
 targets += library("JSON", spans)
 targets += library("Tensors", spans)
