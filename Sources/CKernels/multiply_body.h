@@ -9,6 +9,8 @@
 #define UNROLL _Pragma("clang loop unroll(full)")
 
 enum { UNIT = 32, VECTORS = UNIT / LANES };  // columns decoded at a time
+// Arrays of vectors have constant lengths, or they would not become registers: the most rows and tokens of a block.
+enum { MOST = 8 };
 
 INLINE int is_coded(int format) { return format >= CK_INT8; }
 
@@ -42,8 +44,8 @@ INLINE void decode_rest(const char *w, int format, size_t count, V *out) {
 
 // `rows` rows from `row` on and `tokens` tokens, all constants where this is inlined. Rows past the end repeat the last.
 INLINE void dot_block(const ck_product *p, size_t row, const float *x, float *y, int format, int rows, int tokens) {
-  const char *w[rows], *scales[rows];
-  V sum[rows][tokens];
+  const char *w[MOST], *scales[MOST];
+  V sum[MOST][MOST];
   UNROLL for (int r = 0; r < rows; r++) {
     size_t index = row + (size_t)r < p->rows ? row + (size_t)r : p->rows - 1;
     w[r] = weights_of(p, format, index);
@@ -53,13 +55,13 @@ INLINE void dot_block(const ck_product *p, size_t row, const float *x, float *y,
   const size_t group = is_coded(format) ? (size_t)p->group_size : UNIT, whole = p->columns / UNIT * UNIT;
   size_t k = 0;
   for (; k < whole;) {
-    group_t g[rows];
+    group_t g[MOST];
     UNROLL for (int r = 0; r < rows; r++) {
       g[r] = group_of(format, is_coded(format) ? load_scale(scales[r]) : 0);
       if (is_coded(format)) scales[r] += 2;
     }
     for (size_t end = k + group; k < end; k += UNIT) {
-      V v[rows][VECTORS];
+      V v[MOST][VECTORS];
       UNROLL for (int r = 0; r < rows; r++) decode32(w[r] + bytes_of(format, k), format, g[r], v[r]);
       UNROLL for (int i = 0; i < VECTORS; i++) {
         UNROLL for (int t = 0; t < tokens; t++) {
@@ -144,11 +146,11 @@ INLINE void panel(const ck_product *p, const float *x, float *y, size_t tokens, 
         size_t count = columns - k1 < PANEL_COLUMNS ? columns - k1 : PANEL_COLUMNS;
         for (size_t r = 0; r < PANEL_ROWS; r++)
           decode_columns(p, row + (r < rows ? r : rows - 1), format, k0 + k1, count, w[r]);
-        V sum[PANEL_ROWS][width];
+        V sum[PANEL_ROWS][2];
         UNROLL for (int r = 0; r < PANEL_ROWS; r++) UNROLL for (int i = 0; i < width; i++) sum[r][i] = v_zero();
         const float *xk = turned + k1 * line;
         for (size_t k = 0; k < count; k++, xk += line) {
-          V v[width];
+          V v[2];
           UNROLL for (int i = 0; i < width; i++) v[i] = v_load(xk + i * LANES);
           UNROLL for (int r = 0; r < PANEL_ROWS; r++) {
             V one = v_set1(w[r][k]);
@@ -214,10 +216,10 @@ void SET(ck_multiply)(const ck_product *p) {
 // `tokens` times `width` vectors of columns; both constants.
 INLINE void sum_block(const float *p, size_t p_stride, const float *v, size_t v_stride, size_t count, float *y,
                       size_t y_stride, int tokens, int width) {
-  V sum[tokens][width];
+  V sum[4][SUM_WIDTH];
   UNROLL for (int t = 0; t < tokens; t++) UNROLL for (int i = 0; i < width; i++) sum[t][i] = v_zero();
   for (size_t j = 0; j < count; j++) {
-    V row[width];
+    V row[SUM_WIDTH];
     UNROLL for (int i = 0; i < width; i++) row[i] = v_load(v + j * v_stride + (size_t)i * LANES);
     UNROLL for (int t = 0; t < tokens; t++) {
       V one = v_set1(p[(size_t)t * p_stride + j]);

@@ -52,5 +52,5 @@ package enum Parallel {
 /// A value with pointers that several threads use in ways that do not meet.
 @safe struct Shared<Value>: @unchecked Sendable {
   let value: Value
-  @unsafe init(_ value: Value) { unsafe self.value = value }
+  @unsafe init(_ value: Value) { self.value = value }
 }
