@@ -13,7 +13,8 @@ enum { LANES = 16 };
 // Rows that are multiplied at a time with 1 … 8 tokens: up to 16 sums of 32 registers, at least 8 because each takes a new
 // term every fourth cycle only.
 enum { ROWS_1 = 8, ROWS_2 = 4, ROWS_3 = 4, ROWS_4 = 4, ROWS_5 = 3, ROWS_6 = 2, ROWS_7 = 2, ROWS_8 = 2 };
-enum { PANEL_ROWS = 12, SUM_WIDTH = 4 };
+// From 3 · 8 tokens on a panel is faster than parts of 8.
+enum { PANEL_ROWS = 12, PANEL_LEAST = 25, SUM_WIDTH = 4 };
 
 OPERATION V v_zero(void) { return _mm512_setzero_ps(); }
 OPERATION V v_set1(float x) { return _mm512_set1_ps(x); }

@@ -10,7 +10,11 @@
 
 enum { UNIT = 32, VECTORS = UNIT / LANES };  // columns decoded at a time
 // Arrays of vectors have constant lengths, or they would not become registers: the most rows and tokens of a block.
-enum { MOST = 8 };
+enum { MOST = 8, CHUNK_BYTES = 1 << 18 };
+// How many bytes of weights are asked for ahead of their use.
+#ifndef PREFETCH
+#define PREFETCH 8192
+#endif
 
 INLINE int is_coded(int format) { return format >= CK_INT8; }
 
@@ -42,6 +46,18 @@ INLINE void decode_rest(const char *w, int format, size_t count, V *out) {
   decode32(rest, format, group_of(format, 0), out);
 }
 
+// Where the weights are that a block of rows will need PREFETCH bytes later: `before` bytes on in each row, or `after` where
+// that would be past the end of the row, from offset `turn` on.
+struct ahead {
+  size_t before, after, turn;
+};
+
+INLINE struct ahead look_ahead(size_t row_bytes, int rows) {
+  size_t distance = PREFETCH / (size_t)rows, whole = distance / row_bytes, rest = distance % row_bytes;
+  size_t block = row_bytes * (size_t)rows;
+  return (struct ahead){whole * block + rest, (whole + 1) * block + rest - row_bytes, row_bytes - rest};
+}
+
 // `rows` rows from `row` on and `tokens` tokens, all constants where this is inlined. Rows past the end repeat the last.
 INLINE void dot_block(const ck_product *p, size_t row, const float *x, float *y, int format, int rows, int tokens) {
   const char *w[MOST], *scales[MOST];
@@ -53,6 +69,7 @@ INLINE void dot_block(const ck_product *p, size_t row, const float *x, float *y,
     UNROLL for (int t = 0; t < tokens; t++) sum[r][t] = v_zero();
   }
   const size_t group = is_coded(format) ? (size_t)p->group_size : UNIT, whole = p->columns / UNIT * UNIT;
+  const struct ahead ahead = look_ahead(bytes_of(format, p->columns), rows);
   size_t k = 0;
   for (; k < whole;) {
     group_t g[MOST];
@@ -62,7 +79,12 @@ INLINE void dot_block(const ck_product *p, size_t row, const float *x, float *y,
     }
     for (size_t end = k + group; k < end; k += UNIT) {
       V v[MOST][VECTORS];
-      UNROLL for (int r = 0; r < rows; r++) decode32(w[r] + bytes_of(format, k), format, g[r], v[r]);
+      size_t at = bytes_of(format, k), next = at + (at < ahead.turn ? ahead.before : ahead.after);
+      UNROLL for (int r = 0; r < rows; r++) {
+        __builtin_prefetch(w[r] + next);
+        if (format == CK_F32) __builtin_prefetch(w[r] + next + 64);
+        decode32(w[r] + at, format, g[r], v[r]);
+      }
       UNROLL for (int i = 0; i < VECTORS; i++) {
         UNROLL for (int t = 0; t < tokens; t++) {
           V xt = v_load(x + (size_t)t * p->x_stride + k + (size_t)i * LANES);
@@ -110,68 +132,79 @@ static void turn(const float *x, size_t stride, size_t tokens, size_t width, siz
   }
 }
 
-enum { PANEL_COLUMNS = 256, TURNED_COLUMNS = 1024 };
+// What lies in the first-level cache during a panel: the turned x (16 KiB), the decoded weights (6 KiB) and the sums
+// (6 KiB).
+enum { PANEL_COLUMNS = 128, TURNED_COLUMNS = 1024, CHUNK_ROWS = 4 * PANEL_ROWS, PANEL_TOKENS = 2 * LANES };
 
-// Decodes `count` columns from `first` on.
-INLINE void decode_columns(const ck_product *p, size_t row, int format, size_t first, size_t count, float *out) {
-  const char *w = weights_of(p, format, row);
-  const size_t group = is_coded(format) ? (size_t)p->group_size : UNIT;
+// Decodes `count` columns of a row from `first` on, a multiple of UNIT; `row` and `scales` are those of the whole row.
+INLINE void decode_columns(const char *row, const char *scales, int format, int group_shift, size_t first, size_t count,
+                           float *out) {
+  const char *w = row + bytes_of(format, first);
   V v[VECTORS];
   size_t k = 0;
-  while (k + UNIT <= count) {
-    size_t at = first + k;  // a multiple of UNIT, not always the start of a group
-    group_t g = group_of(format, is_coded(format) ? load_scale(scales_of(p, row) + at / group * 2) : 0);
-    size_t end = k + group - at % group;
-    for (; k < end && k + UNIT <= count; k += UNIT) {
-      decode32(w + bytes_of(format, first + k), format, g, v);
-      UNROLL for (int i = 0; i < VECTORS; i++) v_store(out + k + (size_t)i * LANES, v[i]);
-    }
+  for (; k + UNIT <= count; k += UNIT) {
+    group_t g = group_of(format, is_coded(format) ? load_scale(scales + ((first + k) >> group_shift) * 2) : 0);
+    decode32(w + bytes_of(format, k), format, g, v);
+    UNROLL for (int i = 0; i < VECTORS; i++) v_store(out + k + (size_t)i * LANES, v[i]);
   }
   if (!is_coded(format) && k < count) {
-    decode_rest(w + bytes_of(format, first + k), format, count - k, v);
+    decode_rest(w + bytes_of(format, k), format, count - k, v);
     UNROLL for (int i = 0; i < VECTORS; i++) v_store(out + k + (size_t)i * LANES, v[i]);
   }
 }
 
-// Up to width · LANES tokens; width is a constant.
-INLINE void panel(const ck_product *p, const float *x, float *y, size_t tokens, int format, int width) {
-  const size_t line = (size_t)width * LANES;
-  _Alignas(64) float turned[TURNED_COLUMNS * 2 * LANES], w[PANEL_ROWS][PANEL_COLUMNS], sums[PANEL_ROWS][2 * LANES];
+// sums[r] (+)= w[r, k] · x[k] over k < count, for PANEL_ROWS rows and PANEL_TOKENS tokens.
+INLINE void panel_block(float (*w)[PANEL_COLUMNS], const float *x, size_t count, float (*sums)[PANEL_TOKENS], int first) {
+  V sum[PANEL_ROWS][2];
+  UNROLL for (int r = 0; r < PANEL_ROWS; r++) UNROLL for (int i = 0; i < 2; i++) sum[r][i] = v_zero();
+  for (size_t k = 0; k < count; k++, x += PANEL_TOKENS) {
+    V v[2];
+    UNROLL for (int i = 0; i < 2; i++) v[i] = v_load(x + i * LANES);
+    UNROLL for (int r = 0; r < PANEL_ROWS; r++) {
+      V one = v_set1(w[r][k]);
+      UNROLL for (int i = 0; i < 2; i++) sum[r][i] = v_fma(one, v[i], sum[r][i]);
+    }
+  }
+  UNROLL for (int r = 0; r < PANEL_ROWS; r++) UNROLL for (int i = 0; i < 2; i++) {
+    float *s = &sums[r][i * LANES];
+    v_store(s, first ? sum[r][i] : v_add(v_load(s), sum[r][i]));
+  }
+}
+
+// Up to PANEL_TOKENS tokens.
+INLINE void panel(const ck_product *p, const float *x, float *y, size_t tokens, int format) {
+  const int group_shift = is_coded(format) ? __builtin_ctz((unsigned)p->group_size) : 0;
+  _Alignas(64) float turned[TURNED_COLUMNS * PANEL_TOKENS], w[PANEL_ROWS][PANEL_COLUMNS], sums[CHUNK_ROWS][PANEL_TOKENS];
   for (size_t k0 = 0; k0 < p->columns; k0 += TURNED_COLUMNS) {
     size_t columns = p->columns - k0 < TURNED_COLUMNS ? p->columns - k0 : TURNED_COLUMNS;
-    turn(x + k0, p->x_stride, tokens, line, columns, turned);
-    for (size_t row = 0; row < p->rows; row += PANEL_ROWS) {
-      size_t rows = p->rows - row < PANEL_ROWS ? p->rows - row : PANEL_ROWS;
+    turn(x + k0, p->x_stride, tokens, PANEL_TOKENS, columns, turned);
+    for (size_t chunk = 0; chunk < p->rows; chunk += CHUNK_ROWS) {
+      size_t chunk_rows = p->rows - chunk < CHUNK_ROWS ? p->rows - chunk : CHUNK_ROWS;
       for (size_t k1 = 0; k1 < columns; k1 += PANEL_COLUMNS) {
         size_t count = columns - k1 < PANEL_COLUMNS ? columns - k1 : PANEL_COLUMNS;
-        for (size_t r = 0; r < PANEL_ROWS; r++)
-          decode_columns(p, row + (r < rows ? r : rows - 1), format, k0 + k1, count, w[r]);
-        V sum[PANEL_ROWS][2];
-        UNROLL for (int r = 0; r < PANEL_ROWS; r++) UNROLL for (int i = 0; i < width; i++) sum[r][i] = v_zero();
-        const float *xk = turned + k1 * line;
-        for (size_t k = 0; k < count; k++, xk += line) {
-          V v[2];
-          UNROLL for (int i = 0; i < width; i++) v[i] = v_load(xk + i * LANES);
-          UNROLL for (int r = 0; r < PANEL_ROWS; r++) {
-            V one = v_set1(w[r][k]);
-            UNROLL for (int i = 0; i < width; i++) sum[r][i] = v_fma(one, v[i], sum[r][i]);
+        for (size_t row = 0; row < chunk_rows; row += PANEL_ROWS) {
+          size_t rows = chunk_rows - row < PANEL_ROWS ? chunk_rows - row : PANEL_ROWS;
+          for (size_t r = 0; r < PANEL_ROWS; r++) {
+            size_t index = chunk + row + (r < rows ? r : rows - 1);
+            const char *from = weights_of(p, format, index);
+            // The next columns of this row come after the same columns of the other rows of the chunk.
+            for (size_t i = 0; i < bytes_of(format, PANEL_COLUMNS); i += 64)
+              __builtin_prefetch(from + bytes_of(format, k0 + k1 + PANEL_COLUMNS) + i, 0, 2);
+            decode_columns(from, is_coded(format) ? scales_of(p, index) : from, format, group_shift, k0 + k1, count, w[r]);
           }
-        }
-        UNROLL for (int r = 0; r < PANEL_ROWS; r++) UNROLL for (int i = 0; i < width; i++) {
-          float *s = &sums[r][i * LANES];
-          v_store(s, k1 == 0 ? sum[r][i] : v_add(v_load(s), sum[r][i]));
+          panel_block(w, turned + k1 * PANEL_TOKENS, count, sums + row, k1 == 0);
         }
       }
       for (size_t t = 0; t < tokens; t++)
-        for (size_t r = 0; r < rows; r++) {
-          float *out = y + t * p->y_stride + row + r;
+        for (size_t r = 0; r < chunk_rows; r++) {
+          float *out = y + t * p->y_stride + chunk + r;
           *out = k0 == 0 ? sums[r][t] : *out + sums[r][t];
         }
     }
   }
 }
 
-// One product of at most 2 · LANES tokens, for one format.
+// One product of at most PANEL_TOKENS tokens, for one format.
 typedef void block_of_tokens(const ck_product *p, const float *x, float *y, size_t tokens);
 
 #define DOTS(name, format, height, tokens)                                                         \
@@ -188,11 +221,8 @@ typedef void block_of_tokens(const ck_product *p, const float *x, float *y, size
   DOTS(name, format, ROWS_6, 6)                                                                        \
   DOTS(name, format, ROWS_7, 7)                                                                        \
   DOTS(name, format, ROWS_8, 8)                                                                        \
-  static void name##_narrow(const ck_product *p, const float *x, float *y, size_t tokens) {            \
-    panel(p, x, y, tokens, format, 1);                                                                 \
-  }                                                                                                    \
-  static void name##_wide(const ck_product *p, const float *x, float *y, size_t tokens) {              \
-    panel(p, x, y, tokens, format, 2);                                                                 \
+  static void name##_panel(const ck_product *p, const float *x, float *y, size_t tokens) {             \
+    panel(p, x, y, tokens, format);                                                                    \
   }
 FORMAT(f32, CK_F32)
 FORMAT(bf16, CK_BF16)
@@ -201,16 +231,33 @@ FORMAT(int8, CK_INT8)
 FORMAT(int4, CK_INT4)
 
 #define BLOCKS(name)                                                                                            \
-  {name##_1, name##_2, name##_3, name##_4, name##_5, name##_6, name##_7, name##_8, name##_narrow, name##_wide}
-static block_of_tokens *const blocks[5][10] = {BLOCKS(f32), BLOCKS(bf16), BLOCKS(f16), BLOCKS(int8), BLOCKS(int4)};
+  {name##_1, name##_2, name##_3, name##_4, name##_5, name##_6, name##_7, name##_8, name##_panel}
+static block_of_tokens *const blocks[5][MOST + 1] = {BLOCKS(f32), BLOCKS(bf16), BLOCKS(f16), BLOCKS(int8), BLOCKS(int4)};
+
+// Few tokens, in parts of at most MOST. A chunk of rows comes from the caches when the second part needs it.
+static void multiply_parts(const ck_product *p, const float *x, float *y, size_t tokens) {
+  const size_t parts = (tokens + MOST - 1) / MOST, height = CHUNK_BYTES / bytes_of(p->format, p->columns) / 24 * 24;
+  const size_t step = parts == 1 ? p->rows : height < 24 ? 24 : height;
+  for (size_t row = 0; row < p->rows; row += step) {
+    ck_product chunk = *p;
+    chunk.weights = weights_of(p, p->format, row);
+    if (is_coded(p->format)) chunk.scales = scales_of(p, row);
+    chunk.rows = p->rows - row < step ? p->rows - row : step;
+    for (size_t part = 0; part < parts; part++) {
+      size_t t = tokens * part / parts, end = tokens * (part + 1) / parts;
+      blocks[p->format][end - t - 1](&chunk, x + t * p->x_stride, y + t * p->y_stride + row, end - t);
+    }
+  }
+}
 
 void SET(ck_multiply)(const ck_product *p) {
-  for (size_t t = 0; t < p->tokens;) {
-    size_t rest = p->tokens - t, count = rest < 2 * LANES ? rest : 2 * LANES;
-    size_t kind = count <= 8 ? count - 1 : count <= LANES ? 8 : 9;
-    blocks[p->format][kind](p, p->x + t * p->x_stride, p->y + t * p->y_stride, count);
-    t += count;
+  size_t t = 0;
+  for (; p->tokens - t >= PANEL_LEAST; t += PANEL_TOKENS) {
+    size_t rest = p->tokens - t, count = rest < PANEL_TOKENS ? rest : PANEL_TOKENS;
+    blocks[p->format][MOST](p, p->x + t * p->x_stride, p->y + t * p->y_stride, count);
+    if (rest <= PANEL_TOKENS) return;
   }
+  if (t < p->tokens) multiply_parts(p, p->x + t * p->x_stride, p->y + t * p->y_stride, p->tokens - t);
 }
 
 // `tokens` times `width` vectors of columns; both constants.

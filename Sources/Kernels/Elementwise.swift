@@ -1,7 +1,7 @@
 import CKernels
 
-/// Functions of activations, in binary32. `e^x` is within 1 ulp in all sets (measured over all floats: see
-/// `ElementwiseTests`); NaN goes through.
+/// Functions of activations, in binary32; NaN goes through. `e^x` is within 1 ulp of the exact value in all sets, which
+/// `ElementwiseTests` measures.
 extension KernelSet {
   /// `y[i] = weight[i] · (x[i] · f)`, f = 1 / √(mean of x² + epsilon). The mean and the root are taken in binary64 and f
   /// is rounded to binary32.

@@ -117,14 +117,13 @@ extension KernelSet {
     }
   }
 
-  /// The most roundings that a term of a product's sum goes through, its own product included.
+  /// At least as many roundings as a term of a product's sum goes through, its own product included.
   package func productDepth(columns: Int, tokens: Int) -> Int {
-    let lanes = name == "avx512" ? 16 : name == "avx2" ? 8 : 16
-    let last = tokens % (2 * lanes) == 0 ? 2 * lanes : tokens % (2 * lanes)
-    // One part for every lane, then pairs; or, with many tokens, blocks of 256 columns, and again sums of up to four.
-    let along = (columns + lanes - 1) / lanes + 5
-    let across = min(columns, 256) + 4 + columns / 1024 + 1
-    return name == "scalar" || tokens <= 8 ? along + 1 : last <= 8 ? max(along, across) : across
+    // Few tokens: a part of the sum in every lane, then pairs of lanes. One more for sets without fused multiply-add.
+    let along = columns / (name == "avx2" ? 8 : 16) + 7
+    // Many: blocks of 128 columns, sums of up to 8 of them, and the sum of those.
+    let across = min(columns, 128) + min(columns / 128, 8) + columns / 1024 + 2
+    return name == "scalar" || tokens <= 8 ? along : max(along, across)
   }
 
   /// Adds up rows with weights: `y[t · yStride + c] = Σ p[t · pStride + j] · v[j · vStride + c]` over j < count, such as
