@@ -242,4 +242,11 @@ const ck_kernel_set ck_set_scalar = {
     .join16 = join16,
     .histogram = histogram,
     .read_sum = read_sum,
+    .multiply = ck_multiply_scalar,
+    .weighted_sum = ck_weighted_sum_scalar,
+    .rms_norm = ck_rms_norm_scalar,
+    .silu_multiply = ck_silu_multiply_scalar,
+    .sigmoid = ck_sigmoid_scalar,
+    .softmax = ck_softmax_scalar,
+    .exp = ck_exp_scalar,
 };
