@@ -30,7 +30,9 @@ var targets: [Target] = [
   .target(name: "CKernels", linkerSettings: [.linkedLibrary("m")]),
   .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
   .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
-  .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
+  .target(
+    name: "TestSupport", dependencies: ["JSON", "Tensors", "Safetensors", "Pack"], path: "Tests/TestSupport",
+    swiftSettings: settings),
 ]
 targets += library("JSON", spans)
 targets += library("Tensors", spans)
