@@ -119,7 +119,7 @@ package struct PackHeader: Sendable, Equatable {
       offset <= declared, declared - offset == length
     else {
       throw PackViolation(
-        .tablesPlace, "tables at \(offset) with \(length) bytes do not fit the counts and the file", at: 40..<56)
+        .tablesPlace, "tables at \(offset) with \(length) bytes do not fit the counts and the file", at: 40..<80)
     }
     tablesOffset = Int(offset)
   }
