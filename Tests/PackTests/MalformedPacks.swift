@@ -1,9 +1,10 @@
 import Pack
 import Tensors
 import TestSupport
+import Testing
 
 /// A pack that breaks one rule, and who must see it.
-struct MalformedPack: CustomTestStringConvertible {
+struct MalformedPack: Sendable, CustomTestStringConvertible {
   enum Refusal { case opening, tables, check }
 
   let rule: PackRule
@@ -12,11 +13,11 @@ struct MalformedPack: CustomTestStringConvertible {
   let refusedBy: Refusal
   var isZstd = false
   /// Changes the bytes; returns a place in the file that the report's range must cover.
-  let attack: (inout PackBytes) throws -> Int?
+  let attack: @Sendable (inout PackBytes) throws -> Int?
 
   init(
     _ rule: PackRule, _ name: String, by refusedBy: Refusal, zstd: Bool = false,
-    _ attack: @escaping (inout PackBytes) throws -> Int?
+    _ attack: @escaping @Sendable (inout PackBytes) throws -> Int?
   ) {
     (self.rule, self.name, self.refusedBy, self.isZstd, self.attack) = (rule, name, refusedBy, zstd, attack)
   }
@@ -33,7 +34,7 @@ struct MalformedPack: CustomTestStringConvertible {
   }
 
   /// Bytes of the tables, sealed.
-  static func tables(_ rule: PackRule, _ name: String, _ attack: @escaping (inout PackBytes) -> Int?) -> Self {
+  static func tables(_ rule: PackRule, _ name: String, _ attack: @escaping @Sendable (inout PackBytes) -> Int?) -> Self {
     Self(rule, name, by: .tables) { pack in
       let place = attack(&pack)
       pack.sealTables()
@@ -79,8 +80,8 @@ struct MalformedPack: CustomTestStringConvertible {
   var testDescription: String { "rule \(rule.rawValue) \(rule): \(name)" }
 }
 
-// Chunks of the small pack: 0–3 rows of embed (32, 32, 32, 4), 4 the expert, 5 norm, 6 q, 7–9 files (config, tokenizer,
-// provenance). Tensors: embed 0, down 1, gate 2, up 3, norm 4, q 5. File records: provenance 0, config 1, tokenizer 2.
+// Chunks of the small pack: 0–3 rows of embed (32, 32, 32, 4), 4 the expert, 5 norm, 6–7 rows of q (32, 9), 8–10 files
+// (config, tokenizer, provenance). Tensors: embed 0, down 1, gate 2, up 3, norm 4, q 5. File records: provenance 0, config 1, tokenizer 2.
 extension MalformedPack {
   static let all: [Self] = headers + chunks + tensors + contents + names
 
@@ -176,8 +177,8 @@ extension MalformedPack {
       return pack.chunkRecord(0)
     },
     .tables(.chunkOrder, "a chunk at 2^64 - 64") { pack in
-      pack.set(UInt64.max - 63, at: pack.chunkRecord(9))
-      return pack.chunkRecord(9)
+      pack.set(UInt64.max - 63, at: pack.chunkRecord(10))
+      return pack.chunkRecord(10)
     },
     Self(.chunkGap, "a bit before the raw expert", by: .check) { pack in
       pack.bytes[pack.chunkRange(4).lowerBound - 1] = 1
@@ -224,10 +225,10 @@ extension MalformedPack {
       return range.lowerBound
     },
     Self(.frame, "content one byte longer than the frame gives", by: .check, zstd: true) { pack in
-      pack.add(UInt64(1), at: pack.chunkRecord(7 - 7) + 16)
-      pack.add(UInt64(1), at: pack.chunkRecord(0) + 24)
+      pack.add(UInt64(1), at: pack.chunkRecord(9) + 16)
+      pack.add(UInt64(1), at: pack.chunkRecord(9) + 24)
       pack.seal()
-      return nil
+      return pack.chunkRange(9).lowerBound
     },
     Self(.contentHash, "another hash of a raw chunk", by: .check) { pack in
       pack.add(UInt64(1), at: pack.chunkRecord(0) + 40)
@@ -239,27 +240,27 @@ extension MalformedPack {
       pack.sealTables()
       return pack.chunkRange(4).lowerBound
     },
-    // 41 rows of 32 codes end at 1312, scales start at 1344.
-    .content(.planeGap, "a bit between codes and scales", chunk: 6, at: 1320, 1),
-    .content(.scales, "a scale below 2^-17", chunk: 6, at: 1344, 0x36FF),
-    .content(.scales, "a scale above 65280", chunk: 6, at: 1344, 0x4780),
-    .content(.scales, "a scale of -0", chunk: 6, at: 1344, 0x8000),
-    .content(.scales, "a scale that is no number", chunk: 6, at: 1344, 0x7FC0),
+    // The last 9 rows of 32 codes end at 288, their scales start at 320.
+    .content(.planeGap, "a bit between codes and scales", chunk: 7, at: 300, 1),
+    .content(.scales, "a scale below 2^-17", chunk: 7, at: 320, 0x36FF),
+    .content(.scales, "a scale above 65280", chunk: 7, at: 320, 0x4780),
+    .content(.scales, "a scale of -0", chunk: 7, at: 320, 0x8000),
+    .content(.scales, "a scale that is no number", chunk: 7, at: 320, 0x7FC0),
     Self(.scales, "scale 0 with a code", by: .check) { pack in
-      let start = pack.chunkRange(6).lowerBound
-      pack.set(UInt16(0), at: start + 1344)
+      let start = pack.chunkRange(7).lowerBound
+      pack.set(UInt16(0), at: start + 320)
       pack.bytes[start + 31] = 1
       pack.seal()
       return start
     },
     Self(.scales, "an int8 code of -128", by: .check) { pack in
-      let start = pack.chunkRange(6).lowerBound
-      pack.set(UInt16(0x3C00), at: start + 1344)
+      let start = pack.chunkRange(7).lowerBound
+      pack.set(UInt16(0x3C00), at: start + 320)
       pack.bytes[start + 3] = 0x80
       pack.seal()
       return start
     },
-    .content(.requiredFiles, "a config that is no JSON", chunk: 7, at: 0, 0x2222),
-    .content(.requiredFiles, "a provenance that is no JSON", chunk: 9, at: 0, 0x5B5B),
+    .content(.requiredFiles, "a config that is no JSON", chunk: 8, at: 0, 0x2222),
+    .content(.requiredFiles, "a provenance that is no JSON", chunk: 10, at: 0, 0x5B5B),
   ]
 }

@@ -21,7 +21,7 @@ extension MalformedPack {
     .tensor(.tensorChunks, "chunks that do not exist", 0, at: 12, UInt32.max),
     .tensor(.tensorChunks, "no rows in a chunk", 5, at: 64, UInt64(0)),
     .tensor(.tensorChunks, "more rows in a chunk than there are", 5, at: 64, UInt64.max),
-    .tensor(.planePlace, "scales off their multiple", 5, at: 80, UInt64(1345)),
+    .tensor(.planePlace, "scales off their multiple", 5, at: 80, UInt64(1025)),
     .tensor(.planePlace, "scales where codes lie", 5, at: 80, UInt64(0)),
     .tensor(.planePlace, "codes at 2^64 - 64", 5, at: 72, UInt64.max - 63),
     .tensor(.planePlace, "a second plane of f32", 4, at: 80, UInt64(64)),
@@ -29,7 +29,10 @@ extension MalformedPack {
       pack.set(UInt64(0), at: pack.tensorRecord(1) + 72)
       return pack.tensorRecord(1) + 72
     },
-    .tensor(.planeCover, "fewer elements than the content holds", 4, at: 32, UInt64(60)),
+    .tables(.planeCover, "fewer elements than the content holds") { pack in
+      pack.set(UInt64(60), at: pack.tensorRecord(4) + 32)
+      return nil
+    },
     .tables(.tensorErrors, "an error that is no number") { pack in
       pack.set(Float.nan.bitPattern, at: pack.tensorRecord(5) + 20)
       return pack.tensorRecord(5) + 20
@@ -54,10 +57,10 @@ extension MalformedPack {
     .chunk(.owner, "an owner that does not exist", 6, at: 48, UInt32.max),
     .chunk(.owner, "rows with a layer", 6, at: 54, UInt16(1)),
     .chunk(.owner, "rows with an expert number", 6, at: 56, UInt16(1)),
-    .chunk(.owner, "a file with a layer", 8, at: 54, UInt16(1)),
-    .chunk(.owner, "a file that names another", 8, at: 48, UInt32(0)),
-    .chunk(.owner, "an expert of another layer", 4, at: 54, UInt16(2)),
-    .chunk(.owner, "another expert", 4, at: 56, UInt16(1)),
+    .chunk(.owner, "a file with a layer", 9, at: 54, UInt16(1)),
+    .chunk(.owner, "a file that names another", 9, at: 48, UInt32(0)),
+    .expert("an expert of another layer", at: 54),
+    .expert("another expert", at: 56),
   ]
 
   /// Names, their order and the files.
@@ -67,11 +70,11 @@ extension MalformedPack {
     .name(.tensorName, "not UTF-8", tensor: 4, 0xFF),
     .tensor(.tensorName, "outside the strings", 4, at: 0, UInt32.max),
     .tables(.tensorName, "no name") { pack in
-      // The byte of the name goes to the one before, so that the strings stay end to end.
+      // The bytes of the name go to the one after, so that the strings stay end to end.
       let length: UInt16 = pack.integer(at: pack.tensorRecord(4) + 4)
-      pack.add(length, at: pack.tensorRecord(3) + 4)
-      pack.set(pack.integer(at: pack.tensorRecord(4), as: UInt32.self) + UInt32(length), at: pack.tensorRecord(4))
       pack.set(UInt16(0), at: pack.tensorRecord(4) + 4)
+      pack.add(length, at: pack.tensorRecord(5) + 4)
+      pack.set(pack.integer(at: pack.tensorRecord(4), as: UInt32.self), at: pack.tensorRecord(5))
       return pack.tensorRecord(4)
     },
     .tables(.strings, "a bit after the names") { pack in
@@ -88,10 +91,13 @@ extension MalformedPack {
       return pack.strings + pack.stringsLength
     },
     .name(.tensorOrder, "a name before its neighbour", tensor: 5, UInt8(ascii: "n")),
-    .name(.tensorOrder, "a name after its neighbour", tensor: 4, UInt8(ascii: "z")),
+    .tables(.tensorOrder, "a name after its neighbour") { pack in
+      pack.bytes[pack.strings + Int(pack.integer(at: pack.tensorRecord(4), as: UInt32.self))] = UInt8(ascii: "z")
+      return pack.tensorRecord(5)
+    },
     .file(.fileRecord, "a reserved half-word", 2, at: 6, UInt16(1)),
     .file(.fileRecord, "reserved bytes", 2, at: 12, UInt32(1)),
-    .file(.fileRecord, "a chunk that does not exist", 2, at: 8, UInt32(10)),
+    .file(.fileRecord, "a chunk that does not exist", 2, at: 8, UInt32(11)),
     .tables(.fileRecord, "a control character in a name") { pack in
       pack.bytes[pack.strings + pack.stringsLength - 1] = 0x0A
       return pack.fileRecord(2)
@@ -116,6 +122,14 @@ extension MalformedPack {
       return pack.fileRecord(0)
     },
   ]
+
+  /// A field of the expert's chunk; each of its three tensors is then in the wrong place.
+  private static func expert(_ name: String, at offset: Int) -> Self {
+    tables(.owner, name) { pack in
+      pack.add(UInt16(1), at: pack.chunkRecord(4) + offset)
+      return nil
+    }
+  }
 
   /// The first letter of a tensor's name.
   private static func name(_ rule: PackRule, _ name: String, tensor: Int, _ letter: UInt8) -> Self {
