@@ -40,6 +40,8 @@ package struct PackHeader: Sendable, Equatable {
     self.stringsLength = stringsLength
     fileLength = 0
     fileLength = tablesOffset + tablesLength
+    let bytes = encoded()
+    rootHash = bytes.bytes.integer(at: Self.rootHashOffset)
   }
 
   package func encoded() -> [UInt8] {

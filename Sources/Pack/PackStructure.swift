@@ -61,7 +61,9 @@ extension PackTables {
       }
     }
     if let end, header.tablesOffset != end.roundedUp(to: PackLimits.alignment) {
-      report(PackViolation(.chunkOrder, "the tables start at \(header.tablesOffset), the last chunk ends at \(end)", at: 40..<48))
+      report(
+        PackViolation(
+          .chunkOrder, "the tables start at \(header.tablesOffset), the last chunk ends at \(end)", at: 40..<48))
     }
     if !structure.chunks.contains(where: { $0 == nil }),
       usesZstd != (header.requiredFeatures & PackHeader.zstdFeature != 0)
@@ -202,7 +204,8 @@ extension PackTables {
     for (index, chunk) in structure.chunks.enumerated() {
       guard chunk?.kind == .file, owners[index] != 1, owners[index] != nil || !hasBroken else { continue }
       report(
-        PackViolation(.owner, "\(owners[index] ?? 0) files name this chunk", at: chunkPlace(index), in: "chunk \(index)"))
+        PackViolation(
+          .owner, "\(owners[index] ?? 0) files name this chunk", at: chunkPlace(index), in: "chunk \(index)"))
     }
   }
 

@@ -144,7 +144,8 @@ package struct PackTables: ~Escapable {
     let offset = Int(bytes.integer(at: 0, as: UInt32.self))
     if let expected, offset != expected {
       guard !isBroken else { return nil }
-      report(PackViolation(.strings, "its name is at \(offset) of the strings, not at \(expected)", at: place, in: subject))
+      report(
+        PackViolation(.strings, "its name is at \(offset) of the strings, not at \(expected)", at: place, in: subject))
     }
     return offset + Int(bytes.integer(at: 4, as: UInt16.self))
   }
