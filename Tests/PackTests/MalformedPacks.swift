@@ -34,7 +34,8 @@ struct MalformedPack: Sendable, CustomTestStringConvertible {
   }
 
   /// Bytes of the tables, sealed.
-  static func tables(_ rule: PackRule, _ name: String, _ attack: @escaping @Sendable (inout PackBytes) -> Int?) -> Self {
+  static func tables(_ rule: PackRule, _ name: String, _ attack: @escaping @Sendable (inout PackBytes) -> Int?) -> Self
+  {
     Self(rule, name, by: .tables) { pack in
       let place = attack(&pack)
       pack.sealTables()
