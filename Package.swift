@@ -36,11 +36,12 @@ var targets: [Target] = [
 ]
 targets += library("JSON", spans)
 targets += library("Tensors", spans)
+targets += library("Tokenizers", uses: ["JSON"])
 targets += library("Kernels", uses: ["CKernels"], spans)
 targets += library("Safetensors", uses: ["JSON", "Tensors"], spans)
 targets += library("Quantization", uses: ["Tensors", "Kernels"], spans)
 targets += library("Pack", uses: ["JSON", "Tensors", "CZstd", "CXXHash"], spans)
-targets += library("Models", uses: ["JSON", "Tensors", "Safetensors"])
+targets += library("Models", uses: ["JSON", "Tensors", "Kernels", "Safetensors", "Pack"], spans)
 targets += library(
   "Conversion", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"])
 
@@ -51,6 +52,8 @@ targets += [
       "JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Conversion", argumentParser,
     ],
     swiftSettings: settings),
+  .executableTarget(
+    name: "bench", dependencies: ["Kernels", "Quantization", "Tensors"], path: "Tools/Bench", swiftSettings: settings),
   // Runs the binary, so it must be built first.
   .testTarget(name: "CommandTests", dependencies: ["ingot", "JSON", "TestSupport"], swiftSettings: settings),
 ]

@@ -82,6 +82,8 @@ def make_config(shape, overrides, moe_layers, layout, dtype):
     c = dict(SHAPES[shape], num_shared_experts=1, first_k_dense_replace=1)
     c.update(overrides)
     if moe_layers is not None:
+        if moe_layers > overrides.get("num_hidden_layers", moe_layers) or moe_layers < 0:
+            raise Refusal(f"--moe-layers {moe_layers} does not fit the number of layers")
         if "num_hidden_layers" in overrides:
             c["first_k_dense_replace"] = c["num_hidden_layers"] - moe_layers
         else:
@@ -530,8 +532,9 @@ def run(a):
                    {"metadata": {"total_size": sum(s.data_bytes for s in shards)},
                     "weight_map": dict(sorted(weight_map.items()))})
     seconds, size = time.perf_counter() - start, sum(s.file_bytes for s in shards)
+    speed = "sparse" if values is None else f"{size / seconds / 1e9:.2f} GB/s"
     print(f"{a.directory}: {len(tensors):,} tensors, {len(shards)} file{'s' * (len(shards) > 1)}, {size:,} bytes "
-          f"in {seconds:.1f} s ({size / seconds / 1e9:.2f} GB/s)", file=sys.stderr)
+          f"in {seconds:.1f} s ({speed})", file=sys.stderr)
 
 
 def main():

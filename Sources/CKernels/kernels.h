@@ -25,6 +25,11 @@ static inline int ck_search_range(int bits) { return bits == 4 ? 1024 : 4096; }
 static inline int ck_search_count(int bits) { return bits == 4 ? 12 : 16; }
 static inline int ck_search_multiplier(int bits, int k) { return bits == 4 ? 198 + (103 * k + 5) / 11 : 896 + 8 * k; }
 
+// The code of the largest magnitude, before the clamp: the lowest for sign −1, the highest for 1.
+static inline int ck_search_code(int bits, int k, int sign) {
+  return (sign * ck_search_range(bits) * ck_search_multiplier(bits, k) + (1 << 14)) >> 15;
+}
+
 static inline size_t ck_code_bytes(const ck_scheme *scheme, size_t groups) {
   return groups * (size_t)scheme->group_size * (size_t)scheme->bits / 8;
 }
@@ -33,6 +38,9 @@ extern const ck_kernel_set ck_set_scalar;
 #if defined(__x86_64__)
 extern const ck_kernel_set ck_set_avx2;
 extern const ck_kernel_set ck_set_avx512;
+
+ck_quantize ck_quantize_bf16_avx2, ck_quantize_f32_avx2;
+ck_quantize ck_quantize_bf16_avx512, ck_quantize_f32_avx512;
 #endif
 
 #endif

@@ -12,6 +12,7 @@ package struct Converter: Sendable {
   /// Threads that encode.
   package let threads: Int
   package let budget: MemoryBudget
+  private let contents: BufferPool
 
   /// What a conversion came to.
   package struct Outcome: Sendable {
@@ -29,6 +30,7 @@ package struct Converter: Sendable {
     self.kernels = kernels
     budget = try MemoryBudget(plan, limit: memoryLimit, threads: threads)
     self.threads = min(threads, budget.window)
+    contents = BufferPool(capacity: plan.pack.chunks.map(\.layout.byteCount).max() ?? 0)
   }
 
   /// Writes the pack.
@@ -112,7 +114,8 @@ package struct Converter: Sendable {
     if index + budget.window < plan.pack.chunks.count {
       for part in parts(of: index + budget.window) { part.file.willNeed(part.range) }
     }
-    var content = AlignedBuffer(byteCount: chunk.layout.byteCount)
+    var content = contents.take(byteCount: chunk.layout.byteCount)
+    zeroGaps(chunk.layout, in: &content)
     var statistics: [QuantizationStatistics] = []
     var byteCount = 0
     for (position, part) in parts(of: index).enumerated() {
@@ -123,6 +126,17 @@ package struct Converter: Sendable {
       if !wasResident { part.file.release(part.range) }
     }
     return (codec.encode(content, tailOffset: chunk.layout.tailOffset), statistics, byteCount)
+  }
+
+  /// The planes are overwritten; what alignment leaves between them still holds another chunk's bytes.
+  private func zeroGaps(_ layout: ContentLayout, in content: inout AlignedBuffer) {
+    let zeros = [UInt8](repeating: 0, count: PackLimits.alignment)
+    var end = 0
+    for plane in layout.planes.joined().sorted(by: { $0.lowerBound < $1.lowerBound }) where !plane.isEmpty {
+      var bytes = content.mutableBytes
+      bytes.write(zeros.bytes.extracting(first: plane.lowerBound - end), at: end)
+      end = plane.upperBound
+    }
   }
 
   /// The source bytes of one tensor in one chunk.

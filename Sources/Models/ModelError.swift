@@ -1,5 +1,12 @@
+package import Pack
+package import Safetensors
+
 /// Why a checkpoint is not a model we can read.
 package enum ModelError: Error, Sendable, Equatable {
+  /// The checkpoint's files cannot be read.
+  case source(SafetensorsError)
+  /// The pack cannot be read.
+  case pack(PackError)
   /// `config.json` is missing, is no JSON object, or a key has a value that does not fit.
   ///
   /// `byteOffset` is where the key stands in the file; nil for a key that is missing.

@@ -20,7 +20,7 @@ package final class EncodedChunk: Sendable {
     stored: consuming AlignedBuffer, storedLength: Int, contentLength: Int, tailOffset: Int, codec: ChunkRecord.Codec,
     storedHash: UInt64, contentHash: UInt64
   ) {
-    self.stored = SharedBuffer(stored)
+    self.stored = stored.share()
     self.storedLength = storedLength
     self.contentLength = contentLength
     self.tailOffset = tailOffset
@@ -111,6 +111,10 @@ package final class EncodedChunk: Sendable {
   ) throws(PackViolation) {
     precondition(content.byteCount == record.contentLength && stored.byteCount == record.storedLength)
     guard record.codec == .zstd else { return content.write(stored, at: 0) }
+    // The library would also take skippable and older frames, which other readers need not know.
+    guard stored.byteCount >= 4, stored.integer(at: 0) == UInt32(0xFD2F_B528) else {
+      throw PackViolation(.frame, "the stored bytes do not start with a zstd frame")
+    }
     var scratch = AlignedBuffer(byteCount: record.contentLength)
     var split = scratch.mutableBytes
     let (frameLength, length) = unsafe stored.withUnsafeBytes { source in

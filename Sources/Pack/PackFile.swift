@@ -85,16 +85,16 @@ package final class PackFile: Sendable {
   /// - Throws: rules 17 and 18, and what a broken record throws.
   package func content(
     ofChunk index: Int, codec: ChunkCodec, verified: Bool = false
-  ) throws(PackError) -> ChunkContent {
+  ) throws(PackError) -> HeldBytes {
     let record = try chunk(index)
     do throws(PackViolation) {
       let stored = stored(record)
       if verified { try checkStoredHash(stored, record) }
-      if record.codec == .raw { return ChunkContent(mapping: mapping, range: record.byteRange) }
+      if record.codec == .raw { return HeldBytes(mapping, record.byteRange) }
       var buffer = AlignedBuffer(byteCount: record.contentLength)
       var content = buffer.mutableBytes
       try codec.decode(stored, record, into: &content)
-      return ChunkContent(buffer: buffer)
+      return HeldBytes(buffer)
     } catch {
       throw .broken(
         PackViolation(error.rule, error.detail, at: record.byteRange, in: "chunk \(index)"), path: path)
@@ -112,29 +112,6 @@ package final class PackFile: Sendable {
     do throws(PackViolation) {
       return (encoding, try tables.planes(of: tensor, encoding: encoding, position: position, in: record))
     } catch { throw .broken(error, path: path) }
-  }
-}
-
-/// The content of one chunk, alive as long as the reference: a part of the mapping, or a buffer of its own.
-package final class ChunkContent: Sendable {
-  private enum Storage: Sendable {
-    case mapped(MappedFile, Range<Int>)
-    case owned(SharedBuffer)
-  }
-  private let storage: Storage
-
-  init(mapping: MappedFile, range: Range<Int>) { storage = .mapped(mapping, range) }
-  init(buffer: consuming AlignedBuffer) { storage = .owned(SharedBuffer(buffer)) }
-
-  package var bytes: RawSpan {
-    @_lifetime(borrow self)
-    get {
-      switch storage {
-      case .mapped(let mapping, let range):
-        return unsafe _overrideLifetime(mapping.bytes.extracting(range), borrowing: self)
-      case .owned(let buffer): return unsafe _overrideLifetime(buffer.bytes, borrowing: self)
-      }
-    }
   }
 }
 

@@ -179,7 +179,8 @@ package struct TensorRecord: Sendable, Equatable {
     (self.encodingID, self.groupSize, self.encoding) = (encodingID, groupSize, encoding)
     let source = Encoding.Kind(rawValue: bytes.integer(at: 28)).flatMap { Encoding(kind: $0, groupSize: 0) }
     // An unknown kind may come from a newer writer; a known kind with a group size it cannot have is damage.
-    guard kind == nil || encoding != nil, let source, bytes.integer(at: 11, as: UInt8.self) == 0,
+    guard kind == nil || encoding != nil, let source, encoding.map({ $0.isGrouped || $0 == source }) ?? true,
+      bytes.integer(at: 11, as: UInt8.self) == 0,
       bytes.integer(at: 30, as: UInt16.self) == 0, bytes.integer(at: 88, as: UInt64.self) == 0
     else { throw broken(.tensorEncoding, "encoding \(encodingID) with group size \(groupSize), or a reserved byte") }
     sourceEncoding = source
@@ -244,6 +245,10 @@ package struct FileRecord: Sendable, Equatable {
     chunk = Int(bytes.integer(at: 8, as: UInt32.self))
     guard chunk < chunkTotal, bytes.extracting(6..<8).isZero, bytes.extracting(12..<16).isZero else {
       throw PackViolation(.fileRecord, "chunk \(chunk) of \(chunkTotal), or a reserved byte", in: "file `\(name)`")
+    }
+    let plain = name.hasPrefix("source/") ? name.dropFirst("source/".count) : ""
+    guard name == "provenance.json" || !plain.isEmpty && plain != "." && plain != ".." && !plain.contains("/") else {
+      throw PackViolation(.fileRecord, "a name that a pack does not have", in: "file `\(name)`")
     }
   }
 }

@@ -87,6 +87,12 @@ extension PackTables {
               .tensorOrder, "does not come after `\(previous)`", at: tensorPlace(index), in: "tensor `\(tensor.name)`"))
         }
         previous = tensor.name
+        if tensor.encoding == nil, header.writeVersion == PackHeader.version {
+          report(
+            PackViolation(
+              .tensorEncoding, "encoding \(tensor.encodingID) is not in the list", at: tensorPlace(index),
+              in: "tensor `\(tensor.name)`"))
+        }
         try verifyChunks(of: tensor, index, &structure, &owners, report)
       } catch {
         report(error)
@@ -209,22 +215,25 @@ extension PackTables {
     }
   }
 
-  /// Rule 27: planes cover the content, but for gaps that alignment needs.
+  /// Rule 27: planes, tail and end are where the layout of the format puts them.
   private func verifyCover(_ structure: PackStructure, _ report: (PackViolation) -> Void) {
     for (index, chunk) in structure.chunks.enumerated() {
       guard let chunk, chunk.kind != .file, structure.isUnderstood[index] else { continue }
-      var end = 0
-      for range in structure.planes[index].map(\.range).sorted(by: { $0.lowerBound < $1.lowerBound }) {
-        guard range.lowerBound == end.roundedUp(to: PackLimits.alignment) else {
-          end = -1
-          break
-        }
-        end = range.upperBound
+      let planes = structure.planes[index].sorted {
+        ($0.tensor, $0.range.lowerBound) < ($1.tensor, $1.range.lowerBound)
       }
-      if end != chunk.contentLength {
+      var codes = planes.filter { !$0.isScale }
+      // By name down comes before gate and up; in the content it comes last.
+      if chunk.kind == .expert, codes.count == 3 { codes.append(codes.removeFirst()) }
+      let layout = ContentLayout(
+        codes.map { .init(encoding: $0.encoding, elementCount: $0.range.count * 8 / $0.encoding.codeBits) })
+      let found = codes.map { code in
+        [code.range, planes.first { $0.isScale && $0.tensor == code.tensor }?.range ?? 0..<0]
+      }
+      if found != layout.planes || chunk.tailOffset != layout.tailOffset || chunk.contentLength != layout.byteCount {
         report(
           PackViolation(
-            .planeCover, "its planes do not fill the content", at: chunk.byteRange, in: structure.subjects[index]))
+            .planeCover, "its planes are not where they belong", at: chunk.byteRange, in: structure.subjects[index]))
       }
     }
   }

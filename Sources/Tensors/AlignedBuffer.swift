@@ -1,44 +1,30 @@
 import Glibc
 
-/// The owner of a run of bytes that starts on a 64-byte boundary, the width of a cache line and of the widest vector.
-///
-/// New bytes are zero.
-@safe package struct AlignedBuffer: ~Copyable, @unchecked Sendable {
-  package static var alignment: Int { 64 }
+/// The one writer of a run of bytes that starts on a page.
+package struct AlignedBuffer: ~Copyable, Sendable {
+  private let storage: SharedBuffer
+  /// The storage's: the 6.3.1 optimiser crashes on a mutable span that goes through the class.
+  private let memory: Memory
 
-  package let byteCount: Int
-  private let base: UnsafeMutableRawPointer
+  /// New bytes are zero.
+  package init(byteCount: Int) { self.init(SharedBuffer(Memory(byteCount: byteCount), byteCount, pool: nil)) }
 
-  package init(byteCount: Int) {
-    precondition(byteCount >= 0)
-    let capacity = max(byteCount, 1)
-    var pointer: UnsafeMutableRawPointer?
-    guard unsafe posix_memalign(&pointer, Self.alignment, capacity) == 0, let pointer = unsafe pointer else {
-      fatalError("out of memory: \(byteCount) bytes")
-    }
-    unsafe memset(pointer, 0, capacity)
-    self.byteCount = byteCount
-    unsafe base = pointer
+  init(_ storage: SharedBuffer) {
+    self.storage = storage
+    memory = storage.memory
   }
 
-  deinit { unsafe free(base) }
-
-  /// Hands the memory to someone else, who frees it.
-  fileprivate consuming func take() -> UnsafeMutableRawPointer {
-    let base = unsafe base
-    discard self
-    return unsafe base
-  }
+  package var byteCount: Int { storage.byteCount }
 
   package var bytes: RawSpan {
     @_lifetime(borrow self)
-    get { unsafe _overrideLifetime(RawSpan(_unsafeStart: base, byteCount: byteCount), borrowing: self) }
+    get { unsafe _overrideLifetime(RawSpan(_unsafeStart: memory.base, byteCount: byteCount), borrowing: self) }
   }
 
   package var mutableBytes: MutableRawSpan {
     @_lifetime(&self)
     mutating get {
-      unsafe _overrideLifetime(MutableRawSpan(_unsafeStart: base, byteCount: byteCount), mutating: &self)
+      unsafe _overrideLifetime(MutableRawSpan(_unsafeStart: memory.base, byteCount: byteCount), mutating: &self)
     }
   }
 
@@ -49,26 +35,52 @@ import Glibc
   ) throws(Failure) -> Result {
     precondition(first.clamped(to: 0..<byteCount) == first && second.clamped(to: 0..<byteCount) == second)
     precondition(first.upperBound <= second.lowerBound || second.upperBound <= first.lowerBound)
-    var a = unsafe MutableRawSpan(_unsafeStart: base + first.lowerBound, byteCount: first.count)
-    var b = unsafe MutableRawSpan(_unsafeStart: base + second.lowerBound, byteCount: second.count)
+    var a = unsafe MutableRawSpan(_unsafeStart: memory.base + first.lowerBound, byteCount: first.count)
+    var b = unsafe MutableRawSpan(_unsafeStart: memory.base + second.lowerBound, byteCount: second.count)
     return try body(&a, &b)
   }
+
+  /// Ends the writing: from now on several may read.
+  package consuming func share() -> SharedBuffer { storage }
 }
 
-/// The bytes of an `AlignedBuffer` that is finished: nobody writes any more, several may read.
-@safe package final class SharedBuffer: Sendable {
+/// The owner of the bytes of a finished `AlignedBuffer`.
+package final class SharedBuffer: Sendable {
   package let byteCount: Int
-  private nonisolated(unsafe) let base: UnsafeMutableRawPointer
+  fileprivate let memory: Memory
+  private let pool: BufferPool?
 
-  package init(_ buffer: consuming AlignedBuffer) {
-    byteCount = buffer.byteCount
-    unsafe base = buffer.take()
+  init(_ memory: Memory, _ byteCount: Int, pool: BufferPool?) {
+    precondition(byteCount >= 0 && byteCount <= memory.byteCount)
+    self.memory = memory
+    self.byteCount = byteCount
+    self.pool = pool
   }
 
-  deinit { unsafe free(base) }
+  deinit {
+    if let pool { pool.put(memory) } else { memory.free() }
+  }
 
   package var bytes: RawSpan {
     @_lifetime(borrow self)
-    get { unsafe _overrideLifetime(RawSpan(_unsafeStart: base, byteCount: byteCount), borrowing: self) }
+    get { unsafe _overrideLifetime(RawSpan(_unsafeStart: memory.base, byteCount: byteCount), borrowing: self) }
   }
+}
+
+/// Pages straight from the system, zeroed, given back whole: the C library would keep freed megabytes for itself, and a
+/// promise about memory could not be held.
+@safe struct Memory: @unchecked Sendable {
+  let base: UnsafeMutableRawPointer
+  let byteCount: Int
+
+  init(byteCount: Int) {
+    self.byteCount = byteCount
+    guard
+      let base = unsafe mmap(nil, max(byteCount, 1), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+      unsafe base != MAP_FAILED
+    else { fatalError("out of memory: \(byteCount) bytes") }
+    unsafe self.base = base
+  }
+
+  func free() { unsafe _ = munmap(base, max(byteCount, 1)) }
 }

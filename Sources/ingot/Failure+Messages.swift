@@ -63,6 +63,8 @@ extension Failure {
 
   init(_ error: ModelError) {
     switch error {
+    case .source(let error): self.init(error)
+    case .pack(let error): self.init(error)
     case .configuration(let key, let detail, let path, let byteOffset):
       self.init(
         what: key.map { "key `\($0)` \(detail)" } ?? "the configuration cannot be read: \(detail)",

@@ -327,7 +327,8 @@ def make_inputs():
     # up to the limit of a scale (65408 would round to 65536), and beyond: absmax and search part here
     for p in 7, 127:
         last = np.nextafter(f32(65408 * p), f32(0))
-        exact(f"limit-{p}", np.where(np.arange(256) % 32 == 11, last * signs, normal * f32(0.1 * p * 65408)).clip(-last, last))
+        others = (normal * f32(0.1 * p * 65408)).clip(-last, last)
+        exact(f"limit-{p}", np.where(np.arange(256) % 32 == 11, last * signs, others))
         exact(f"limit-{p}-reached", np.where(np.arange(512).reshape(shape) == 300, f32(65408 * p), normal))
     bf16("huge", normal.clip(-3, 3) * f32(130000))
     exact("too-large", np.where(np.arange(512).reshape(shape) == 511, f32(-3e38), normal))

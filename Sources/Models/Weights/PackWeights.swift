@@ -1,0 +1,86 @@
+package import Pack
+import Synchronization
+import Tensors
+
+/// The weights of a pack: raw chunks in place, compressed ones unpacked into a cache with a byte budget.
+package final class PackWeights: WeightSource {
+  package let configuration: ModelConfiguration
+  package let pack: PackFile
+  private let cache: ContentCache
+  private let counted = Mutex(WeightCounters())
+
+  /// - Parameter cacheBudget: bytes of unpacked contents to keep.
+  /// - Throws: ``ModelError``; the pack's tables are verified, its chunks are not (``PackCheck`` does that).
+  package init(path: String, cacheBudget: Int) throws(ModelError) {
+    let config: [UInt8]
+    do throws(PackError) {
+      let pack = try PackFile(path: path)
+      try pack.verifyTables()
+      config = try pack.file(named: "source/config.json")
+      self.pack = pack
+    } catch { throw .pack(error) }
+    configuration = try ModelConfiguration(json: config, path: "\(path): config.json")
+    cache = ContentCache(budget: cacheBudget)
+  }
+
+  package var path: String { pack.path }
+  package var counters: WeightCounters { counted.withLock { $0 } }
+
+  package func hasTensor(_ name: String) -> Bool { (try? pack.tensor(named: name)) != nil }
+
+  package func matrix(_ name: String) throws(ModelError) -> Matrix {
+    do throws(PackError) { return try read(name) } catch {
+      if case .notFound = error { throw .missingTensor(name, directory: path) }
+      throw .pack(error)
+    }
+  }
+
+  package func expert(layer: Int, expert: Int) throws(ModelError) -> ExpertWeights {
+    let matrices = try LLaDA2MoE.projections.map { projection throws(ModelError) in
+      try matrix(LLaDA2MoE.expertName(layer: layer, expert: expert, projection))
+    }
+    counted.withLock {
+      $0.experts += 1
+      if !matrices.contains(where: { $0.blocks.contains { $0.content.isOwned } }) { $0.hits += 1 }
+      for matrix in matrices { $0.bytesRead += matrix.byteCount }
+    }
+    return ExpertWeights(gate: matrices[0], up: matrices[1], down: matrices[2])
+  }
+
+  package func willNeed(layer: Int, experts: [Int]) {
+    for expert in experts {
+      let name = LLaDA2MoE.expertName(layer: layer, expert: expert, "gate_proj")
+      guard let tensor = try? pack.tensor(named: name), let chunk = try? pack.chunk(tensor.firstChunk) else { continue }
+      pack.mapping.willNeed(chunk.byteRange)
+    }
+  }
+
+  package func file(named name: String) throws(ModelError) -> [UInt8]? {
+    do throws(PackError) { return try pack.file(named: "source/\(name)") } catch {
+      if case .notFound = error { return nil }
+      throw .pack(error)
+    }
+  }
+
+  private func read(_ name: String) throws(PackError) -> Matrix {
+    let tensor = try pack.tensor(named: name)
+    var blocks: [Matrix.Block] = []
+    var encoding = Encoding.f32
+    for position in 0..<tensor.chunkCount {
+      let planes: [Range<Int>]
+      (encoding, planes) = try pack.planes(of: tensor, chunk: position)
+      blocks.append(
+        Matrix.Block(
+          rows: tensor.rows(inChunk: position), content: try content(tensor.firstChunk + position), codes: planes[0],
+          scales: planes[1]))
+    }
+    return Matrix(name: name, encoding: encoding, shape: tensor.shape, blocks: blocks)
+  }
+
+  private func content(_ chunk: Int) throws(PackError) -> HeldBytes {
+    if let content = cache.content(ofChunk: chunk) { return content }
+    let content = try pack.content(ofChunk: chunk, codec: ChunkCodec())
+    if content.isOwned { cache.insert(content, forChunk: chunk) }
+    return content
+  }
+}

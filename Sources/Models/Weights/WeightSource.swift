@@ -1,0 +1,29 @@
+/// Where a model's weights come from: a checkpoint in full precision, or a pack. One call a tensor or expert, none a row.
+package protocol WeightSource: Sendable {
+  var configuration: ModelConfiguration { get }
+  /// What messages call the source.
+  var path: String { get }
+  func hasTensor(_ name: String) -> Bool
+  /// - Throws: ``ModelError/missingTensor(_:directory:)`` and what reading throws.
+  func matrix(_ name: String) throws(ModelError) -> Matrix
+  /// One expert; the three projections come together.
+  func expert(layer: Int, expert: Int) throws(ModelError) -> ExpertWeights
+  /// Says which experts the next products will ask for, so that they can be read ahead; a hint.
+  func willNeed(layer: Int, experts: [Int])
+  /// How the cache of unpacked chunks did; zeros where nothing is unpacked.
+  var counters: WeightCounters { get }
+  /// A file beside the weights, such as `tokenizer.json`; nil when there is none.
+  func file(named name: String) throws(ModelError) -> [UInt8]?
+}
+
+/// What reading weights cost.
+package struct WeightCounters: Sendable, Equatable {
+  /// Experts asked for.
+  package var experts = 0
+  /// Of them, those that needed no unpacking.
+  package var hits = 0
+  /// Bytes of weights handed out.
+  package var bytesRead = 0
+
+  package init() {}
+}

@@ -1,0 +1,32 @@
+/// Bytes that stay readable as long as the reference: part of a mapping, or a buffer.
+package final class HeldBytes: Sendable {
+  private enum Storage: Sendable {
+    case mapped(MappedFile, Range<Int>)
+    case owned(SharedBuffer)
+  }
+  private let storage: Storage
+
+  package init(_ mapping: MappedFile, _ range: Range<Int>) { storage = .mapped(mapping, range) }
+  package init(_ buffer: consuming AlignedBuffer) { storage = .owned(buffer.share()) }
+
+  package var byteCount: Int {
+    switch storage {
+    case .mapped(_, let range): range.count
+    case .owned(let buffer): buffer.byteCount
+    }
+  }
+
+  /// Whether the bytes are memory of our own rather than pages of a file.
+  package var isOwned: Bool { if case .owned = storage { true } else { false } }
+
+  package var bytes: RawSpan {
+    @_lifetime(borrow self)
+    get {
+      switch storage {
+      case .mapped(let mapping, let range):
+        return unsafe _overrideLifetime(mapping.bytes.extracting(range), borrowing: self)
+      case .owned(let buffer): return unsafe _overrideLifetime(buffer.bytes, borrowing: self)
+      }
+    }
+  }
+}

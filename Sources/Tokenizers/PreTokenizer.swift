@@ -1,0 +1,97 @@
+import JSON
+
+/// Cuts text into the pieces inside which tokens are merged: one or more splits by pattern, then `ByteLevel`.
+struct PreTokenizer: Sendable {
+  /// The pattern of GPT-2, which `ByteLevel` applies when it is told to use its own.
+  static let gpt2Pattern = #"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#
+
+  private struct Split: Sendable {
+    let regex: SplitRegex
+    /// Whether what lies between matches, or with `invert` the matches themselves, is dropped.
+    let dropsMatches: Bool, dropsGaps: Bool
+  }
+
+  private var splits: [Split] = []
+
+  /// - Throws: ``TokenizerError/unsupported(_:what:)`` for other kinds and behaviours,
+  ///   ``TokenizerError/pattern(_:pattern:position:reason:)`` for expressions outside the syntax of ``RegexParser``.
+  init(_ field: Field) throws(TokenizerError) {
+    var isByteLevel = false
+    try read(field, &isByteLevel)
+    guard isByteLevel else { throw field.unsupported("a pre-tokenizer without `ByteLevel`") }
+  }
+
+  private mutating func read(_ field: Field, _ isByteLevel: inout Bool) throws(TokenizerError) {
+    let type = try field.type()
+    // After `ByteLevel` the other library sees letters that stand for bytes.
+    guard !isByteLevel else { throw field.unsupported("pre-tokenizer `\(type)` after `ByteLevel`") }
+    switch type {
+    case "Sequence":
+      for element in try field.required("pretokenizers").elements() { try read(element, &isByteLevel) }
+    case "Split": splits.append(try Self.split(field))
+    case "ByteLevel":
+      isByteLevel = true
+      guard try !field.flag("add_prefix_space") else {
+        throw field.unsupported("`add_prefix_space` of pre-tokenizer `ByteLevel`")
+      }
+      if try field.optional("use_regex")?.bool() ?? true {
+        splits.append(.init(regex: try Self.regex(Self.gpt2Pattern, field), dropsMatches: false, dropsGaps: false))
+      }
+    default: throw field.unsupported("pre-tokenizer `\(type)`")
+    }
+  }
+
+  private static func split(_ field: Field) throws(TokenizerError) -> Split {
+    let behavior = try field.required("behavior").string()
+    guard ["Isolated", "Removed"].contains(behavior) else { throw field.unsupported("split behavior `\(behavior)`") }
+    let isInverted = try field.flag("invert")
+    let pattern = try field.required("pattern")
+    let regex: SplitRegex
+    if let text = try pattern.optional("String") {
+      guard try !text.string().isEmpty else { throw text.unsupported("an empty split pattern") }
+      regex = SplitRegex(literal: try text.string())
+    } else {
+      let text = try pattern.required("Regex")
+      regex = try Self.regex(try text.string(), text)
+    }
+    let removes = behavior == "Removed"
+    return Split(regex: regex, dropsMatches: removes && !isInverted, dropsGaps: removes && isInverted)
+  }
+
+  private static func regex(_ pattern: String, _ field: Field) throws(TokenizerError) -> SplitRegex {
+    do throws(RegexError) {
+      return try SplitRegex(pattern)
+    } catch {
+      throw .pattern(field.place, pattern: pattern, position: error.position, reason: error.reason)
+    }
+  }
+
+  /// The splits with room to work in; one per call of `encode`.
+  func makeMatchers() -> [RegexMatcher] { splits.map { RegexMatcher($0.regex) } }
+
+  /// The pieces of a range of valid UTF-8, in order.
+  func pieces(of text: [UInt8], _ range: Range<Int>, _ matchers: inout [RegexMatcher]) -> [Range<Int>] {
+    var pieces = [range]
+    for index in splits.indices {
+      let split = splits[index]
+      var next: [Range<Int>] = []
+      next.reserveCapacity(range.count / 4)
+      for piece in pieces {
+        var gap = piece.lowerBound
+        var offset = gap
+        while offset < piece.upperBound {
+          guard let end = matchers[index].match(text, offset..<piece.upperBound) else {
+            offset += text.scalar(at: offset).count
+            continue
+          }
+          if gap < offset, !split.dropsGaps { next.append(gap..<offset) }
+          if !split.dropsMatches { next.append(offset..<end) }
+          (gap, offset) = (end, end)
+        }
+        if gap < offset, !split.dropsGaps { next.append(gap..<offset) }
+      }
+      pieces = next
+    }
+    return pieces
+  }
+}

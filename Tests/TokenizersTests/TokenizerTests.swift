@@ -1,0 +1,169 @@
+import JSON
+import TestSupport
+import Testing
+import Tokenizers
+
+/// Beside the package, or one folder up where the package is a work tree.
+private let shared = ["../shared", "../../shared"].first { exists("\($0)/goldens") } ?? "../shared"
+
+/// The ids and the text that the original tokenizer gave, for the test checkpoints.
+@Suite(.enabled(if: exists("\(shared)/goldens"))) struct TokenizerGoldenTests {
+  @Test("the test checkpoints' tokenizers agree with the recorded ids", arguments: ["pico", "nano"])
+  func goldens(model: String) throws {
+    let tokenizer = try Tokenizer(
+      tokenizerJSON: contents(of: "\(shared)/checkpoints/\(model)/tokenizer.json"),
+      configJSON: contents(of: "\(shared)/checkpoints/\(model)/tokenizer_config.json"))
+    let text = String(decoding: try contents(of: "\(shared)/goldens/\(model)/tokenizer.json"), as: UTF8.self)
+    let cases = try JSONParser.parse(text).array ?? []
+    #expect(cases.count >= 14)
+    for value in cases {
+      let text = try #require(value.object?["text"]?.string)
+      let ids = try #require(value.object?["ids"]?.array?.compactMap { $0.int })
+      let decoded = try #require(value.object?["decoded"]?.string)
+      #expect(tokenizer.encode(text) == ids)
+      #expect(try tokenizer.decode(ids).utf8.elementsEqual(decoded.utf8))
+    }
+    #expect(tokenizer.chatTemplate.templateIsKnown)
+    #expect(try tokenizer.requireMaskID() == tokenizer.id(of: "<|mask|>"))
+  }
+}
+
+@Suite struct TokenizerTests {
+  @Test func mergesApplyByRankNotByPlace() throws {
+    let tokenizer = try Fixture().tokenizer()
+    func tokens(_ text: String) -> [String] { tokenizer.encode(text).compactMap { tokenizer.token($0) } }
+    #expect(tokens("abc") == ["abc"])
+    #expect(tokens("bc") == ["bc"])
+    #expect(tokens("llll") == ["ll", "ll"])
+    #expect(tokens("lll") == ["ll", "l"])
+    #expect(tokens(" abc") == ["Ġa", "bc"])
+    #expect(tokens("é") == ["Ã", "©"])
+    #expect(tokens("") == [])
+  }
+
+  @Test func wholePiecesWinWhereMergesAreIgnored() throws {
+    let fixture = Fixture.with {
+      $0.merges.append(("Ġ", "abc"))
+      $0.addedTokens = []
+      $0.model = [("ignore_merges", true)]
+    }
+    let tokenizer = try fixture.tokenizer()
+    #expect(tokenizer.encode(" abc") == [tokenizer.id(of: "Ġabc")])
+  }
+
+  @Test func addedTokensAreFoundLongestFirst() throws {
+    let fixture = Fixture.with {
+      $0.addedTokens += [
+        Fixture.added("<|mask|>!", 266), Fixture.added("<l>", 267, lstrip: true),
+        Fixture.added("<r>", 268, rstrip: true),
+        Fixture.added("xyz", 269, special: false, singleWord: true),
+      ]
+    }
+    let tokenizer = try fixture.tokenizer()
+    #expect(tokenizer.encode("<|mask|><|mask|>!") == [263, 266])
+    #expect(tokenizer.encode("l \u{3000}<l> l<r>\n l") == [75, 267, 220, 75, 268, 75])
+    #expect(tokenizer.encode("xyz.") == [269, 13])
+    #expect(tokenizer.encode("xyzé").count == 5)
+    #expect(tokenizer.encode("<|mask|>", findingSpecial: false).count == 8)
+    #expect(tokenizer.encode("<think>", findingSpecial: false) == [265])
+  }
+
+  @Test func normalizationComposes() throws {
+    let tokenizer = try Fixture.with { $0.normalizer = ["type": "NFC"] }.tokenizer()
+    #expect(tokenizer.encode("e\u{301}") == tokenizer.encode("\u{E9}"))
+    // Below and above, whichever is written first; two above keep their order.
+    #expect(tokenizer.encode("q\u{307}\u{323}") == tokenizer.encode("q\u{323}\u{307}"))
+    #expect(tokenizer.encode("q\u{307}\u{301}") != tokenizer.encode("q\u{301}\u{307}"))
+    let plain = try Fixture().tokenizer()
+    #expect(plain.encode("e\u{301}") != plain.encode("\u{E9}"))
+  }
+
+  @Test("any text comes back", arguments: [UInt64(1), 2, 3])
+  func roundTrip(seed: UInt64) throws {
+    var random = SeededRandom(seed: seed)
+    let pieces = ["<|mask|>", "<|role_end", " ", "\r\n", "\n", "'s", "ll", "abc", "12", "👩‍💻", "e\u{301}", "語", "\u{0}"]
+    let shared: [Tokenizer] = try [
+      Fixture().tokenizer(),
+      Fixture.with { $0.preTokenizer = ["type": "ByteLevel"] }.tokenizer(),
+    ]
+    for _ in 0..<500 {
+      var text = String.UnicodeScalarView()
+      for _ in 0..<Int.random(in: 0..<40, using: &random) {
+        if Bool.random(using: &random), let piece = pieces.randomElement(using: &random) {
+          text.append(contentsOf: piece.unicodeScalars)
+        } else if let scalar = Unicode.Scalar(UInt32.random(in: 0..<0x11_0000, using: &random)) {
+          text.append(scalar)
+        }
+      }
+      let string = String(text)
+      for tokenizer in shared {
+        let ids = tokenizer.encode(string)
+        #expect(try tokenizer.decode(ids).utf8.elementsEqual(string.utf8), "seed \(seed)")
+        #expect(try tokenizer.encode(utf8: Array(string.utf8)) == ids)
+      }
+    }
+  }
+
+  @Test(
+    "text that is not UTF-8 is refused where it breaks",
+    arguments: [
+      ([0x61, 0xFF], 1), ([0xC3], 0), ([0x61, 0xC0, 0x80], 1), ([0xED, 0xA0, 0x80], 0), ([0xC3, 0xA9, 0x80], 2),
+      ([0xF4, 0x90, 0x80, 0x80], 0),
+    ] as [([UInt8], Int)])
+  func invalidUTF8(bytes: [UInt8], byteOffset: Int) throws {
+    let tokenizer = try Fixture().tokenizer()
+    #expect(throws: TokenizerError.invalidUTF8(byteOffset: byteOffset)) { try tokenizer.encode(utf8: bytes) }
+  }
+
+  @Test func partsOfCharactersBecomeReplacements() throws {
+    let tokenizer = try Fixture().tokenizer()
+    let ids = tokenizer.encode("a語")
+    #expect(try tokenizer.decode(Array(ids.dropLast())) == "a\u{FFFD}")
+    #expect(try tokenizer.decode(Array(ids.reversed())) == "\u{FFFD}\u{FFFD}\u{FFFD}a")
+    #expect(try tokenizer.bytes(of: ids) == Array("a語".utf8))
+  }
+
+  @Test func specialTokensAreSkippedOnRequest() throws {
+    let tokenizer = try Fixture().tokenizer()
+    let ids = tokenizer.encode("l<|mask|><think>l<|role_end|>")
+    #expect(try tokenizer.decode(ids, skippingSpecial: true) == "l<think>l")
+    #expect(try tokenizer.decode(ids) == "l<|mask|><think>l<|role_end|>")
+    #expect(tokenizer.isSpecial(263) && !tokenizer.isSpecial(265))
+  }
+
+  @Test("ids without a token are refused", arguments: [-1, 266, 270, 272, .max, .min])
+  func unknownIDs(id: Int) throws {
+    let tokenizer = try Fixture.with { $0.addedTokens.append(Fixture.added("<x>", 271)) }.tokenizer()
+    #expect(tokenizer.vocabularyCount == 272)
+    #expect(tokenizer.token(id) == nil)
+    #expect(throws: TokenizerError.unknownID(id, vocabularyCount: 272)) { try tokenizer.decode([75, id]) }
+    #expect(throws: TokenizerError.self) { try tokenizer.decode([id], skippingSpecial: true) }
+  }
+
+  @Test func specialIDsComeFromTheConfigOrTheirUsualNames() throws {
+    let plain = try Fixture().tokenizer()
+    #expect([plain.eosID, plain.padID, plain.maskID, plain.roleEndID] == [262, 262, 263, 264])
+    #expect(try plain.requireMaskID() == 263)
+    let config: JSONValue = [
+      "eos_token": "<|role_end|>", "pad_token": ["content": "l"], "mask_token": .null,
+      "added_tokens_decoder": ["262": ["content": "<|endoftext|>"], "270": ["content": "<new>", "special": true]],
+    ]
+    let named = try Fixture().tokenizer(config: config)
+    #expect([named.eosID, named.padID, named.maskID] == [264, 75, 263])
+    #expect(named.encode("<new>") == [270])
+    #expect(named.isSpecial(75))
+  }
+
+  @Test func aTokenizerWithoutMaskSaysSoWhenAsked() throws {
+    let tokenizer = try Fixture.with { $0.addedTokens = [] }.tokenizer()
+    #expect(tokenizer.maskID == nil && tokenizer.eosID == nil && tokenizer.padID == nil)
+    #expect(throws: TokenizerError.noSpecialToken(purpose: "mask")) { try tokenizer.requireMaskID() }
+  }
+
+  @Test func tokensAreToldApartByBytes() throws {
+    let tokenizer = try Fixture.with {
+      $0.addedTokens = [Fixture.added("<\u{E9}>", 262), Fixture.added("<e\u{301}>", 263)]
+    }.tokenizer()
+    #expect(tokenizer.encode("<\u{E9}><e\u{301}>") == [262, 263])
+  }
+}
