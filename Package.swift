@@ -32,7 +32,7 @@ var targets: [Target] = [
   .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
   .target(
     name: "TestSupport", dependencies: ["JSON", "Tensors", "Safetensors", "Pack"], path: "Tests/TestSupport",
-    swiftSettings: settings),
+    swiftSettings: spans),
 ]
 targets += library("JSON", spans)
 targets += library("Tensors", spans)
