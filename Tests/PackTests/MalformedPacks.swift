@@ -262,6 +262,12 @@ extension MalformedPack {
       return start
     },
     .content(.requiredFiles, "a config that is no JSON", chunk: 8, at: 0, 0x2222),
+    Self(.requiredFiles, "a provenance with a key twice", by: .check) { pack in
+      let start = pack.chunkRange(10).lowerBound
+      pack.bytes.replaceSubrange(start..<start + 12, with: Array(#"{"a":1,"a":}"#.utf8))
+      pack.seal()
+      return start
+    },
     .content(.requiredFiles, "a provenance that is no JSON", chunk: 10, at: 0, 0x5B5B),
   ]
 }

@@ -10,6 +10,8 @@ extension MalformedPack {
     .tensor(.tensorEncoding, "a group size of 48", 5, at: 8, UInt16(48)),
     .tensor(.tensorEncoding, "f32 with groups", 4, at: 8, UInt16(32)),
     .tensor(.tensorEncoding, "a source that is not plain", 5, at: 28, UInt16(16)),
+    .tensor(.tensorEncoding, "an unknown encoding of our own version", 5, at: 6, UInt16(18)),
+    .tensor(.tensorEncoding, "a plain encoding with another source", 4, at: 28, UInt16(2)),
     .tensor(.tensorShape, "a dimension beyond the rank", 4, at: 40, UInt64(1)),
     .tensor(.tensorShape, "rank 0", 4, at: 10, UInt8(0)),
     .tensor(.tensorShape, "rank 5", 4, at: 10, UInt8(5)),
@@ -113,13 +115,23 @@ extension MalformedPack {
     },
     .tables(.requiredFiles, "no provenance") { pack in
       let start = pack.strings + Int(pack.integer(at: pack.fileRecord(0), as: UInt32.self))
-      pack.bytes[start] = UInt8(ascii: "q")
+      pack.bytes.replaceSubrange(start..<start + 15, with: Array("source/aaa.json".utf8))
       return pack.fileRecord(0)
     },
     .tables(.requiredFiles, "no config") { pack in
       let start = pack.strings + Int(pack.integer(at: pack.fileRecord(1), as: UInt32.self))
       pack.bytes[start + 17] = UInt8(ascii: "m")
       return pack.fileRecord(0)
+    },
+    .tables(.fileRecord, "a name that leads out of a directory") { pack in
+      let start = pack.strings + Int(pack.integer(at: pack.fileRecord(2), as: UInt32.self))
+      pack.bytes[start + 9] = UInt8(ascii: "/")
+      return pack.fileRecord(2)
+    },
+    .tables(.fileRecord, "a name outside `source/`") { pack in
+      let start = pack.strings + Int(pack.integer(at: pack.fileRecord(2), as: UInt32.self))
+      pack.bytes[start + 6] = UInt8(ascii: "-")
+      return pack.fileRecord(2)
     },
   ]
 

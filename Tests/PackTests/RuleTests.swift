@@ -52,6 +52,7 @@ import Testing
   @Test func anUnknownEncodingIsListedAndNotDecoded() throws {
     var pack = PackBytes(try #require(Self.raw))
     pack.set(UInt16(99), at: pack.tensorRecord(5) + 6)
+    pack.set(UInt16(2), at: 10)
     pack.sealTables()
     try withTemporaryDirectory { directory in
       #expect(try violations(pack.bytes, in: directory) == [])
