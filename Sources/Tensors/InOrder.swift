@@ -51,11 +51,15 @@ private final class Shared<Output: Sendable, Failure: Error>: Sendable {
   }
   private let state = Mutex(State())
   /// Results that may still be begun.
-  private let slots: DispatchSemaphore
+  private let slots = DispatchSemaphore(value: 0)
   /// Results that came in, in any order.
   private let arrivals = DispatchSemaphore(value: 0)
 
-  init(window: Int) { slots = DispatchSemaphore(value: window) }
+  init(window: Int) {
+    // Begun at 0 and raised: Dispatch ends a process that drops a semaphore below the value it was made with, as
+    // stopping early does.
+    for _ in 0..<window { slots.signal() }
+  }
 
   func take(below count: Int) -> Int? {
     slots.wait()
