@@ -78,7 +78,8 @@ import Testing
   @Test func theOrderIsThatOfTheForwardPass() throws {
     try withTemporaryDirectory { directory in
       let found = names(try open(TinyCheckpoint(), in: directory))
-      #expect(found.first == "model.word_embeddings.weight" && found.suffix(2) == ["model.norm.weight", "lm_head.weight"])
+      #expect(
+        found.first == "model.word_embeddings.weight" && found.suffix(2) == ["model.norm.weight", "lm_head.weight"])
       let prefix = "model.layers.1.mlp.experts.2."
       let gate = try #require(found.firstIndex(of: prefix + "gate_proj.weight"))
       #expect(found[gate + 1] == prefix + "up_proj.weight" && found[gate + 2] == prefix + "down_proj.weight")
@@ -136,7 +137,9 @@ import Testing
   @Test func tensorsWithoutAPlaceAreNamedAndCounted() throws {
     let error = try refusal {
       $0.change = { tensors in
-        for index in 0..<7 { tensors.append(.init(name: "extra.\(index)", dtype: .bf16, dimensions: [1], bytes: [0, 0])) }
+        for index in 0..<7 {
+          tensors.append(.init(name: "extra.\(index)", dtype: .bf16, dimensions: [1], bytes: [0, 0]))
+        }
       }
     }
     guard case .unknownTensors(let names, 7, _) = error else { return #expect(Bool(false), "\(error)") }

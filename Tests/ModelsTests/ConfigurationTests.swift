@@ -32,7 +32,8 @@ import Testing
     let c = try read(tiny.config.text())
     #expect((c.vocabularySize, c.hiddenSize, c.intermediateSize, c.layerCount) == (48, 64, 96, 2))
     #expect((c.headCount, c.keyValueHeadCount, c.headDimension, c.rotaryDimension) == (2, 1, 32, 16))
-    #expect((c.expertCount, c.expertsPerToken, c.expertIntermediateSize, c.groupCount, c.topGroupCount) == (4, 2, 32, 2, 1))
+    #expect(
+      (c.expertCount, c.expertsPerToken, c.expertIntermediateSize, c.groupCount, c.topGroupCount) == (4, 2, 32, 2, 1))
     #expect((c.sharedExpertCount, c.sharedIntermediateSize, c.firstDenseLayers) == (1, 96, 1))
     #expect((c.routedScalingFactor, c.rmsNormEpsilon, c.ropeTheta, c.partialRotaryFactor) == (2.5, 1e-6, 6e5, 0.5))
     #expect((c.padTokenID, c.eosTokenID, c.maskTokenID) == (nil, 3, 4))

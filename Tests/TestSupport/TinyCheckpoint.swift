@@ -163,7 +163,10 @@ package struct TinyCheckpoint {
   private func numbers(_ name: String, _ dimensions: [Int], _ dtype: DType) -> [UInt8] {
     let hash = name.utf8.reduce(UInt64(0xCBF2_9CE4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
     var random = SeededRandom(seed: seed ^ hash)
-    return (0..<dimensions.reduce(1, *)).flatMap { _ in elementBytes(random.normal() / 32, as: dtype) }
+    let count = dimensions.reduce(1, *)
+    var writer = ByteWriter(capacity: count * dtype.byteCount)
+    for _ in 0..<count { appendElement(random.normal() / 32, as: dtype, to: &writer) }
+    return writer.bytes
   }
 
   /// Writes the checkpoint into a directory.
@@ -192,11 +195,27 @@ package struct TinyCheckpoint {
 /// The little-endian bytes of a number as an element of this type.
 package func elementBytes(_ value: Float, as dtype: DType) -> [UInt8] {
   var writer = ByteWriter()
+  appendElement(value, as: dtype, to: &writer)
+  return writer.bytes
+}
+
+private func appendElement(_ value: Float, as dtype: DType, to writer: inout ByteWriter) {
   switch dtype {
   case .bf16: writer.append(BFloat16.narrow(value))
   case .f16: writer.append(Float16(value).bitPattern)
   case .f32: writer.append(value)
   default: writer.zeros(dtype.byteCount)
   }
-  return writer.bytes
+}
+
+/// The numbers of bytes that hold floats of this type.
+package func floats(_ bytes: [UInt8], as dtype: DType) -> [Float] {
+  stride(from: 0, to: bytes.count, by: dtype.byteCount).map { start in
+    let bits = (0..<dtype.byteCount).reduce(UInt32(0)) { $0 | UInt32(bytes[start + $1]) << UInt32(8 * $1) }
+    switch dtype {
+    case .bf16: return BFloat16.widen(UInt16(bits))
+    case .f16: return Float(Float16(bitPattern: UInt16(bits)))
+    default: return Float(bitPattern: bits)
+    }
+  }
 }
