@@ -30,7 +30,9 @@ var targets: [Target] = [
   .target(name: "CKernels", linkerSettings: [.linkedLibrary("m")]),
   .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
   .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
-  .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: spans),
+  .target(
+    name: "TestSupport", dependencies: ["JSON", "Tensors", "Safetensors", "Pack"], path: "Tests/TestSupport",
+    swiftSettings: spans),
 ]
 targets += library("JSON", spans)
 targets += library("Tensors", spans)
@@ -39,7 +41,9 @@ targets += library("Kernels", uses: ["CKernels"], spans)
 targets += library("Safetensors", uses: ["JSON", "Tensors"], spans)
 targets += library("Quantization", uses: ["Tensors", "Kernels"], spans)
 targets += library("Pack", uses: ["JSON", "Tensors", "CZstd", "CXXHash"], spans)
-targets += library("Models", uses: ["JSON", "Tensors", "Kernels", "Safetensors", "Pack"], spans, testsUse: ["Conversion", "Quantization"])
+targets += library(
+  "Models", uses: ["JSON", "Tensors", "Kernels", "Safetensors", "Pack"], spans,
+  testsUse: ["Conversion", "Quantization"])
 targets += library("Decoding", uses: ["Models"], testsUse: ["JSON", "Kernels"])
 targets += library(
   "Conversion", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"])
@@ -55,7 +59,8 @@ targets += [
     ],
     swiftSettings: settings),
   .executableTarget(
-    name: "bench", dependencies: ["Kernels", "Quantization", "Tensors"], path: "Tools/Bench", swiftSettings: settings),
+    name: "bench", dependencies: ["Kernels", "Quantization", "Tensors"], path: "Tools/Bench", exclude: ["runs"],
+    swiftSettings: settings),
   // Runs the binary, so it must be built first.
   .testTarget(name: "CommandTests", dependencies: ["ingot", "JSON", "TestSupport"], swiftSettings: settings),
 ]

@@ -105,7 +105,10 @@ package struct ModelConfiguration: Sendable, Equatable {
     guard expertsPerToken <= topGroupCount * (expertCount / groupCount) else {
       throw reader.error("topk_group", "\(topGroupCount) groups hold fewer than \(expertsPerToken) experts")
     }
-    guard partialRotaryFactor <= 1, rotaryDimension >= 2, rotaryDimension % 2 == 0 else {
+    guard partialRotaryFactor <= 1 else {
+      throw reader.error("partial_rotary_factor", "is \(partialRotaryFactor), must be at most 1")
+    }
+    guard rotaryDimension >= 2, rotaryDimension % 2 == 0 else {
       throw reader.error("partial_rotary_factor", "gives \(rotaryDimension) of \(headDimension) channels, must be even")
     }
     for (key, assumed) in Self.assumptions { try reader.expect(key, assumed) }

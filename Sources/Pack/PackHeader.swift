@@ -40,6 +40,8 @@ package struct PackHeader: Sendable, Equatable {
     self.stringsLength = stringsLength
     fileLength = 0
     fileLength = tablesOffset + tablesLength
+    let bytes = encoded()
+    rootHash = bytes.bytes.integer(at: Self.rootHashOffset)
   }
 
   package func encoded() -> [UInt8] {
@@ -119,7 +121,7 @@ package struct PackHeader: Sendable, Equatable {
       offset <= declared, declared - offset == length
     else {
       throw PackViolation(
-        .tablesPlace, "tables at \(offset) with \(length) bytes do not fit the counts and the file", at: 40..<56)
+        .tablesPlace, "tables at \(offset) with \(length) bytes do not fit the counts and the file", at: 40..<80)
     }
     tablesOffset = Int(offset)
   }

@@ -67,11 +67,16 @@ package struct PackPlan: Sendable {
 
   /// Content of a full chunk of rows: small enough that a worker's buffers stay in a budget of a few MiB, large enough
   /// that a hash and a record for each cost nothing.
-  private static let rowChunkByteCount = 4 << 20
+  package static let standardRowChunkByteCount = 4 << 20
+  private let rowChunkByteCount: Int
 
+  /// - Parameter rowChunkByteCount: most bytes of content in a chunk of rows, as long as a row is not longer.
   /// - Throws: `PackError.limit` where the format's limits would be broken.
-  package init(_ items: [Item], files: [File]) throws(PackError) {
+  package init(
+    _ items: [Item], files: [File], rowChunkByteCount: Int = PackPlan.standardRowChunkByteCount
+  ) throws(PackError) {
     self.files = files
+    self.rowChunkByteCount = rowChunkByteCount
     for item in items {
       switch item {
       case .tensor(let tensor): addRows(of: tensor)
@@ -85,7 +90,7 @@ package struct PackPlan: Sendable {
   private mutating func addRows(of tensor: Tensor) {
     let rows = tensor.shape.rows
     let rowByteCount = ContentLayout([.init(encoding: tensor.encoding, elementCount: tensor.shape.columns)]).byteCount
-    var rowsPerChunk = max(1, Self.rowChunkByteCount / max(rowByteCount, 1))
+    var rowsPerChunk = max(1, rowChunkByteCount / max(rowByteCount, 1))
     // Multiples of 32 rows make full chunks multiples of 64 bytes, so that raw ones lie end to end.
     if rowsPerChunk > 32 { rowsPerChunk -= rowsPerChunk % 32 }
     rowsPerChunk = min(rowsPerChunk, rows)

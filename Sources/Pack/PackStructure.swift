@@ -61,93 +61,115 @@ extension PackTables {
       }
     }
     if let end, header.tablesOffset != end.roundedUp(to: PackLimits.alignment) {
-      report(PackViolation(.chunkOrder, "the tables start at \(header.tablesOffset), the last chunk ends at \(end)"))
+      report(
+        PackViolation(
+          .chunkOrder, "the tables start at \(header.tablesOffset), the last chunk ends at \(end)", at: 40..<48))
     }
     if !structure.chunks.contains(where: { $0 == nil }),
       usesZstd != (header.requiredFeatures & PackHeader.zstdFeature != 0)
     {
-      report(PackViolation(.chunkFields, "required feature 0 and the codecs of the chunks disagree"))
+      report(PackViolation(.chunkFields, "required feature 0 and the codecs of the chunks disagree", at: 16..<24))
     }
   }
 
   private func verifyTensors(_ structure: inout PackStructure, _ report: (PackViolation) -> Void) {
     var owners: [[Int]] = Array(repeating: [], count: header.chunkCount)
     var previous: String?
-    var nameEnd = 0
-    var isWhole = true
+    var nameEnd: Int? = 0
+    var hasBroken = false
     for index in 0..<header.tensorCount {
-      nameEnd = checkName(of: .tensor(index), startsAt: nameEnd, report)
+      var isNameBroken = false
       do throws(PackViolation) {
         let tensor = try tensor(index)
         if let previous, !previous.utf8Precedes(tensor.name) {
-          report(PackViolation(.tensorOrder, "does not come after `\(previous)`", in: "tensor `\(tensor.name)`"))
+          report(
+            PackViolation(
+              .tensorOrder, "does not come after `\(previous)`", at: tensorPlace(index), in: "tensor `\(tensor.name)`"))
         }
         previous = tensor.name
         if tensor.encoding == nil, header.writeVersion == PackHeader.version {
           report(
             PackViolation(
-              .tensorEncoding, "encoding \(tensor.encodingID) is not in the list", in: "tensor `\(tensor.name)`"))
+              .tensorEncoding, "encoding \(tensor.encodingID) is not in the list", at: tensorPlace(index),
+              in: "tensor `\(tensor.name)`"))
         }
-        for (position, chunkIndex) in tensor.chunks.enumerated() {
-          owners[chunkIndex].append(index)
-          guard let chunk = structure.chunks[chunkIndex] else { continue }
-          guard chunk.kind != .file, chunk.kind == .rows || tensor.chunkCount == 1 else {
-            report(
-              PackViolation(.owner, "chunk \(chunkIndex) is of kind \(chunk.kind)", in: "tensor `\(tensor.name)`"))
-            continue
-          }
-          if chunk.kind == .rows {
-            let rows = tensor.rows(inChunk: position)
-            structure.subjects[chunkIndex] = "rows \(rows.lowerBound) to \(rows.upperBound - 1) of `\(tensor.name)`"
-          } else {
-            verifyExpertName(tensor, chunk, chunkIndex, report)
-          }
-          guard let encoding = tensor.encoding else {
-            structure.isUnderstood[chunkIndex] = false
-            continue
-          }
-          let planes = try planes(of: tensor, encoding: encoding, position: position, in: chunk)
-          for (plane, range) in planes.enumerated() where plane == 0 || encoding.isGrouped {
-            structure.planes[chunkIndex].append(
-              .init(tensor: index, isScale: plane == 1, encoding: encoding, range: range))
-          }
-        }
+        try verifyChunks(of: tensor, index, &structure, &owners, report)
       } catch {
         report(error)
-        // What the broken tensor covers is unknown, so no chunk can be blamed for holes or a missing owner.
-        structure.isUnderstood = structure.isUnderstood.map { _ in false }
-        isWhole = false
+        hasBroken = true
+        isNameBroken = error.rule == .tensorName
+      }
+      nameEnd = checkName(of: .tensor(index), startsAt: nameEnd, isBroken: isNameBroken, report)
+    }
+    // What a broken tensor covers is unknown, so chunks cannot be blamed for holes or missing tensors.
+    if hasBroken { structure.isUnderstood = structure.isUnderstood.map { _ in false } }
+    verifyOwners(owners, structure, mayMiss: hasBroken, report)
+    for index in 0..<header.fileCount {
+      var isBroken = false
+      do throws(PackViolation) { _ = try file(index) } catch { isBroken = true }
+      nameEnd = checkName(of: .file(index), startsAt: nameEnd, isBroken: isBroken, report)
+    }
+    checkStringsEnd(nameEnd, report)
+  }
+
+  /// Rules 26 and 29 for one tensor.
+  private func verifyChunks(
+    of tensor: TensorRecord, _ index: Int, _ structure: inout PackStructure, _ owners: inout [[Int]],
+    _ report: (PackViolation) -> Void
+  ) throws(PackViolation) {
+    func broken(_ rule: PackRule, _ detail: String) -> PackViolation {
+      PackViolation(rule, detail, at: tensorPlace(index), in: "tensor `\(tensor.name)`")
+    }
+    for (position, chunkIndex) in tensor.chunks.enumerated() {
+      // Stopping here keeps the work proportional to the tables, whatever chunks the tensors claim.
+      guard owners[chunkIndex].count < 3 else {
+        return report(broken(.owner, "chunk \(chunkIndex) belongs to three others already"))
+      }
+      owners[chunkIndex].append(index)
+      guard let chunk = structure.chunks[chunkIndex] else { continue }
+      guard chunk.kind != .file, chunk.kind == .rows || tensor.chunkCount == 1 else {
+        report(broken(.owner, "chunk \(chunkIndex) is of kind \(chunk.kind)"))
+        continue
+      }
+      if chunk.kind == .rows {
+        let rows = tensor.rows(inChunk: position)
+        structure.subjects[chunkIndex] = "rows \(rows.lowerBound) to \(rows.upperBound - 1) of `\(tensor.name)`"
+      } else {
+        let stem = "model.layers.\(chunk.layer).mlp.experts.\(chunk.expert)."
+        if !["gate_proj", "up_proj", "down_proj"].contains(where: { tensor.name == "\(stem)\($0).weight" }) {
+          report(broken(.owner, "chunk \(chunkIndex) is layer \(chunk.layer), expert \(chunk.expert)"))
+        }
+      }
+      guard let encoding = tensor.encoding else {
+        structure.isUnderstood[chunkIndex] = false
+        continue
+      }
+      let planes: [Range<Int>]
+      do throws(PackViolation) {
+        planes = try self.planes(of: tensor, encoding: encoding, position: position, in: chunk)
+      } catch { throw broken(error.rule, error.detail) }
+      for (plane, range) in planes.enumerated() where plane == 0 || encoding.isGrouped {
+        structure.planes[chunkIndex].append(.init(tensor: index, isScale: plane == 1, encoding: encoding, range: range))
       }
     }
-    if isWhole { verifyOwners(owners, structure, report) }
-    var fileEnd = nameEnd
-    for index in 0..<header.fileCount { fileEnd = checkName(of: .file(index), startsAt: fileEnd, report) }
-    checkStringsEnd(fileEnd, report)
   }
 
-  private func verifyExpertName(
-    _ tensor: TensorRecord, _ chunk: ChunkRecord, _ index: Int, _ report: (PackViolation) -> Void
+  /// - Parameter mayMiss: whether a tensor that could not be read may be the one that a chunk lacks.
+  private func verifyOwners(
+    _ owners: [[Int]], _ structure: PackStructure, mayMiss: Bool, _ report: (PackViolation) -> Void
   ) {
-    let stem = "model.layers.\(chunk.layer).mlp.experts.\(chunk.expert)."
-    if !["gate_proj", "up_proj", "down_proj"].contains(where: { tensor.name == "\(stem)\($0).weight" }) {
-      report(
-        PackViolation(
-          .owner, "chunk \(index) is layer \(chunk.layer), expert \(chunk.expert)", in: "tensor `\(tensor.name)`"))
-    }
-  }
-
-  private func verifyOwners(_ owners: [[Int]], _ structure: PackStructure, _ report: (PackViolation) -> Void) {
     for (index, chunk) in structure.chunks.enumerated() {
       guard let chunk, chunk.kind != .file else { continue }
       let expected = chunk.kind == .expert ? 3 : 1
-      if owners[index].count != expected || owners[index].min() != chunk.owner {
+      let isComplete = owners[index].count == expected && owners[index].min() == chunk.owner
+      if !isComplete, owners[index].count >= expected || !mayMiss {
         report(
           PackViolation(
             .owner, "owner \(chunk.owner) is recorded; \(owners[index].count) of \(expected) tensors name it",
-            at: chunk.byteRange, in: "chunk \(index)"))
+            at: chunkPlace(index), in: "chunk \(index)"))
       }
       if chunk.kind == .rows, chunk.layer != 0 || chunk.expert != 0 {
-        report(PackViolation(.owner, "rows with a layer or expert number", at: chunk.byteRange, in: "chunk \(index)"))
+        report(PackViolation(.owner, "rows with a layer or expert number", at: chunkPlace(index), in: "chunk \(index)"))
       }
     }
   }
@@ -156,11 +178,15 @@ extension PackTables {
     var previous: String?
     var missing: Set<String> = ["provenance.json", "source/config.json"]
     var owners: [Int: Int] = [:]
+    var hasBroken = false
     for index in 0..<header.fileCount {
       do throws(PackViolation) {
         let file = try file(index)
+        func broken(_ rule: PackRule, _ detail: String, at place: Range<Int>) -> PackViolation {
+          PackViolation(rule, detail, at: place, in: "file `\(file.name)`")
+        }
         if let previous, !previous.utf8Precedes(file.name) {
-          report(PackViolation(.fileRecord, "does not come after `\(previous)`", in: "file `\(file.name)`"))
+          report(broken(.fileRecord, "does not come after `\(previous)`", at: filePlace(index)))
         }
         previous = file.name
         missing.remove(file.name)
@@ -168,15 +194,24 @@ extension PackTables {
         structure.subjects[file.chunk] = "file `\(file.name)`"
         guard let chunk = structure.chunks[file.chunk] else { continue }
         if chunk.kind != .file || chunk.tailOffset != chunk.contentLength {
-          report(PackViolation(.fileRecord, "chunk \(file.chunk) holds no file", in: "file `\(file.name)`"))
+          report(broken(.fileRecord, "chunk \(file.chunk) holds no file", at: filePlace(index)))
         } else if chunk.owner != index || chunk.layer != 0 || chunk.expert != 0 {
-          report(PackViolation(.owner, "chunk \(file.chunk) names another owner", in: "file `\(file.name)`"))
+          report(broken(.owner, "chunk \(file.chunk) names another owner", at: chunkPlace(file.chunk)))
         }
-      } catch { report(error) }
+      } catch {
+        report(error)
+        hasBroken = true
+      }
     }
-    for name in missing.sorted() { report(PackViolation(.requiredFiles, "`\(name)` is missing")) }
-    for (index, chunk) in structure.chunks.enumerated() where chunk?.kind == .file && owners[index] != 1 {
-      report(PackViolation(.owner, "\(owners[index] ?? 0) files name this chunk", in: "chunk \(index)"))
+    // A file that could not be read may be the one that is missed.
+    for name in missing.sorted() where !hasBroken {
+      report(PackViolation(.requiredFiles, "`\(name)` is missing", at: filesPlace))
+    }
+    for (index, chunk) in structure.chunks.enumerated() {
+      guard chunk?.kind == .file, owners[index] != 1, owners[index] != nil || !hasBroken else { continue }
+      report(
+        PackViolation(
+          .owner, "\(owners[index] ?? 0) files name this chunk", at: chunkPlace(index), in: "chunk \(index)"))
     }
   }
 

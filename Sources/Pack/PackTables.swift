@@ -26,6 +26,17 @@ package struct PackTables: ~Escapable {
     @_lifetime(copy self) get { bytes.extracting(stringsOffset + header.stringsLength..<bytes.byteCount) }
   }
 
+  /// Where records and names stand in the file.
+  func chunkPlace(_ index: Int) -> Range<Int> { place(ChunkRecord.byteCount * index, ChunkRecord.byteCount) }
+  func tensorPlace(_ index: Int) -> Range<Int> {
+    place(tensorsOffset + TensorRecord.byteCount * index, TensorRecord.byteCount)
+  }
+  func filePlace(_ index: Int) -> Range<Int> { place(filesOffset + FileRecord.byteCount * index, FileRecord.byteCount) }
+  var filesPlace: Range<Int> { place(filesOffset, FileRecord.byteCount * header.fileCount) }
+  private func place(_ offset: Int, _ count: Int) -> Range<Int> {
+    header.tablesOffset + offset..<header.tablesOffset + offset + count
+  }
+
   @_lifetime(copy self)
   private func chunkBytes(_ index: Int) -> RawSpan {
     let start = ChunkRecord.byteCount * index
@@ -47,8 +58,7 @@ package struct PackTables: ~Escapable {
     do throws(PackViolation) {
       return try ChunkRecord(reading: chunkBytes(index), limit: header.tablesOffset)
     } catch {
-      let start = header.tablesOffset + ChunkRecord.byteCount * index
-      throw PackViolation(error.rule, error.detail, at: start..<start + ChunkRecord.byteCount, in: "chunk \(index)")
+      throw PackViolation(error.rule, error.detail, at: chunkPlace(index), in: "chunk \(index)")
     }
   }
 
@@ -57,9 +67,7 @@ package struct PackTables: ~Escapable {
     do throws(PackViolation) {
       return try TensorRecord(reading: tensorBytes(index), strings: strings, chunkTotal: header.chunkCount)
     } catch {
-      let start = header.tablesOffset + tensorsOffset + TensorRecord.byteCount * index
-      throw PackViolation(
-        error.rule, error.detail, at: start..<start + TensorRecord.byteCount, in: error.subject ?? "tensor \(index)")
+      throw PackViolation(error.rule, error.detail, at: tensorPlace(index), in: error.subject ?? "tensor \(index)")
     }
   }
 
@@ -68,9 +76,7 @@ package struct PackTables: ~Escapable {
     do throws(PackViolation) {
       return try FileRecord(reading: fileBytes(index), strings: strings, chunkTotal: header.chunkCount)
     } catch {
-      let start = header.tablesOffset + filesOffset + FileRecord.byteCount * index
-      throw PackViolation(
-        error.rule, error.detail, at: start..<start + FileRecord.byteCount, in: error.subject ?? "file \(index)")
+      throw PackViolation(error.rule, error.detail, at: filePlace(index), in: error.subject ?? "file \(index)")
     }
   }
 
@@ -119,26 +125,38 @@ package struct PackTables: ~Escapable {
     return planes
   }
 
-  /// Rule 21 for one record: that its name starts where the one before ended. Returns where it ends.
-  func checkName(of record: RecordPlace, startsAt expected: Int, _ report: (PackViolation) -> Void) -> Int {
-    let (bytes, subject) =
+  enum RecordPlace { case tensor(Int), file(Int) }
+
+  /// Rule 21 for one record: that its name starts where the one before ended. Returns where it ends; nil where that cannot
+  /// be said.
+  ///
+  /// - Parameters:
+  ///   - expected: nil after a name without a known end.
+  ///   - isBroken: whether the name itself breaks a rule, which is reported elsewhere.
+  func checkName(
+    of record: RecordPlace, startsAt expected: Int?, isBroken: Bool, _ report: (PackViolation) -> Void
+  ) -> Int? {
+    let (bytes, place, subject) =
       switch record {
-      case .tensor(let index): (tensorBytes(index), "tensor \(index)")
-      case .file(let index): (fileBytes(index), "file \(index)")
+      case .tensor(let index): (tensorBytes(index), tensorPlace(index), "tensor \(index)")
+      case .file(let index): (fileBytes(index), filePlace(index), "file \(index)")
       }
     let offset = Int(bytes.integer(at: 0, as: UInt32.self))
-    if offset != expected {
-      report(PackViolation(.strings, "its name is at \(offset) of the strings, not at \(expected)", in: subject))
+    if let expected, offset != expected {
+      guard !isBroken else { return nil }
+      report(
+        PackViolation(.strings, "its name is at \(offset) of the strings, not at \(expected)", at: place, in: subject))
     }
     return offset + Int(bytes.integer(at: 4, as: UInt16.self))
   }
 
-  enum RecordPlace { case tensor(Int), file(Int) }
-
   /// Rule 21 for the end of the strings.
-  func checkStringsEnd(_ end: Int, _ report: (PackViolation) -> Void) {
-    if end != header.stringsLength || !padding.isZero {
-      report(PackViolation(.strings, "names end at \(end) of \(header.stringsLength) bytes, zeros must follow"))
+  func checkStringsEnd(_ end: Int?, _ report: (PackViolation) -> Void) {
+    if end ?? header.stringsLength != header.stringsLength || !padding.isZero {
+      let found = end.map { "names end at \($0) of \(header.stringsLength) bytes" } ?? "names end"
+      report(
+        PackViolation(
+          .strings, "\(found), zeros must follow", at: header.tablesOffset + stringsOffset..<header.fileLength))
     }
   }
 }

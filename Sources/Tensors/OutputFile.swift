@@ -12,12 +12,20 @@ package struct OutputFile: ~Copyable {
 
   /// Creates the temporary sibling `.NAME.PID.tmp`.
   ///
-  /// - Throws: what `open` says, e.g. no such directory, no permission, read-only file system.
+  /// - Throws: what `open` says, e.g. no such directory, no permission, read-only file system; EISDIR where the name is a
+  ///   directory's, which `commit` would find out only at the end of the work.
   package init(path: String) throws(FileError) {
     let (directory, name) = Self.split(path)
     self.path = path
     temporaryPath = "\(directory)/.\(name).\(getpid()).tmp"
-    descriptor = unsafe open(temporaryPath, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
+    var status = stat()
+    if unsafe stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR {
+      descriptor = -1
+      throw FileError("create", path, code: EISDIR)
+    }
+    // What a killed process of the same number left is removed, not followed if somebody made it a link.
+    unsafe _ = unlink(temporaryPath)
+    descriptor = unsafe open(temporaryPath, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
     guard descriptor >= 0 else { throw FileError("create", path) }
   }
 

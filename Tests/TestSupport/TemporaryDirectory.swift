@@ -30,6 +30,13 @@ package func listing(of directory: String) -> [String] {
   return names.sorted()
 }
 
+package func makeDirectory(_ path: String, mode: UInt32 = 0o777) throws {
+  guard unsafe mkdir(path, mode) == 0 else { throw TestFailure("cannot make \(path)") }
+}
+
+/// Whether nothing is forbidden to the tests.
+package let isRoot = geteuid() == 0
+
 package func exists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 }
 
 private func removeTree(_ path: String) {

@@ -1,0 +1,151 @@
+import Glibc
+import JSON
+import TestSupport
+import Testing
+
+/// Runs `ingot` in a directory and waits.
+func ingot(
+  _ arguments: [String], in directory: String, before: String = ":", redirection: String = "",
+  environment: [String: String] = [:]
+) throws -> Command.Result {
+  try Command(arguments, in: directory, before: before, redirection: redirection, environment: environment).wait()
+}
+
+/// Runs `body` with a directory that holds the checkpoint `model`.
+func withCheckpoint(_ tiny: TinyCheckpoint = TinyCheckpoint(), _ body: (String) throws -> Void) throws {
+  try withTemporaryDirectory { directory in
+    try makeDirectory(directory + "/model")
+    try tiny.write(to: directory + "/model")
+    try body(directory)
+  }
+}
+
+@Suite struct QuantizeTests {
+  private let quantize = ["quantize", "model", "--experts", "int4-g32"]
+
+  @Test func helpAndVersionAreSuccess() throws {
+    try withTemporaryDirectory { directory in
+      for arguments in [["--help"], ["quantize", "--help"], ["--version"], ["help", "quantize"]] {
+        let result = try ingot(arguments, in: directory)
+        #expect(result.code == 0 && !result.out.isEmpty && result.err.isEmpty, "\(arguments)")
+      }
+    }
+  }
+
+  @Test func aPackIsWrittenAndNamedOnStdout() throws {
+    try withCheckpoint { directory in
+      let result = try ingot(quantize + ["-o", "out.ingot"], in: directory)
+      #expect(result.code == 0 && result.out == "out.ingot\n")
+      #expect(result.err.contains("int4-g32") && !result.err.contains("\u{1B}"), "no colour where no terminal is")
+      #expect(listing(of: directory) == ["model", "out.ingot"])
+    }
+  }
+
+  @Test func quietSaysNothing() throws {
+    try withCheckpoint { directory in
+      let result = try ingot(quantize + ["-o", "out.ingot", "--quiet"], in: directory)
+      #expect(result.code == 0 && result.err.isEmpty)
+    }
+  }
+
+  @Test func jsonIsOneObjectAndTrue() throws {
+    try withCheckpoint { directory in
+      let result = try ingot(quantize + ["-o", "out.ingot", "--json", "--compress", "zstd"], in: directory)
+      let object = try #require(try JSONParser.parse(result.out).object)
+      let bytes = PackBytes(try contents(of: directory + "/out.ingot"))
+      #expect(object["schema"] == "ingot.quantize/1" && object["dry_run"] == false)
+      #expect(object["output_bytes"]?.int == bytes.bytes.count)
+      let hash = String(bytes.integer(at: 248, as: UInt64.self), radix: 16)
+      #expect(object["root_hash"]?.string?.hasSuffix(hash) == true)
+      #expect(object["tensors_quantized"] == 12 && object["compress"] == "zstd")
+    }
+  }
+
+  @Test("a dry run writes nothing and is exact", arguments: ["none", "zstd"])
+  func dryRun(compress: String) throws {
+    try withCheckpoint { directory in
+      let arguments = quantize + ["--json", "--compress", compress]
+      let dry = try ingot(arguments + ["--dry-run"], in: directory)
+      #expect(dry.code == 0 && listing(of: directory) == ["model"])
+      let real = try ingot(arguments + ["-o", "out.ingot"], in: directory)
+      let (a, b) = (try JSONParser.parse(dry.out).object, try JSONParser.parse(real.out).object)
+      #expect(a?["output_bytes"] == b?["output_bytes"] && a?["dry_run"] == true && a?["root_hash"] == .null)
+    }
+  }
+
+  @Test func anExistingFileIsKeptUnlessForced() throws {
+    try withCheckpoint { directory in
+      let path = directory + "/out.ingot"
+      try write([1, 2, 3], to: path)
+      let kept = try ingot(quantize + ["-o", "out.ingot"], in: directory)
+      #expect(kept.code == 1 && kept.err.contains("exists already") && kept.err.contains("--force"))
+      #expect(try contents(of: path) == [1, 2, 3])
+      let forced = try ingot(quantize + ["-o", "out.ingot", "--force"], in: directory)
+      #expect(forced.code == 0)
+      #expect(try contents(of: path).count > 10_000)
+    }
+  }
+
+  @Test func explainSaysWhichRuleDecides() throws {
+    try withCheckpoint { directory in
+      let name = "model.layers.1.mlp.experts.0.up_proj.weight"
+      let arguments = quantize + ["--override", #"experts\.0\.=int8-g64"#, "--override", "0.down=keep"]
+      let text = try ingot(arguments + ["--explain", name], in: directory)
+      #expect(text.code == 0 && text.out.contains(#"override 1 `experts\.0\.`"#) && text.out.contains("int8-g64"))
+      let json = try ingot(arguments + ["--explain", name, "--json"], in: directory)
+      let object = try #require(try JSONParser.parse(json.out).object)
+      #expect(object["encoding"] == "int8-g64" && object["source"] == "bf16" && object["shape"] == [32, 64])
+      let unknown = try ingot(arguments + ["--explain", "nothing"], in: directory)
+      #expect(unknown.code == 1 && unknown.err.contains("nothing") && unknown.out.isEmpty)
+    }
+  }
+
+  @Test(
+    "wrong usage exits with 64",
+    arguments: [
+      [], ["-o", "out.ingot", "--experts", "int5-g64"], ["-o", "out.ingot", "--override", "(=keep"],
+      ["-o", "out.ingot", "--override", "no_such_tensor=keep"], ["-o", "out.ingot", "--threads", "0"],
+      ["-o", "out.ingot", "--max-memory", "much"], ["-o", "out.ingot", "--solver", "best"], ["--nonsense"],
+      ["-o", "out.ingot", "--recipe", "none.json"], ["-o", "out.ingot", "--experts", "int4-g64"],
+    ])
+  func usage(arguments: [String]) throws {
+    try withCheckpoint { directory in
+      let result = try ingot(["quantize", "model"] + arguments, in: directory)
+      #expect(result.code == 64 && !result.err.isEmpty && result.out.isEmpty, "\(result)")
+      #expect(listing(of: directory) == ["model"])
+    }
+  }
+
+  @Test func kernelsThatDoNotExistAreNamed() throws {
+    try withCheckpoint { directory in
+      let result = try ingot(quantize + ["--dry-run"], in: directory, environment: ["INGOT_KERNELS": "mmx"])
+      #expect(result.code == 64 && result.err.contains("mmx") && result.err.contains("scalar"))
+      let scalar = try ingot(
+        quantize + ["--dry-run", "--json"], in: directory, environment: ["INGOT_KERNELS": "scalar"])
+      #expect(try JSONParser.parse(scalar.out).object?["kernels"] == "scalar")
+    }
+  }
+
+  @Test func aCheckpointThatIsNotThereIsOneSentence() throws {
+    try withTemporaryDirectory { directory in
+      let result = try ingot(["quantize", "nowhere", "-o", "out.ingot"], in: directory)
+      #expect(result.code == 1 && result.err.hasPrefix("error: ") && result.err.contains("nowhere"))
+    }
+  }
+
+  @Test func aDamagedCheckpointExitsWith4() throws {
+    try withCheckpoint { directory in
+      let path = directory + "/model/model.safetensors"
+      try write(Array(try contents(of: path).dropLast(100)), to: path)
+      let result = try ingot(quantize + ["-o", "out.ingot"], in: directory)
+      #expect(result.code == 4 && listing(of: directory) == ["model"], "\(result)")
+    }
+  }
+
+  @Test func tooLittleMemoryExitsWith5() throws {
+    try withCheckpoint { directory in
+      let result = try ingot(quantize + ["-o", "out.ingot", "--max-memory", "1MiB"], in: directory)
+      #expect(result.code == 5 && result.err.contains("--max-memory") && listing(of: directory) == ["model"])
+    }
+  }
+}
