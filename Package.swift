@@ -39,7 +39,7 @@ targets += library("Tensors", spans)
 targets += library("Tokenizers", uses: ["JSON"])
 targets += library("Kernels", uses: ["CKernels"], spans)
 targets += library("Safetensors", uses: ["JSON", "Tensors"], spans)
-targets += library("Quantization", uses: ["Tensors", "Kernels"], spans)
+targets += library("Quantization", uses: ["Tensors", "Kernels"], spans, testsUse: ["Safetensors"])
 targets += library("Pack", uses: ["JSON", "Tensors", "CZstd", "CXXHash"], spans)
 targets += library(
   "Models", uses: ["JSON", "Tensors", "Kernels", "Safetensors", "Pack"], spans,
