@@ -110,6 +110,13 @@ const ck_kernel_set *ck_set(size_t index);
 // The set of that name, or NULL where there is none or this processor cannot run it.
 const ck_kernel_set *_Nullable ck_select(const char *name);
 
+// One part of a region.
+typedef void ck_part(void *context, size_t index);
+// Runs body(context, i) for all i < count on the calling thread and on up to count − 1 others, which wait for the next
+// region awake for a while. Returns when all parts are done. Where a region runs already, in this thread or in another, the
+// calling thread does all parts itself.
+void ck_parallel(size_t count, ck_part *body, void *context);
+
 #pragma clang assume_nonnull end
 
 #endif
