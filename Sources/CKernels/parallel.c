@@ -55,6 +55,7 @@ static void wait_for_change(uint32_t seen) {
       if (atomic_load(&epoch) != seen) return;
       pause_briefly();
     }
+    sched_yield();  // others may have better use for this processor
   } while (nanoseconds() < end);
   atomic_fetch_add(&sleepers, 1);
   syscall(SYS_futex, &epoch, FUTEX_WAIT_PRIVATE, seen, NULL);
@@ -93,8 +94,8 @@ void ck_parallel(size_t count, ck_part *body, void *context) {
   if (atomic_load(&sleepers) > 0) syscall(SYS_futex, &epoch, FUTEX_WAKE_PRIVATE, (int)(count - 1));
   take_parts();
   for (int i = 0; atomic_load(&unfinished) != 0; i++) {
-    if (i < 4096) pause_briefly();
-    else sched_yield();  // a worker may wait for our processor
+    if (i < 256) pause_briefly();
+    else sched_yield();  // a worker may wait for this processor
   }
   atomic_flag_clear(&busy);
 }

@@ -79,6 +79,10 @@ typedef void ck_sigmoid(const float *x, size_t count, float *y);
 typedef void ck_softmax(float *x, size_t count);
 // y[i] = e^x[i]. x and y may be the same.
 typedef void ck_exp(const float *x, size_t count, float *y);
+// rounds · CK_FMA_STEP multiply-adds of two operations each, which depend on each other as little as needed to keep the
+// units busy: the rate of arithmetic that this set can reach, for benchmarks. Without fused operations in scalar.
+enum { CK_FMA_STEP = 256 };
+typedef float ck_fma_loop(size_t rounds);
 
 typedef struct ck_kernel_set {
   const char *name;
@@ -101,6 +105,7 @@ typedef struct ck_kernel_set {
   ck_sigmoid *sigmoid;
   ck_softmax *softmax;
   ck_exp *exp;
+  ck_fma_loop *fma_loop;
 } ck_kernel_set;
 
 // How many sets this processor can run; at least one.
