@@ -28,6 +28,7 @@ func library(
 
 var targets: [Target] = [
   .target(name: "CKernels", linkerSettings: [.linkedLibrary("m")]),
+  .systemLibrary(name: "COpenBLAS"),  // loaded when it is needed, not linked
   .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
   .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
   .target(
@@ -37,7 +38,7 @@ var targets: [Target] = [
 targets += library("JSON", spans)
 targets += library("Tensors", spans)
 targets += library("Tokenizers", uses: ["JSON"])
-targets += library("Kernels", uses: ["CKernels"], spans)
+targets += library("Kernels", uses: ["CKernels", "COpenBLAS"], spans)
 targets += library("Safetensors", uses: ["JSON", "Tensors"], spans)
 targets += library("Quantization", uses: ["Tensors", "Kernels"], spans, testsUse: ["Safetensors"])
 targets += library("Pack", uses: ["JSON", "Tensors", "CZstd", "CXXHash"], spans)
