@@ -41,15 +41,19 @@ targets += library("Kernels", uses: ["CKernels"], spans)
 targets += library("Safetensors", uses: ["JSON", "Tensors"], spans)
 targets += library("Quantization", uses: ["Tensors", "Kernels"], spans)
 targets += library("Pack", uses: ["JSON", "Tensors", "CZstd", "CXXHash"], spans)
-targets += library("Models", uses: ["JSON", "Tensors", "Kernels", "Safetensors", "Pack"], spans)
+targets += library("Models", uses: ["JSON", "Tensors", "Kernels", "Safetensors", "Pack"], spans, testsUse: ["Conversion", "Quantization"])
+targets += library("Decoding", uses: ["Models"], testsUse: ["JSON", "Kernels"])
 targets += library(
   "Conversion", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"])
+targets += library(
+  "Inspection", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"], spans)
 
 targets += [
   .executableTarget(
     name: "ingot",
     dependencies: [
-      "JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Conversion", argumentParser,
+      "JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Conversion", "Inspection",
+      argumentParser,
     ],
     swiftSettings: settings),
   .executableTarget(

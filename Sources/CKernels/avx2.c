@@ -129,6 +129,13 @@ const ck_kernel_set ck_set_avx2 = {
     .join16 = join16,
     .histogram = histogram,
     .read_sum = read_sum,
+    .multiply = ck_multiply_avx2,
+    .weighted_sum = ck_weighted_sum_avx2,
+    .rms_norm = ck_rms_norm_avx2,
+    .silu_multiply = ck_silu_multiply_avx2,
+    .sigmoid = ck_sigmoid_avx2,
+    .softmax = ck_softmax_avx2,
+    .exp = ck_exp_avx2,
 };
 
 #pragma clang attribute pop

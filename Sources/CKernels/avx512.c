@@ -124,6 +124,13 @@ const ck_kernel_set ck_set_avx512 = {
     .join16 = join16,
     .histogram = histogram,
     .read_sum = read_sum,
+    .multiply = ck_multiply_avx512,
+    .weighted_sum = ck_weighted_sum_avx512,
+    .rms_norm = ck_rms_norm_avx512,
+    .silu_multiply = ck_silu_multiply_avx512,
+    .sigmoid = ck_sigmoid_avx512,
+    .softmax = ck_softmax_avx512,
+    .exp = ck_exp_avx512,
 };
 
 #pragma clang attribute pop

@@ -34,6 +34,17 @@ static inline size_t ck_code_bytes(const ck_scheme *scheme, size_t groups) {
   return groups * (size_t)scheme->group_size * (size_t)scheme->bits / 8;
 }
 
+#define CK_PRODUCT_KERNELS(set)                   \
+  ck_multiply ck_multiply_##set;                  \
+  ck_weighted_sum ck_weighted_sum_##set;          \
+  ck_rms_norm ck_rms_norm_##set;                  \
+  ck_silu_multiply ck_silu_multiply_##set;        \
+  ck_sigmoid ck_sigmoid_##set;                    \
+  ck_softmax ck_softmax_##set;                    \
+  ck_exp ck_exp_##set
+
+CK_PRODUCT_KERNELS(scalar);
+
 extern const ck_kernel_set ck_set_scalar;
 #if defined(__x86_64__)
 extern const ck_kernel_set ck_set_avx2;
@@ -41,6 +52,8 @@ extern const ck_kernel_set ck_set_avx512;
 
 ck_quantize ck_quantize_bf16_avx2, ck_quantize_f32_avx2;
 ck_quantize ck_quantize_bf16_avx512, ck_quantize_f32_avx512;
+CK_PRODUCT_KERNELS(avx2);
+CK_PRODUCT_KERNELS(avx512);
 #endif
 
 #endif

@@ -75,15 +75,15 @@ static uint16_t search_scale(const float *x, int n, int bits) {
 
   float range = (float)-ck_search_range(bits);
   float f = range / m;
-  int xi[128];
-  for (int i = 0; i < n; i++) xi[i] = (int)rintf(x[i] * f);
+  int integers[128];
+  for (int i = 0; i < n; i++) integers[i] = (int)rintf(x[i] * f);
 
   float best = -1, ratio = 0;
   for (int k = 0; k < ck_search_count(bits); k++) {
     int r = ck_search_multiplier(bits, k), A = 0, B = 0;
     for (int i = 0; i < n; i++) {
-      int q = clamp((xi[i] * r + (1 << 14)) >> 15, bits);
-      A += xi[i] * q;
+      int q = clamp((integers[i] * r + (1 << 14)) >> 15, bits);
+      A += integers[i] * q;
       B += q * q;
     }
     float gain = B == 0 ? 0 : (float)A * (float)A / (float)B;
@@ -206,12 +206,15 @@ static void join16(const uint8_t *high, const uint8_t *low, size_t count, void *
 }
 
 static void histogram(const uint8_t *codes, size_t byte_count, int32_t bits, uint64_t *counts) {
-  for (size_t i = 0; i < byte_count; i++) {
+  uint64_t bytes[4][256] = {{0}};  // four, since the same counter twice in a row waits for its own store
+  for (size_t i = 0; i < byte_count; i++) bytes[i % 4][codes[i]]++;
+  for (int byte = 0; byte < 256; byte++) {
+    uint64_t count = bytes[0][byte] + bytes[1][byte] + bytes[2][byte] + bytes[3][byte];
     if (bits == 8) {
-      counts[codes[i] ^ 0x80]++;  // code + 128
+      counts[byte ^ 0x80] += count;  // code + 128
     } else {
-      counts[codes[i] & 15]++;
-      counts[codes[i] >> 4]++;
+      counts[byte & 15] += count;
+      counts[byte >> 4] += count;
     }
   }
 }
@@ -239,4 +242,11 @@ const ck_kernel_set ck_set_scalar = {
     .join16 = join16,
     .histogram = histogram,
     .read_sum = read_sum,
+    .multiply = ck_multiply_scalar,
+    .weighted_sum = ck_weighted_sum_scalar,
+    .rms_norm = ck_rms_norm_scalar,
+    .silu_multiply = ck_silu_multiply_scalar,
+    .sigmoid = ck_sigmoid_scalar,
+    .softmax = ck_softmax_scalar,
+    .exp = ck_exp_scalar,
 };

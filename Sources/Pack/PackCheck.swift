@@ -21,6 +21,9 @@ package struct PackCheck: Sendable {
     do { file = try ReadOnlyFile(path: path) } catch { throw .system(error) }
   }
 
+  /// Bytes of the whole file.
+  package var byteCount: Int { file.byteCount }
+
   /// - Parameter progress: called with the bytes checked so far.
   /// - Throws: ``PackError/system(_:)`` when reading fails. Broken rules are not thrown but reported.
   package func run(threads: Int, progress: (Int) -> Void = { _ in }) throws(PackError) -> Report {

@@ -46,9 +46,9 @@ extension Solver {
     for r in S.multipliers {
       var a = 0
       var b = 0
-      for xi in integers {
-        let q = S.clamp((xi * r + (1 << 14)) >> 15)
-        a += xi * q
+      for n in integers {
+        let q = S.clamp((n * r + (1 << 14)) >> 15)
+        a += n * q
         b += q * q
       }
       let gain = b == 0 ? 0 : Float(a) * Float(a) / Float(b)

@@ -23,6 +23,15 @@ enum Console {
 
   static func heading(_ text: String) -> String { bold(text, on: stdoutIsTerminal) }
 
+  /// Characters in a line of the terminal that stdout is; nil where it is none.
+  static let columns: Int? = {
+    var size = winsize()
+    guard stdoutIsTerminal, unsafe ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else {
+      return nil
+    }
+    return Int(size.ws_col)
+  }()
+
   private static let wantsColour: Bool = {
     let noColour = unsafe getenv("NO_COLOR").map { unsafe $0[0] != 0 } ?? false
     let isDumb = unsafe getenv("TERM").map { unsafe String(cString: $0) == "dumb" } ?? true

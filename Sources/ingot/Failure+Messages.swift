@@ -1,4 +1,6 @@
 import Conversion
+import Inspection
+import Kernels
 import Models
 import Pack
 import Safetensors
@@ -45,6 +47,31 @@ extension Failure {
       self.init(
         what: "interrupted; `\(output)` was not written and no partial file is left", code: Interrupt.status)
     }
+  }
+
+  init(_ error: InspectionError) {
+    switch error {
+    case .source(let error): self.init(error)
+    case .pack(let error): self.init(error)
+    case .output(let error): self.init(error)
+    case .noTensor(let name, let path):
+      self.init(
+        what: "there is no tensor `\(Shown.text(name))`", place: "`\(path)`",
+        hint: "list all names with `ingot inspect --all`")
+    case .notDecodable(let tensor, let type, let path):
+      self.init(
+        what: "tensor `\(Shown.text(tensor))` has type \(type), whose values are not read", place: "`\(path)`",
+        hint: "BF16, F16, F32 and the encodings of packs can be read")
+    case .interrupted: self.init(what: "interrupted; nothing was written", code: Interrupt.status)
+    }
+  }
+
+  /// `INGOT_KERNELS` names a set that is not there.
+  init(unknownKernels name: String) {
+    let names = KernelSet.available.map(\.name).joined(separator: ", ")
+    self.init(
+      what: "INGOT_KERNELS asks for `\(name)`, which does not exist here", hint: "this machine can run: \(names)",
+      code: .usage)
   }
 
   init(_ error: SafetensorsError) {

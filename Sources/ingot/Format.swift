@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 
 /// Numbers as people read them.
 enum Format {
@@ -29,6 +30,16 @@ enum Format {
     let sign = value < 0 && scaled > 0 ? "-" : ""
     guard digits > 0 else { return sign + padded }
     return "\(sign)\(padded.dropLast(digits)).\(padded.suffix(digits))"
+  }
+
+  /// Four digits that count, with an exponent where a plain number would be long: `0.07213`, `1.3e-07`.
+  static func significant(_ value: Double) -> String {
+    guard value.isFinite, value != 0 else { return value == 0 ? "0" : "\(value)" }
+    let exponent = Int(Glibc.log10(abs(value)).rounded(.down))
+    guard (-4..<6).contains(exponent) else {
+      return "\(fixed(value / Glibc.pow(10, Double(exponent)), 3))e\(exponent)"
+    }
+    return fixed(value, max(0, 3 - exponent))
   }
 
   /// An integer with thousands separated: `24,161`.

@@ -11,7 +11,7 @@ struct Ingot: ParsableCommand {
       75 no room while writing (try again), 130/143 interrupted.
       """,
     version: toolVersion,
-    subcommands: [QuantizeCommand.self])
+    subcommands: [QuantizeCommand.self, InspectCommand.self])
 
   static func main() {
     Interrupt.install()

@@ -79,10 +79,7 @@ struct QuantizeCommand: ParsableCommand {
 
   func run() throws {
     guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
-      let names = KernelSet.available.map(\.name).joined(separator: ", ")
-      throw Failure(
-        what: "INGOT_KERNELS asks for `\(KernelSet.forcedName ?? "")`, which does not exist here",
-        hint: "this machine can run: \(names)", code: .usage)
+      throw Failure(unknownKernels: KernelSet.forcedName ?? "")
     }
     if let output, !dryRun, explain == nil, Machine.exists(output), !force {
       throw Failure(what: "`\(output)` exists already", hint: "choose another name with -o, or replace it with --force")

@@ -1,6 +1,7 @@
 // Kernels on plain numbers, one set per instruction set. The only header that Swift sees.
 //
-// What a kernel computes is written in scalar.c; every other set gives the same bits. Sections (§) are those of
+// What a kernel computes is written in scalar.c; every other set gives the same bits. Products and functions of
+// activations are written in multiply_scalar.c; there the sets agree within rounding only. Sections (§) are those of
 // Formats/encodings.md. Pointers of type `void` may have any alignment. Ranges never overlap.
 #ifndef CKERNELS_H
 #define CKERNELS_H
@@ -44,6 +45,41 @@ typedef void ck_histogram(const uint8_t *codes, size_t byte_count, int32_t bits,
 // The sum of all bytes taken as 64-bit words, the rest ignored: how fast this set can read, for benchmarks.
 typedef uint64_t ck_read_sum(const void *x, size_t byte_count);
 
+// How the weights of a product lie in memory.
+enum { CK_F32 = 0, CK_BF16 = 1, CK_F16 = 2, CK_INT8 = 3, CK_INT4 = 4 };
+
+// Rows of a matrix of weights, one after the other, and the numbers to multiply them with.
+typedef struct ck_product {
+  const void *weights;           // (rows, columns), floats or codes
+  const void *_Nullable scales;  // (rows, columns / group_size) bf16, for codes alone
+  size_t rows;
+  size_t columns;      // for codes a multiple of group_size
+  int32_t format;      // CK_F32 … CK_INT4
+  int32_t group_size;  // 32, 64 or 128, for codes alone
+  size_t tokens;
+  const float *x;   // token t starts at t · x_stride
+  size_t x_stride;
+  float *y;         // likewise
+  size_t y_stride;
+} ck_product;
+
+// y[t · y_stride + r] = Σ w[r, k] · x[t · x_stride + k] over all columns k, where w are the decoded weights. The order of
+// the sum depends on the set and on the number of tokens, never on the other rows of the same call.
+typedef void ck_multiply(const ck_product *product);
+// y[t · y_stride + c] = Σ p[t · p_stride + j] · v[j · v_stride + c] over j < count, for c < columns, t < tokens.
+typedef void ck_weighted_sum(const float *p, size_t p_stride, size_t tokens, const float *v, size_t v_stride,
+                             size_t count, size_t columns, float *y, size_t y_stride);
+// y[i] = weight[i] · (x[i] / √(mean of x² + epsilon)); the mean and the root in binary64. x and y may be the same.
+typedef void ck_rms_norm(const float *x, const float *weight, size_t count, double epsilon, float *y);
+// y[i] = g[i] / (1 + e^−g[i]) · u[i]. y may be g or u.
+typedef void ck_silu_multiply(const float *g, const float *u, size_t count, float *y);
+// y[i] = 1 / (1 + e^−x[i]). x and y may be the same.
+typedef void ck_sigmoid(const float *x, size_t count, float *y);
+// In place: x[i] = e^(x[i] − m) / Σ e^(x[j] − m) with the maximum m. All NaN where m is NaN or an infinity.
+typedef void ck_softmax(float *x, size_t count);
+// y[i] = e^x[i]. x and y may be the same.
+typedef void ck_exp(const float *x, size_t count, float *y);
+
 typedef struct ck_kernel_set {
   const char *name;
   ck_quantize *quantize_bf16;
@@ -58,6 +94,13 @@ typedef struct ck_kernel_set {
   ck_join16 *join16;
   ck_histogram *histogram;
   ck_read_sum *read_sum;
+  ck_multiply *multiply;
+  ck_weighted_sum *weighted_sum;
+  ck_rms_norm *rms_norm;
+  ck_silu_multiply *silu_multiply;
+  ck_sigmoid *sigmoid;
+  ck_softmax *softmax;
+  ck_exp *exp;
 } ck_kernel_set;
 
 // How many sets this processor can run; at least one.

@@ -1,0 +1,395 @@
+// Products and functions of activations in vectors of LANES floats; multiply_avx2.c and multiply_avx512.c include this
+// after they have defined the vector V, the operations v_… on it, and decode32. What it computes is in multiply_scalar.c.
+//
+// Two ways to multiply. With few tokens, lanes run along the columns of a row: some rows are decoded in registers and meet
+// each vector of x once (dot_block). With many, lanes run along the tokens: x is turned, a block of weights is decoded into
+// the first-level cache, and each weight meets all tokens (panel).
+
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("clang loop unroll(full)")
+
+enum { UNIT = 32, VECTORS = UNIT / LANES };  // columns decoded at a time
+// Arrays of vectors have constant lengths, or they would not become registers: the most rows and tokens of a block.
+enum { MOST = 8, CHUNK_BYTES = 1 << 18 };
+// How many bytes of weights are asked for ahead of their use.
+#ifndef PREFETCH
+#define PREFETCH 8192
+#endif
+
+INLINE int is_coded(int format) { return format >= CK_INT8; }
+
+INLINE size_t bytes_of(int format, size_t elements) {
+  return format == CK_F32 ? 4 * elements : format == CK_INT8 ? elements : format == CK_INT4 ? elements / 2 : 2 * elements;
+}
+
+INLINE const char *weights_of(const ck_product *p, int format, size_t row) {
+  return (const char *)p->weights + row * bytes_of(format, p->columns);
+}
+
+INLINE const char *scales_of(const ck_product *p, size_t row) {
+  return (const char *)p->scales + row * (p->columns / (size_t)p->group_size) * 2;
+}
+
+INLINE float load_scale(const char *scale) {
+  uint16_t bits;
+  __builtin_memcpy(&bits, scale, 2);
+  uint32_t wide = (uint32_t)bits << 16;
+  float s;
+  __builtin_memcpy(&s, &wide, 4);
+  return s;
+}
+
+// The last `count` < UNIT columns of a row of floats, with zeros behind them.
+INLINE void decode_rest(const char *w, int format, size_t count, V *out) {
+  char rest[4 * UNIT] = {0};
+  __builtin_memcpy(rest, w, bytes_of(format, count));
+  decode32(rest, format, group_of(format, 0), out);
+}
+
+// Where the weights are that a block of rows will need PREFETCH bytes later: `before` bytes on in each row, or `after` where
+// that would be past the end of the row, from offset `turn` on.
+struct ahead {
+  size_t before, after, turn;
+};
+
+INLINE struct ahead look_ahead(size_t row_bytes, int rows) {
+  size_t distance = PREFETCH / (size_t)rows, whole = distance / row_bytes, rest = distance % row_bytes;
+  size_t block = row_bytes * (size_t)rows;
+  return (struct ahead){whole * block + rest, (whole + 1) * block + rest - row_bytes, row_bytes - rest};
+}
+
+// `rows` rows from `row` on and `tokens` tokens, all constants where this is inlined. Rows past the end repeat the last.
+INLINE void dot_block(const ck_product *p, size_t row, const float *x, float *y, int format, int rows, int tokens) {
+  const char *w[MOST], *scales[MOST];
+  V sum[MOST][MOST];
+  UNROLL for (int r = 0; r < rows; r++) {
+    size_t index = row + (size_t)r < p->rows ? row + (size_t)r : p->rows - 1;
+    w[r] = weights_of(p, format, index);
+    if (is_coded(format)) scales[r] = scales_of(p, index);
+    UNROLL for (int t = 0; t < tokens; t++) sum[r][t] = v_zero();
+  }
+  const size_t group = is_coded(format) ? (size_t)p->group_size : UNIT, whole = p->columns / UNIT * UNIT;
+  const struct ahead ahead = look_ahead(bytes_of(format, p->columns), rows);
+  size_t k = 0;
+  for (; k < whole;) {
+    group_t g[MOST];
+    UNROLL for (int r = 0; r < rows; r++) {
+      g[r] = group_of(format, is_coded(format) ? load_scale(scales[r]) : 0);
+      if (is_coded(format)) scales[r] += 2;
+    }
+    for (size_t end = k + group; k < end; k += UNIT) {
+      V v[MOST][VECTORS];
+      size_t at = bytes_of(format, k), next = at + (at < ahead.turn ? ahead.before : ahead.after);
+      UNROLL for (int r = 0; r < rows; r++) {
+        __builtin_prefetch(w[r] + next);
+        if (format == CK_F32) __builtin_prefetch(w[r] + next + 64);
+        decode32(w[r] + at, format, g[r], v[r]);
+      }
+      UNROLL for (int i = 0; i < VECTORS; i++) {
+        UNROLL for (int t = 0; t < tokens; t++) {
+          V xt = v_load(x + (size_t)t * p->x_stride + k + (size_t)i * LANES);
+          UNROLL for (int r = 0; r < rows; r++) sum[r][t] = v_fma(v[r][i], xt, sum[r][t]);
+        }
+      }
+    }
+  }
+  if (!is_coded(format) && k < p->columns) {
+    size_t rest = p->columns - k;
+    UNROLL for (int r = 0; r < rows; r++) {
+      V v[VECTORS];
+      decode_rest(w[r] + bytes_of(format, k), format, rest, v);
+      UNROLL for (int t = 0; t < tokens; t++) {
+        float xt[UNIT] = {0};
+        __builtin_memcpy(xt, x + (size_t)t * p->x_stride + k, 4 * rest);
+        UNROLL for (int i = 0; i < VECTORS; i++) sum[r][t] = v_fma(v[i], v_load(xt + i * LANES), sum[r][t]);
+      }
+    }
+  }
+  UNROLL for (int r = 0; r < rows; r++) {
+    size_t index = row + (size_t)r < p->rows ? row + (size_t)r : p->rows - 1;
+    UNROLL for (int t = 0; t < tokens; t++) y[(size_t)t * p->y_stride + index] = v_sum(sum[r][t]);
+  }
+}
+
+// Turned: out[k · width + t] = x[t · stride + k] for k < count; zero from `tokens` to `width`. width is a multiple of 4.
+static void turn(const float *x, size_t stride, size_t tokens, size_t width, size_t count, float *out) {
+  for (size_t t = 0; t < width; t += 4) {
+    size_t k = 0;
+    if (t + 4 <= tokens) {
+      const float *from = x + t * stride;
+      for (; k + 4 <= count; k += 4) {
+        __m128 a = _mm_loadu_ps(from + k), b = _mm_loadu_ps(from + stride + k);
+        __m128 c = _mm_loadu_ps(from + 2 * stride + k), d = _mm_loadu_ps(from + 3 * stride + k);
+        _MM_TRANSPOSE4_PS(a, b, c, d);
+        _mm_store_ps(out + k * width + t, a);
+        _mm_store_ps(out + (k + 1) * width + t, b);
+        _mm_store_ps(out + (k + 2) * width + t, c);
+        _mm_store_ps(out + (k + 3) * width + t, d);
+      }
+    }
+    for (; k < count; k++)
+      for (size_t i = t; i < t + 4; i++) out[k * width + i] = i < tokens ? x[i * stride + k] : 0;
+  }
+}
+
+// What lies in the first-level cache during a panel: the turned x (16 KiB), the decoded weights (6 KiB) and the sums
+// (6 KiB).
+enum { PANEL_COLUMNS = 128, TURNED_COLUMNS = 1024, CHUNK_ROWS = 4 * PANEL_ROWS, PANEL_TOKENS = 2 * LANES };
+
+// Decodes `count` columns of a row from `first` on, a multiple of UNIT; `row` and `scales` are those of the whole row.
+INLINE void decode_columns(const char *row, const char *scales, int format, int group_shift, size_t first, size_t count,
+                           float *out) {
+  const char *w = row + bytes_of(format, first);
+  V v[VECTORS];
+  size_t k = 0;
+  for (; k + UNIT <= count; k += UNIT) {
+    group_t g = group_of(format, is_coded(format) ? load_scale(scales + ((first + k) >> group_shift) * 2) : 0);
+    decode32(w + bytes_of(format, k), format, g, v);
+    UNROLL for (int i = 0; i < VECTORS; i++) v_store(out + k + (size_t)i * LANES, v[i]);
+  }
+  if (!is_coded(format) && k < count) {
+    decode_rest(w + bytes_of(format, k), format, count - k, v);
+    UNROLL for (int i = 0; i < VECTORS; i++) v_store(out + k + (size_t)i * LANES, v[i]);
+  }
+}
+
+// sums[r] (+)= w[r, k] · x[k] over k < count, for PANEL_ROWS rows and PANEL_TOKENS tokens.
+INLINE void panel_block(float (*w)[PANEL_COLUMNS], const float *x, size_t count, float (*sums)[PANEL_TOKENS], int first) {
+  V sum[PANEL_ROWS][2];
+  UNROLL for (int r = 0; r < PANEL_ROWS; r++) UNROLL for (int i = 0; i < 2; i++) sum[r][i] = v_zero();
+  for (size_t k = 0; k < count; k++, x += PANEL_TOKENS) {
+    V v[2];
+    UNROLL for (int i = 0; i < 2; i++) v[i] = v_load(x + i * LANES);
+    UNROLL for (int r = 0; r < PANEL_ROWS; r++) {
+      V one = v_set1(w[r][k]);
+      UNROLL for (int i = 0; i < 2; i++) sum[r][i] = v_fma(one, v[i], sum[r][i]);
+    }
+  }
+  UNROLL for (int r = 0; r < PANEL_ROWS; r++) UNROLL for (int i = 0; i < 2; i++) {
+    float *s = &sums[r][i * LANES];
+    v_store(s, first ? sum[r][i] : v_add(v_load(s), sum[r][i]));
+  }
+}
+
+// Up to PANEL_TOKENS tokens.
+INLINE void panel(const ck_product *p, const float *x, float *y, size_t tokens, int format) {
+  const int group_shift = is_coded(format) ? __builtin_ctz((unsigned)p->group_size) : 0;
+  _Alignas(64) float turned[TURNED_COLUMNS * PANEL_TOKENS], w[PANEL_ROWS][PANEL_COLUMNS], sums[CHUNK_ROWS][PANEL_TOKENS];
+  for (size_t k0 = 0; k0 < p->columns; k0 += TURNED_COLUMNS) {
+    size_t columns = p->columns - k0 < TURNED_COLUMNS ? p->columns - k0 : TURNED_COLUMNS;
+    turn(x + k0, p->x_stride, tokens, PANEL_TOKENS, columns, turned);
+    for (size_t chunk = 0; chunk < p->rows; chunk += CHUNK_ROWS) {
+      size_t chunk_rows = p->rows - chunk < CHUNK_ROWS ? p->rows - chunk : CHUNK_ROWS;
+      for (size_t k1 = 0; k1 < columns; k1 += PANEL_COLUMNS) {
+        size_t count = columns - k1 < PANEL_COLUMNS ? columns - k1 : PANEL_COLUMNS;
+        for (size_t row = 0; row < chunk_rows; row += PANEL_ROWS) {
+          size_t rows = chunk_rows - row < PANEL_ROWS ? chunk_rows - row : PANEL_ROWS;
+          for (size_t r = 0; r < PANEL_ROWS; r++) {
+            size_t index = chunk + row + (r < rows ? r : rows - 1);
+            const char *from = weights_of(p, format, index);
+            // The next columns of this row come after the same columns of the other rows of the chunk.
+            for (size_t i = 0; i < bytes_of(format, PANEL_COLUMNS); i += 64)
+              __builtin_prefetch(from + bytes_of(format, k0 + k1 + PANEL_COLUMNS) + i, 0, 2);
+            decode_columns(from, is_coded(format) ? scales_of(p, index) : from, format, group_shift, k0 + k1, count, w[r]);
+          }
+          panel_block(w, turned + k1 * PANEL_TOKENS, count, sums + row, k1 == 0);
+        }
+      }
+      for (size_t t = 0; t < tokens; t++)
+        for (size_t r = 0; r < chunk_rows; r++) {
+          float *out = y + t * p->y_stride + chunk + r;
+          *out = k0 == 0 ? sums[r][t] : *out + sums[r][t];
+        }
+    }
+  }
+}
+
+// One product of at most PANEL_TOKENS tokens, for one format.
+typedef void block_of_tokens(const ck_product *p, const float *x, float *y, size_t tokens);
+
+#define DOTS(name, format, height, tokens)                                                         \
+  static void name##_##tokens(const ck_product *p, const float *x, float *y, size_t unused) {      \
+    (void)unused;                                                                                  \
+    for (size_t row = 0; row < p->rows; row += height) dot_block(p, row, x, y, format, height, tokens); \
+  }
+#define FORMAT(name, format)                                                                           \
+  DOTS(name, format, ROWS_1, 1)                                                                        \
+  DOTS(name, format, ROWS_2, 2)                                                                        \
+  DOTS(name, format, ROWS_3, 3)                                                                        \
+  DOTS(name, format, ROWS_4, 4)                                                                        \
+  DOTS(name, format, ROWS_5, 5)                                                                        \
+  DOTS(name, format, ROWS_6, 6)                                                                        \
+  DOTS(name, format, ROWS_7, 7)                                                                        \
+  DOTS(name, format, ROWS_8, 8)                                                                        \
+  static void name##_panel(const ck_product *p, const float *x, float *y, size_t tokens) {             \
+    panel(p, x, y, tokens, format);                                                                    \
+  }
+FORMAT(f32, CK_F32)
+FORMAT(bf16, CK_BF16)
+FORMAT(f16, CK_F16)
+FORMAT(int8, CK_INT8)
+FORMAT(int4, CK_INT4)
+
+#define BLOCKS(name)                                                                                            \
+  {name##_1, name##_2, name##_3, name##_4, name##_5, name##_6, name##_7, name##_8, name##_panel}
+static block_of_tokens *const blocks[5][MOST + 1] = {BLOCKS(f32), BLOCKS(bf16), BLOCKS(f16), BLOCKS(int8), BLOCKS(int4)};
+
+// Few tokens, in parts of at most MOST. A chunk of rows comes from the caches when the second part needs it.
+static void multiply_parts(const ck_product *p, const float *x, float *y, size_t tokens) {
+  const size_t parts = (tokens + MOST - 1) / MOST, height = CHUNK_BYTES / bytes_of(p->format, p->columns) / 24 * 24;
+  const size_t step = parts == 1 ? p->rows : height < 24 ? 24 : height;
+  for (size_t row = 0; row < p->rows; row += step) {
+    ck_product chunk = *p;
+    chunk.weights = weights_of(p, p->format, row);
+    if (is_coded(p->format)) chunk.scales = scales_of(p, row);
+    chunk.rows = p->rows - row < step ? p->rows - row : step;
+    for (size_t part = 0; part < parts; part++) {
+      size_t t = tokens * part / parts, end = tokens * (part + 1) / parts;
+      blocks[p->format][end - t - 1](&chunk, x + t * p->x_stride, y + t * p->y_stride + row, end - t);
+    }
+  }
+}
+
+void SET(ck_multiply)(const ck_product *p) {
+  size_t t = 0;
+  for (; p->tokens - t >= PANEL_LEAST; t += PANEL_TOKENS) {
+    size_t rest = p->tokens - t, count = rest < PANEL_TOKENS ? rest : PANEL_TOKENS;
+    blocks[p->format][MOST](p, p->x + t * p->x_stride, p->y + t * p->y_stride, count);
+    if (rest <= PANEL_TOKENS) return;
+  }
+  if (t < p->tokens) multiply_parts(p, p->x + t * p->x_stride, p->y + t * p->y_stride, p->tokens - t);
+}
+
+// `tokens` times `width` vectors of columns; both constants.
+INLINE void sum_block(const float *p, size_t p_stride, const float *v, size_t v_stride, size_t count, float *y,
+                      size_t y_stride, int tokens, int width) {
+  V sum[4][SUM_WIDTH];
+  UNROLL for (int t = 0; t < tokens; t++) UNROLL for (int i = 0; i < width; i++) sum[t][i] = v_zero();
+  for (size_t j = 0; j < count; j++) {
+    V row[SUM_WIDTH];
+    UNROLL for (int i = 0; i < width; i++) row[i] = v_load(v + j * v_stride + (size_t)i * LANES);
+    UNROLL for (int t = 0; t < tokens; t++) {
+      V one = v_set1(p[(size_t)t * p_stride + j]);
+      UNROLL for (int i = 0; i < width; i++) sum[t][i] = v_fma(one, row[i], sum[t][i]);
+    }
+  }
+  UNROLL for (int t = 0; t < tokens; t++)
+    UNROLL for (int i = 0; i < width; i++) v_store(y + (size_t)t * y_stride + (size_t)i * LANES, sum[t][i]);
+}
+
+INLINE void sum_tokens(const float *p, size_t p_stride, const float *v, size_t v_stride, size_t count, size_t columns,
+                       float *y, size_t y_stride, int tokens) {
+  size_t c = 0;
+  for (; c + SUM_WIDTH * LANES <= columns; c += SUM_WIDTH * LANES)
+    sum_block(p, p_stride, v + c, v_stride, count, y + c, y_stride, tokens, SUM_WIDTH);
+  for (; c + LANES <= columns; c += LANES)
+    sum_block(p, p_stride, v + c, v_stride, count, y + c, y_stride, tokens, 1);
+  if (c < columns)
+    ck_weighted_sum_scalar(p, p_stride, (size_t)tokens, v + c, v_stride, count, columns - c, y + c, y_stride);
+}
+
+void SET(ck_weighted_sum)(const float *p, size_t p_stride, size_t tokens, const float *v, size_t v_stride, size_t count,
+                          size_t columns, float *y, size_t y_stride) {
+  size_t t = 0;
+  for (; t + 4 <= tokens; t += 4)
+    sum_tokens(p + t * p_stride, p_stride, v, v_stride, count, columns, y + t * y_stride, y_stride, 4);
+  for (; t < tokens; t++)
+    sum_tokens(p + t * p_stride, p_stride, v, v_stride, count, columns, y + t * y_stride, y_stride, 1);
+}
+
+// e^x = 2ⁿ · e^r with n = rint(x / ln 2), |r| ≤ ln 2 / 2, ln 2 in two parts. Outside of the two ends the result is an
+// infinity or zero, which the ends give too; a NaN passes both comparisons as the second operand.
+INLINE V v_exp(V x) {
+  x = v_min(v_set1(89), v_max(v_set1(-105), x));
+  V n = v_rint(v_mul(x, v_set1(0x1.715476p+0f)));
+  V r = v_fma(n, v_set1(-0x1.62e4p-1f), x);  // 15 bits: exact
+  r = v_fma(n, v_set1(-0x1.7f7d1cp-20f), r);
+  // (e^r − 1 − r) / r², minimax on |r| ≤ 0.347 (Cephes, expf).
+  V q = v_set1(1.9875691500e-4f);
+  q = v_fma(q, r, v_set1(1.3981999507e-3f));
+  q = v_fma(q, r, v_set1(8.3334519073e-3f));
+  q = v_fma(q, r, v_set1(4.1665795894e-2f));
+  q = v_fma(q, r, v_set1(1.6666665459e-1f));
+  q = v_fma(q, r, v_set1(5.0000001201e-1f));
+  q = v_fma(v_mul(r, r), q, r);
+  return v_scale(v_add(q, v_set1(1)), n);
+}
+
+INLINE V v_negated(V x) { return v_sub(v_zero(), x); }
+INLINE V v_sigmoid(V x) { return v_div(v_set1(1), v_add(v_set1(1), v_exp(v_negated(x)))); }
+INLINE V v_silu(V x) { return v_div(x, v_add(v_set1(1), v_exp(v_negated(x)))); }
+
+// The last elements go through a full vector.
+#define REST(body)                                              \
+  if (i < count) {                                              \
+    float a[LANES] = {0}, b[LANES] = {0};                       \
+    const size_t bytes = 4 * (count - i);                       \
+    body                                                        \
+  }
+
+void SET(ck_exp)(const float *x, size_t count, float *y) {
+  size_t i = 0;
+  for (; i + LANES <= count; i += LANES) v_store(y + i, v_exp(v_load(x + i)));
+  REST({
+    __builtin_memcpy(a, x + i, bytes);
+    v_store(b, v_exp(v_load(a)));
+    __builtin_memcpy(y + i, b, bytes);
+  })
+}
+
+void SET(ck_sigmoid)(const float *x, size_t count, float *y) {
+  size_t i = 0;
+  for (; i + LANES <= count; i += LANES) v_store(y + i, v_sigmoid(v_load(x + i)));
+  REST({
+    __builtin_memcpy(a, x + i, bytes);
+    v_store(b, v_sigmoid(v_load(a)));
+    __builtin_memcpy(y + i, b, bytes);
+  })
+}
+
+void SET(ck_silu_multiply)(const float *g, const float *u, size_t count, float *y) {
+  size_t i = 0;
+  for (; i + LANES <= count; i += LANES) v_store(y + i, v_mul(v_silu(v_load(g + i)), v_load(u + i)));
+  REST({
+    __builtin_memcpy(a, g + i, bytes);
+    __builtin_memcpy(b, u + i, bytes);
+    v_store(b, v_mul(v_silu(v_load(a)), v_load(b)));
+    __builtin_memcpy(y + i, b, bytes);
+  })
+}
+
+void SET(ck_softmax)(float *x, size_t count) {
+  V most = v_set1(-__builtin_inff());
+  size_t i = 0;
+  for (; i + LANES <= count; i += LANES) most = v_max(most, v_load(x + i));
+  float m = v_most(most);
+  for (; i < count; i++) m = x[i] > m ? x[i] : m;  // a NaN that is lost here comes back with the sum
+  V sum = v_zero(), shift = v_set1(m);
+  for (i = 0; i + LANES <= count; i += LANES) {
+    V e = v_exp(v_sub(v_load(x + i), shift));
+    v_store(x + i, e);
+    sum = v_add(sum, e);
+  }
+  float total = v_sum(sum);
+  REST({
+    __builtin_memcpy(a, x + i, bytes);
+    v_store(b, v_exp(v_sub(v_load(a), shift)));
+    __builtin_memcpy(x + i, b, bytes);
+    for (size_t j = 0; j < count - i; j++) total += b[j];
+  })
+  float factor = 1 / total;
+  V factors = v_set1(factor);
+  for (i = 0; i + LANES <= count; i += LANES) v_store(x + i, v_mul(v_load(x + i), factors));
+  for (; i < count; i++) x[i] *= factor;
+}
+
+void SET(ck_rms_norm)(const float *x, const float *weight, size_t count, double epsilon, float *y) {
+  size_t i = 0;
+  double sum = sum_of_squares(x, count / (2 * LANES) * (2 * LANES));
+  for (i = count / (2 * LANES) * (2 * LANES); i < count; i++) sum += (double)x[i] * (double)x[i];
+  float factor = (float)(1 / __builtin_sqrt(sum / (double)count + epsilon));
+  V factors = v_set1(factor);
+  for (i = 0; i + LANES <= count; i += LANES)
+    v_store(y + i, v_mul(v_load(weight + i), v_mul(v_load(x + i), factors)));
+  for (; i < count; i++) y[i] = weight[i] * (x[i] * factor);
+}

@@ -1,0 +1,94 @@
+// The meaning of products and of functions of activations, in plain loops.
+#include <math.h>
+#include <string.h>
+
+#include "kernels.h"
+
+// Sums run in 16 parts, element i in part i mod 16: more exact than one long sum, and open to the compiler's vectors.
+enum { PARTS = 16 };
+
+static float sum_parts(float *part) {
+  for (int half = PARTS / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) part[i] += part[i + half];
+  return part[0];
+}
+
+// Columns `first` … `first + count − 1` of a row, decoded.
+static void decode_part(const ck_product *p, size_t row, size_t first, size_t count, float *w) {
+  size_t i = row * p->columns + first;
+  switch (p->format) {
+    case CK_F32: memcpy(w, (const char *)p->weights + 4 * i, 4 * count); return;
+    case CK_BF16: ck_set_scalar.widen_bf16((const char *)p->weights + 2 * i, count, w); return;
+    case CK_F16: ck_set_scalar.widen_f16((const char *)p->weights + 2 * i, count, w); return;
+    default: {
+      size_t group = (size_t)p->group_size;
+      ck_scheme scheme = {.bits = p->format == CK_INT8 ? 8 : 4, .group_size = p->group_size};
+      ck_set_scalar.decode((const uint8_t *)p->weights + i * (size_t)scheme.bits / 8,
+                           (const char *)p->scales + i / group * 2, count / group, &scheme, w);
+    }
+  }
+}
+
+static void add_products(const float *w, const float *x, size_t count, float *part) {
+  size_t i = 0;
+  for (; i + PARTS <= count; i += PARTS)
+    for (size_t j = 0; j < PARTS; j++) part[j] += w[i + j] * x[i + j];
+  for (; i < count; i++) part[i % PARTS] += w[i] * x[i];
+}
+
+void ck_multiply_scalar(const ck_product *p) {
+  enum { PIECE = 1024, BLOCK = 8 };  // columns decoded at a time and the tokens that use them
+  float w[PIECE];
+  for (size_t row = 0; row < p->rows; row++)
+    for (size_t t0 = 0; t0 < p->tokens; t0 += BLOCK) {
+      size_t tokens = p->tokens - t0 < BLOCK ? p->tokens - t0 : BLOCK;
+      float parts[BLOCK][PARTS] = {{0}};
+      for (size_t k = 0; k < p->columns; k += PIECE) {
+        size_t count = p->columns - k < PIECE ? p->columns - k : PIECE;
+        decode_part(p, row, k, count, w);
+        for (size_t t = 0; t < tokens; t++) add_products(w, p->x + (t0 + t) * p->x_stride + k, count, parts[t]);
+      }
+      for (size_t t = 0; t < tokens; t++) p->y[(t0 + t) * p->y_stride + row] = sum_parts(parts[t]);
+    }
+}
+
+void ck_weighted_sum_scalar(const float *p, size_t p_stride, size_t tokens, const float *v, size_t v_stride,
+                            size_t count, size_t columns, float *y, size_t y_stride) {
+  for (size_t t = 0; t < tokens; t++) {
+    float *row = y + t * y_stride;
+    for (size_t c = 0; c < columns; c++) row[c] = 0;
+    for (size_t j = 0; j < count; j++)
+      for (size_t c = 0; c < columns; c++) row[c] += p[t * p_stride + j] * v[j * v_stride + c];
+  }
+}
+
+void ck_rms_norm_scalar(const float *x, const float *weight, size_t count, double epsilon, float *y) {
+  double sum = 0;
+  for (size_t i = 0; i < count; i++) sum += (double)x[i] * (double)x[i];
+  float factor = (float)(1 / sqrt(sum / (double)count + epsilon));
+  for (size_t i = 0; i < count; i++) y[i] = weight[i] * (x[i] * factor);
+}
+
+void ck_silu_multiply_scalar(const float *g, const float *u, size_t count, float *y) {
+  for (size_t i = 0; i < count; i++) y[i] = g[i] / (1 + expf(-g[i])) * u[i];
+}
+
+void ck_sigmoid_scalar(const float *x, size_t count, float *y) {
+  for (size_t i = 0; i < count; i++) y[i] = 1 / (1 + expf(-x[i]));
+}
+
+void ck_softmax_scalar(float *x, size_t count) {
+  float most = -INFINITY, part[PARTS] = {0};
+  for (size_t i = 0; i < count; i++)
+    if (!(x[i] <= most)) most = x[i];
+  for (size_t i = 0; i < count; i++) {
+    x[i] = expf(x[i] - most);
+    part[i % PARTS] += x[i];
+  }
+  float factor = 1 / sum_parts(part);
+  for (size_t i = 0; i < count; i++) x[i] *= factor;
+}
+
+void ck_exp_scalar(const float *x, size_t count, float *y) {
+  for (size_t i = 0; i < count; i++) y[i] = expf(x[i]);
+}

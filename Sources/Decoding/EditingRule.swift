@@ -1,0 +1,49 @@
+/// LLaDA2.1 (llada2.md §4.4; report, eq. 1–3): masks become tokens above one threshold, tokens become other tokens above
+/// another. Both sets are computed from the block as it was before the step.
+struct EditingRule: DecodingRule {
+  private let threshold: Float
+  private let editingThreshold: Float
+  private let maximumPostSteps: Int
+  private var postSteps = 0
+  private(set) var lastPassWasFinal = false
+
+  init(_ options: DecodingOptions, editingThreshold: Float, maximumPostSteps: Int) {
+    threshold = options.threshold
+    self.editingThreshold = editingThreshold
+    self.maximumPostSteps = maximumPostSteps
+  }
+
+  mutating func begin(_ block: Block) -> Bool {
+    postSteps = block.masked.isEmpty ? 1 : 0
+    lastPassWasFinal = false
+    return postSteps <= maximumPostSteps
+  }
+
+  /// The prompt is protected by position, not by token.
+  func offsets(in block: Block) -> [Int] { Array(block.promptCount..<block.tokens.count) }
+
+  mutating func step(
+    _ block: inout Block, _ predictions: Predictions, using random: inout SplitMix64
+  ) -> (commits: [StepRecord.Commit], isDone: Bool) {
+    var unmasked: [Proposal] = []
+    var edits: [Proposal] = []
+    for (index, offset) in predictions.offsets.enumerated() {
+      let proposal = Proposal(offset: offset, candidate: predictions.candidate(index, using: &random))
+      if block.tokens[offset] == block.mask {
+        unmasked.append(proposal)
+      } else if proposal.candidate.token != block.tokens[offset], proposal.candidate.probability > editingThreshold {
+        edits.append(proposal)
+      }
+    }
+    let hadMasks = !unmasked.isEmpty
+    let writes = (unmasked.accepted(threshold: threshold, quota: min(1, unmasked.count)) + edits)
+      .sorted { $0.offset < $1.offset }
+    for proposal in writes { block.tokens[proposal.offset] = proposal.candidate.token }
+
+    // A pass that found nothing to change saw the final tokens.
+    lastPassWasFinal = !hadMasks && edits.isEmpty
+    if block.masked.isEmpty { postSteps += 1 }
+    let isDone = lastPassWasFinal || postSteps > maximumPostSteps
+    return (writes.map { $0.commit(in: block) }, isDone)
+  }
+}

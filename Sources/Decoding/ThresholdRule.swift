@@ -1,0 +1,39 @@
+/// LLaDA2.0 (llada2.md §4.2): masked positions only; a step commits all above the threshold, or its quota.
+struct ThresholdRule: DecodingRule {
+  private let threshold: Float
+  private let quotas: [Int]
+  private var step = 0
+
+  init(_ options: DecodingOptions) {
+    threshold = options.threshold
+    quotas = Self.quotas(blockLength: options.blockLength, steps: options.steps)
+  }
+
+  /// The block spread over the steps, the first ones taking what is left over.
+  static func quotas(blockLength: Int, steps: Int) -> [Int] {
+    (0..<steps).map { blockLength / steps + ($0 < blockLength % steps ? 1 : 0) }
+  }
+
+  /// The last pass still saw masks.
+  var lastPassWasFinal: Bool { false }
+
+  mutating func begin(_ block: Block) -> Bool {
+    step = 0
+    return !block.masked.isEmpty
+  }
+
+  func offsets(in block: Block) -> [Int] { block.masked }
+
+  mutating func step(
+    _ block: inout Block, _ predictions: Predictions, using random: inout SplitMix64
+  ) -> (commits: [StepRecord.Commit], isDone: Bool) {
+    var proposals: [Proposal] = []
+    for (index, offset) in predictions.offsets.enumerated() {
+      proposals.append(Proposal(offset: offset, candidate: predictions.candidate(index, using: &random)))
+    }
+    let accepted = proposals.accepted(threshold: threshold, quota: quotas[step])
+    for proposal in accepted { block.tokens[proposal.offset] = proposal.candidate.token }
+    step += 1
+    return (accepted.map { $0.commit(in: block) }, block.masked.isEmpty || step == quotas.count)
+  }
+}

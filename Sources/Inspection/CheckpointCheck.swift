@@ -1,0 +1,122 @@
+package import Kernels
+import Quantization
+package import Safetensors
+import Tensors
+
+/// Reads every byte of a checkpoint: the rules of its headers and index, and that every weight is finite.
+///
+/// Reads with `pread` into its own buffers, not through a mapping: a file on failing hardware, or one that shrinks
+/// meanwhile, gives an error and no signal.
+package struct CheckpointCheck: Sendable {
+  /// A tensor with infinities or NaN.
+  package struct NonFinite: Sendable, Equatable {
+    package let tensor: String
+    package let file: String
+    /// Element, row and column of the first one, and its byte in the file.
+    package let element: Int
+    package let row: Int
+    package let column: Int
+    package let byteOffset: Int
+
+    package init(tensor: String, file: String, element: Int, row: Int, column: Int, byteOffset: Int) {
+      self.tensor = tensor
+      self.file = file
+      self.element = element
+      self.row = row
+      self.column = column
+      self.byteOffset = byteOffset
+    }
+  }
+
+  package struct Report: Sendable {
+    /// The first broken rule of headers or index; nothing else is looked at then.
+    package var broken: SafetensorsError?
+    package var nonFinite: [NonFinite] = []
+    package var tensorCount = 0
+    package var fileCount = 0
+    package var byteCount = 0
+    /// Tensors of types without infinities, or of types that are not scanned.
+    package var unscannedCount = 0
+
+    package var isSound: Bool { broken == nil && nonFinite.isEmpty }
+  }
+
+  private static let pieceByteCount = 4 << 20
+
+  /// - Parameter progress: called with bytes done and bytes in all.
+  /// - Throws: ``InspectionError/source(_:)`` where the system refuses to open or read. Broken rules are reported.
+  package static func run(
+    path: String, threads: Int, kernels: KernelSet, progress: (Int, Int) -> Void = { _, _ in }
+  ) throws(InspectionError) -> Report {
+    var report = Report()
+    let checkpoint: Checkpoint
+    do throws(SafetensorsError) {
+      checkpoint =
+        try InspectedModel.kind(of: path) == .checkpoint ? Checkpoint(directory: path) : Checkpoint(file: path)
+    } catch {
+      if error.rule == .system || error.rule == .noCheckpoint { throw .source(error) }
+      report.broken = error
+      return report
+    }
+    var files: [ReadOnlyFile] = []
+    var pieces: [Piece] = []
+    for (file, shard) in checkpoint.files.enumerated() {
+      do throws(FileError) { files.append(try ReadOnlyFile(path: shard.path)) } catch {
+        throw .source(SafetensorsError(error))
+      }
+      for tensor in shard.tensors {
+        let isScanned = Encoding(keeping: tensor.dtype) != nil
+        report.unscannedCount += isScanned ? 0 : 1
+        for start in stride(from: tensor.byteRange.lowerBound, to: tensor.byteRange.upperBound, by: pieceByteCount) {
+          let end = min(start + pieceByteCount, tensor.byteRange.upperBound)
+          pieces.append(Piece(file: file, tensor: tensor, range: start..<end))
+        }
+      }
+      report.tensorCount += shard.tensors.count
+      report.byteCount += shard.file.byteCount
+    }
+    report.fileCount = files.count
+    report.nonFinite = try scan(pieces, files, threads: threads, kernels, checkpoint.totalByteCount, progress)
+    return report
+  }
+
+  private struct Piece: Sendable {
+    let file: Int
+    let tensor: TensorEntry
+    let range: Range<Int>
+  }
+
+  private static func scan(
+    _ pieces: [Piece], _ files: [ReadOnlyFile], threads: Int, _ kernels: KernelSet, _ total: Int,
+    _ progress: (Int, Int) -> Void
+  ) throws(InspectionError) -> [NonFinite] {
+    var found: [NonFinite] = []
+    var done = 0
+    try inOrder(
+      count: pieces.count, threads: threads, window: 2 * threads, makeWorkspace: {},
+      work: { (_, index) -> Result<NonFinite?, InspectionError> in
+        let piece = pieces[index]
+        do throws(FileError) {
+          let buffer = try files[piece.file].read(piece.range)
+          let bytes = buffer.bytes
+          guard let first = Quantizer.firstNotFinite(bytes, dtype: piece.tensor.dtype, kernels: kernels) else {
+            return .success(nil)
+          }
+          let byteOffset = piece.range.lowerBound + first * piece.tensor.dtype.byteCount
+          let element = (byteOffset - piece.tensor.byteRange.lowerBound) / piece.tensor.dtype.byteCount
+          let columns = piece.tensor.shape.columns
+          return .success(
+            NonFinite(
+              tensor: piece.tensor.name, file: files[piece.file].path, element: element, row: element / columns,
+              column: element % columns, byteOffset: byteOffset))
+        } catch { return .failure(.source(SafetensorsError(error))) }
+      },
+      consume: { (index, bad: NonFinite?) throws(InspectionError) in
+        // Only the first of a tensor: a diverged one has millions.
+        if let bad, found.last?.tensor != bad.tensor { found.append(bad) }
+        done += pieces[index].range.count
+        progress(done, total)
+      })
+    return found
+  }
+}

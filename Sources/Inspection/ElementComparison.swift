@@ -1,0 +1,139 @@
+import Glibc
+package import Kernels
+package import Pack
+import Tensors
+
+/// How far the elements y of one tensor are from those of another, x.
+package struct ElementDifference: Sendable, Equatable {
+  /// Σ (x − y)² and Σ x².
+  package private(set) var squaredError = 0.0
+  package private(set) var squaredWeight = 0.0
+  package private(set) var maximumError: Float = 0
+  /// Elements that differ and of which one is infinite or NaN; left out of the others.
+  package private(set) var nonFiniteCount = 0
+
+  package init() {}
+
+  /// sqrt(Σ (x − y)² / Σ x²): 0 where nothing differs, nil where all x are 0 and some y is not.
+  package var relativeRMSE: Double? {
+    if squaredError == 0 { return 0 }
+    return squaredWeight == 0 ? nil : (squaredError / squaredWeight).squareRoot()
+  }
+  package var isZero: Bool { maximumError == 0 && nonFiniteCount == 0 }
+  /// The larger the worse.
+  var rank: Double { nonFiniteCount > 0 ? .infinity : relativeRMSE ?? .greatestFiniteMagnitude }
+
+  package mutating func add(_ x: Span<Float>, _ y: Span<Float>) {
+    precondition(x.count == y.count)
+    var errors = SIMD8<Double>()
+    var weights = SIMD8<Double>()
+    var largest = SIMD8<Float>()
+    let whole = x.count / 8 * 8
+    for start in stride(from: 0, to: whole, by: 8) {
+      let (a, b) = (eight(x, start), eight(y, start))
+      let d = SIMD8<Double>(a) - SIMD8<Double>(b)
+      errors += d * d
+      weights += SIMD8<Double>(a) * SIMD8<Double>(a)
+      let e = a - b
+      largest.replace(with: e, where: e .> largest)
+      largest.replace(with: -e, where: -e .> largest)
+    }
+    let (error, weight) = (errors.sum(), weights.sum())
+    guard error.isFinite, weight.isFinite else { return addOneByOne(x, y, 0) }
+    squaredError += error
+    squaredWeight += weight
+    maximumError = max(maximumError, largest.max())
+    addOneByOne(x, y, whole)
+  }
+
+  private mutating func addOneByOne(_ x: Span<Float>, _ y: Span<Float>, _ start: Int) {
+    for index in start..<x.count {
+      let (a, b) = (x[index], y[index])
+      guard a.isFinite, b.isFinite else {
+        if a != b, !(a.isNaN && b.isNaN) { nonFiniteCount += 1 }
+        continue
+      }
+      let d = Double(a) - Double(b)
+      squaredError += d * d
+      squaredWeight += Double(a) * Double(a)
+      maximumError = max(maximumError, Float(abs(d)))
+    }
+  }
+}
+
+/// Compares the elements of tensors of two models; each thread has its own.
+final class ElementComparison {
+  private let first: InspectedModel
+  private let second: InspectedModel
+  private let firstReader: ElementReader
+  private let secondReader: ElementReader
+  private let kernels: KernelSet
+
+  init(_ first: InspectedModel, _ second: InspectedModel, _ kernels: KernelSet) {
+    self.first = first
+    self.second = second
+    self.kernels = kernels
+    firstReader = ElementReader(first)
+    secondReader = ElementReader(second)
+  }
+
+  func compare(_ pair: TensorPair) throws(InspectionError) -> ElementDifference {
+    if haveEqualHashes(pair) { return ElementDifference() }
+    if try haveEqualBytes(pair) { return ElementDifference() }
+    var difference = ElementDifference()
+    var x: [Float] = []
+    var y: [Float] = []
+    try forEachPiece(pair) { a, b in
+      a.decode(kernels, into: &x)
+      b.decode(kernels, into: &y)
+      difference.add(x.span, y.span)
+      return true
+    }
+    return difference
+  }
+
+  /// Whether both lie at the same places of chunks with the same contents.
+  private func haveEqualHashes(_ pair: TensorPair) -> Bool {
+    guard let a = pair.first.record, let b = pair.second.record, a.encoding == b.encoding,
+      a.rowsPerChunk == b.rowsPerChunk, a.planeOffsets == b.planeOffsets
+    else { return false }
+    return zip(first.chunks[a.chunks], second.chunks[b.chunks]).allSatisfy {
+      $0.contentHash == $1.contentHash && $0.contentLength == $1.contentLength
+    }
+  }
+
+  private func haveEqualBytes(_ pair: TensorPair) throws(InspectionError) -> Bool {
+    guard pair.first.type == pair.second.type else { return false }
+    var areEqual = true
+    try forEachPiece(pair) { a, b in
+      let (codesA, codesB) = (a.codes, b.codes)
+      let (scalesA, scalesB) = (a.scales, b.scales)
+      areEqual = codesA.hasSameBytes(as: codesB) && scalesA.hasSameBytes(as: scalesB)
+      return areEqual
+    }
+    return areEqual
+  }
+
+  /// Pieces of both tensors with the same elements, until `body` returns false.
+  private func forEachPiece(
+    _ pair: TensorPair, _ body: (StoredPiece, StoredPiece) -> Bool
+  ) throws(InspectionError) {
+    var done = 0
+    while done < pair.first.shape.elementCount {
+      let a = try firstReader.piece(of: pair.first, from: done)
+      let b = try secondReader.piece(of: pair.second, from: done)
+      let end = min(a.elements.upperBound, b.elements.upperBound)
+      guard body(a.prefix(end - done), b.prefix(end - done)) else { return }
+      done = end
+    }
+  }
+}
+
+extension RawSpan {
+  fileprivate func hasSameBytes(as other: RawSpan) -> Bool {
+    guard byteCount == other.byteCount else { return false }
+    return unsafe withUnsafeBytes { a in
+      unsafe other.withUnsafeBytes { b in unsafe a.isEmpty || memcmp(a.baseAddress!, b.baseAddress!, a.count) == 0 }
+    }
+  }
+}

@@ -1,0 +1,17 @@
+package import Pack
+package import Safetensors
+package import Tensors
+
+/// Why something cannot be inspected.
+package enum InspectionError: Error, Equatable {
+  case source(SafetensorsError)
+  case pack(PackError)
+  /// There is no tensor of this name.
+  case noTensor(String, path: String)
+  /// The tensor's elements are of a type that has no floats.
+  case notDecodable(tensor: String, type: String, path: String)
+  /// What was to be written cannot be.
+  case output(FileError)
+  /// Stopped by a signal.
+  case interrupted
+}

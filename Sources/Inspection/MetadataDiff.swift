@@ -1,0 +1,59 @@
+package import JSON
+import Pack
+import Safetensors
+
+/// What two models say of themselves, compared.
+package struct MetadataDiff: Sendable, Equatable {
+  /// A key with two values; nil where one side lacks it.
+  package struct Value: Sendable, Equatable {
+    package let key: String
+    package let first: JSONValue?
+    package let second: JSONValue?
+  }
+
+  /// Keys of `config.json`, sorted.
+  package let config: [Value]
+  /// Keys of the provenance, sorted; empty unless both are packs.
+  package let provenance: [Value]
+  /// Names of small files that differ or are on one side only, sorted. Of a checkpoint only those that the pack on the
+  /// other side has; config and provenance are compared above.
+  package let files: [String]
+
+  package var isSame: Bool { config.isEmpty && provenance.isEmpty && files.isEmpty }
+
+  init(_ first: InspectedModel, _ second: InspectedModel) {
+    config = Self.compare(first.description.config, second.description.config)
+    let arePacks = first.kind == .pack && second.kind == .pack
+    provenance = arePacks ? Self.compare(first.provenance?.object, second.provenance?.object) : []
+    let names = Set((first.files + second.files).map(\.name))
+      .subtracting(["source/config.json", "provenance.json"])
+    files = names.filter { name in
+      guard let a = Self.fingerprint(name, first), let b = Self.fingerprint(name, second) else { return true }
+      return a != b
+    }.sorted()
+  }
+
+  private static func compare(_ a: JSONObject?, _ b: JSONObject?) -> [Value] {
+    guard a != nil, b != nil else {
+      // A shard on its own has no configuration: one difference, not one for each key.
+      let whole = Value(key: "(all)", first: a.map { .object($0) }, second: b.map { .object($0) })
+      return a == nil && b == nil ? [] : [whole]
+    }
+    let keys = Set((a?.members ?? []).map(\.key) + (b?.members ?? []).map(\.key)).sorted()
+    return keys.compactMap { key in
+      let (first, second) = (a?[key], b?[key])
+      return first == second ? nil : Value(key: key, first: first, second: second)
+    }
+  }
+
+  /// The hash of a small file, `source/NAME` being the file NAME of a checkpoint; nil where there is none.
+  private static func fingerprint(_ name: String, _ model: InspectedModel) -> UInt64? {
+    guard case .checkpoint(let checkpoint) = model.store else {
+      return model.files.first { $0.name == name }?.contentHash
+    }
+    let prefix = "source/"
+    guard name.hasPrefix(prefix), let bytes = try? checkpoint.readSmallFile(name: String(name.dropFirst(prefix.count)))
+    else { return nil }
+    return XXH3.hash(unsafe bytes.span.bytes)
+  }
+}

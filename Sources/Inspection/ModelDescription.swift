@@ -1,0 +1,35 @@
+package import JSON
+package import Models
+
+/// What a `config.json` says of the model, without asking that it be one we can run.
+package struct ModelDescription: Sendable {
+  /// The document; nil where there is none or it is no JSON object.
+  package let config: JSONObject?
+  /// Why it is none of the architectures we know; nil if it is one.
+  package let problem: ModelError?
+
+  /// - Parameter bytes: of `config.json`; nil where there is none.
+  package init(config bytes: [UInt8]?, path: String) {
+    guard let bytes else {
+      config = nil
+      problem = .configuration(key: nil, detail: "there is no config.json", path: path, byteOffset: nil)
+      return
+    }
+    config = (try? unsafe JSONParser.parse(bytes.span.bytes))?.object
+    do throws(ModelError) {
+      _ = try ModelConfiguration(json: bytes, path: path)
+      problem = nil
+    } catch { problem = error }
+  }
+
+  package var isSupported: Bool { problem == nil }
+  package var modelType: String? { config?["model_type"]?.string }
+  package var layerCount: Int? { int("num_hidden_layers") }
+  package var denseLayerCount: Int? { int("first_k_dense_replace") }
+  package var hiddenSize: Int? { int("hidden_size") }
+  package var vocabularySize: Int? { int("vocab_size") }
+  package var expertCount: Int? { int("num_experts") }
+  package var expertsPerToken: Int? { int("num_experts_per_tok") }
+
+  private func int(_ key: String) -> Int? { config?[key]?.int }
+}

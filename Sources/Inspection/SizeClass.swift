@@ -1,0 +1,66 @@
+package import Models
+import Pack
+import Safetensors
+import Tensors
+
+/// How much of a file one kind of tensor takes.
+package struct SizeClass: Sendable, Equatable {
+  /// Nil for tensors whose names tell no role.
+  package let role: TensorRole?
+  package fileprivate(set) var tensorCount = 0
+  package fileprivate(set) var parameterCount = 0
+  /// As stored: compressed, with the padding within chunks.
+  package fileprivate(set) var byteCount = 0
+  /// Sorted by name.
+  package fileprivate(set) var types: [StoredType] = []
+
+  package var name: String { role?.rawValue ?? "other" }
+
+  /// The order of lists.
+  package static let order: [TensorRole?] = [
+    .embedding, .head, .attention, .denseMLP, .sharedExpert, .router, .norm, .bias, .expert, nil,
+  ]
+}
+
+/// What a model takes, in all and by class.
+package struct ModelSizes: Sendable {
+  /// Only classes that have tensors.
+  package let classes: [SizeClass]
+  package let fileByteCount: Int
+
+  package init(_ model: InspectedModel) {
+    var classes = SizeClass.order.map { SizeClass(role: $0) }
+    for (index, tensor) in model.tensors.enumerated() {
+      let place = SizeClass.order.firstIndex(of: tensor.role) ?? classes.count - 1
+      classes[place].tensorCount += 1
+      classes[place].parameterCount += tensor.shape.elementCount
+      if !classes[place].types.contains(tensor.type) { classes[place].types.append(tensor.type) }
+      switch tensor.place {
+      case .bytes(_, let range): classes[place].byteCount += range.count
+      case .chunks(let record):
+        for chunk in model.chunks[record.chunks] where chunk.owner == index {
+          classes[place].byteCount += chunk.storedLength
+        }
+      }
+    }
+    for place in classes.indices { classes[place].types.sort { $0.description < $1.description } }
+    self.classes = classes.filter { $0.tensorCount > 0 }
+    fileByteCount = model.fileByteCount
+  }
+
+  package var parameterCount: Int { classes.reduce(0) { $0 + $1.parameterCount } }
+  package var experts: SizeClass? { classes.first { $0.role == .expert } }
+  /// Headers, tables, embedded files and the padding between chunks.
+  package var overheadByteCount: Int { fileByteCount - classes.reduce(0) { $0 + $1.byteCount } }
+  /// All bits of the file, for each weight; nil where there are no weights.
+  package var bitsPerWeight: Double? { Self.bits(fileByteCount, parameterCount) }
+  package var expertBitsPerWeight: Double? { experts?.bitsPerWeight }
+
+  fileprivate static func bits(_ byteCount: Int, _ parameterCount: Int) -> Double? {
+    parameterCount == 0 ? nil : 8 * Double(byteCount) / Double(parameterCount)
+  }
+}
+
+extension SizeClass {
+  package var bitsPerWeight: Double? { ModelSizes.bits(byteCount, parameterCount) }
+}

@@ -1,0 +1,161 @@
+import CKernels
+
+/// How the weights of a matrix lie in memory: `Formats/encodings.md`.
+package enum WeightFormat: Sendable, Equatable, CustomStringConvertible {
+  case float(FloatFormat)
+  case codes(CodeFormat)
+
+  /// Bytes of the first plane that one row takes.
+  package func rowByteCount(columns: Int) -> Int {
+    switch self {
+    case .float(let format): columns * format.byteCount
+    case .codes(let format): columns / 8 * format.bits
+    }
+  }
+
+  /// Bytes of the scales of one row; 0 for floats.
+  package func rowScaleByteCount(columns: Int) -> Int {
+    switch self {
+    case .float: 0
+    case .codes(let format): columns / format.groupSize * 2
+    }
+  }
+
+  package var description: String {
+    switch self {
+    case .float(let format): "\(format)"
+    case .codes(let format): "int\(format.bits)-g\(format.groupSize)"
+    }
+  }
+
+  fileprivate var id: Int32 {
+    switch self {
+    case .float(.f32): Int32(CK_F32)
+    case .float(.bf16): Int32(CK_BF16)
+    case .float(.f16): Int32(CK_F16)
+    case .codes(let format): Int32(format.bits == 8 ? CK_INT8 : CK_INT4)
+    }
+  }
+
+  fileprivate var groupSize: Int {
+    switch self {
+    case .float: 1
+    case .codes(let format): format.groupSize
+    }
+  }
+}
+
+extension KernelSet {
+  /// Multiplies activations with the rows of a matrix:
+  /// `y[t · stride + rowOffset + r] = Σ w[r, k] · x[t · xStride + k]`, with w the decoded weights.
+  ///
+  /// Weights are decoded in registers; nothing is allocated. All arithmetic is binary32. The order of a sum depends on the
+  /// set and on the number of tokens, but not on the number of rows or threads, so that splitting a matrix by rows changes
+  /// no bit. NaN and infinities go through as IEEE 754 has it.
+  ///
+  /// The error against exact arithmetic is at most (depth + 1) · 2⁻²⁴ · Σ |w · x|, with depth the roundings on the longest
+  /// way of a term through its sum, `productDepth(columns:tokens:)`.
+  ///
+  /// - Parameters:
+  ///   - weights: plane 0 of `rows` rows, at any alignment.
+  ///   - scales: plane 1 of the same rows for codes, otherwise empty.
+  ///   - columns: for codes a multiple of the group size.
+  ///   - x: (tokens, xStride), the first `columns` numbers of each token.
+  ///   - xStride: from token to token; `columns` where it is nil.
+  ///   - y: (tokens, stride), of which rowOffset ..< rowOffset + rows is overwritten.
+  ///   - threads: how many threads share the rows. A part of one has at least 2¹⁷ multiplications.
+  @_lifetime(y: copy y)
+  package func multiply(
+    _ weights: RawSpan, scales: RawSpan = RawSpan(), as format: WeightFormat, rows: Int, columns: Int, x: Span<Float>,
+    xStride: Int? = nil, tokens: Int, into y: inout MutableSpan<Float>, rowOffset: Int = 0, stride: Int,
+    threads: Int = 1
+  ) {
+    let xStride = xStride ?? columns
+    precondition(rows >= 0 && columns >= 0 && tokens >= 0 && rowOffset >= 0)
+    precondition(columns % format.groupSize == 0)
+    precondition(weights.byteCount == rows * format.rowByteCount(columns: columns))
+    precondition(scales.byteCount == rows * format.rowScaleByteCount(columns: columns))
+    precondition(xStride >= columns && rowOffset + rows <= stride)
+    guard rows > 0 && tokens > 0 else { return }
+    precondition(x.count >= (tokens - 1) * xStride + columns)
+    precondition(y.count >= (tokens - 1) * stride + rowOffset + rows)
+    guard columns > 0 else {
+      for t in 0..<tokens {
+        for r in 0..<rows { y[t * stride + rowOffset + r] = 0 }
+      }
+      return
+    }
+    unsafe weights.withUnsafeBytes { weights in
+      unsafe scales.withUnsafeBytes { scales in
+        unsafe x.withUnsafeBufferPointer { x in
+          unsafe y.withUnsafeMutableBufferPointer { y in
+            let product = unsafe ck_product(
+              weights: weights.baseAddress!, scales: scales.baseAddress, rows: rows, columns: columns,
+              format: format.id, group_size: Int32(format.groupSize), tokens: tokens, x: x.baseAddress!,
+              x_stride: xStride, y: y.baseAddress! + rowOffset, y_stride: stride)
+            unsafe multiply(product, as: format, threads: threads)
+          }
+        }
+      }
+    }
+  }
+
+  private func multiply(_ product: ck_product, as format: WeightFormat, threads: Int) {
+    let whole = unsafe Shared(product)
+    let columns = unsafe product.columns
+    let rowByteCount = format.rowByteCount(columns: columns)
+    let rowScaleByteCount = format.rowScaleByteCount(columns: columns)
+    let minimum = unsafe (1 << 17) / (columns * product.tokens) + 1
+    // Whole blocks of rows: a multiple of all block heights in multiply_avx512.c and multiply_avx2.c.
+    unsafe Parallel.rows(count: product.rows, threads: threads, minimum: minimum, multiple: 24) { range in
+      var part = unsafe whole.value
+      unsafe part.weights += range.lowerBound * rowByteCount
+      unsafe part.scales = part.scales.map { unsafe $0 + range.lowerBound * rowScaleByteCount }
+      unsafe part.rows = range.count
+      unsafe part.y += range.lowerBound
+      unsafe table.pointee.multiply(&part)
+    }
+  }
+
+  /// At least as many roundings as a term of a product's sum goes through, its own product included.
+  package func productDepth(columns: Int, tokens: Int) -> Int {
+    // Few tokens: a part of the sum in every lane, then pairs of lanes. One more for sets without fused multiply-add.
+    let along = columns / (name == "avx2" ? 8 : 16) + 7
+    // Many: blocks of 128 columns, sums of up to 8 of them, and the sum of those.
+    let across = min(columns, 128) + min(columns / 128, 8) + columns / 1024 + 2
+    return name == "scalar" || tokens <= 8 ? along : max(along, across)
+  }
+
+  /// Adds up rows with weights: `y[t · yStride + c] = Σ p[t · pStride + j] · v[j · vStride + c]` over j < count, such as
+  /// values under the probabilities of attention. Each sum runs in the order of j.
+  ///
+  /// - Parameters:
+  ///   - p: (tokens, pStride), the first `count` numbers of each token.
+  ///   - v: (count, vStride), the first `columns` numbers of each row.
+  ///   - y: (tokens, yStride), the first `columns` numbers of each token overwritten.
+  @_lifetime(y: copy y)
+  package func weightedSum(
+    _ p: Span<Float>, pStride: Int, tokens: Int, of v: Span<Float>, vStride: Int, count: Int, columns: Int,
+    into y: inout MutableSpan<Float>, yStride: Int
+  ) {
+    precondition(tokens >= 0 && count >= 0 && columns >= 0)
+    precondition(pStride >= count && vStride >= columns && yStride >= columns)
+    guard tokens > 0 && columns > 0 else { return }
+    precondition(y.count >= (tokens - 1) * yStride + columns)
+    precondition(count == 0 || p.count >= (tokens - 1) * pStride + count && v.count >= (count - 1) * vStride + columns)
+    guard count > 0 else {
+      for t in 0..<tokens {
+        for c in 0..<columns { y[t * yStride + c] = 0 }
+      }
+      return
+    }
+    unsafe p.withUnsafeBufferPointer { p in
+      unsafe v.withUnsafeBufferPointer { v in
+        unsafe y.withUnsafeMutableBufferPointer { y in
+          unsafe table.pointee.weighted_sum(
+            p.baseAddress!, pStride, tokens, v.baseAddress!, vStride, count, columns, y.baseAddress!, yStride)
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,56 @@
+import Dispatch
+
+/// Work that is split over threads in fixed parts. Each index belongs to one part, and what is computed for it must not
+/// depend on the part it is in; then no result depends on the number of threads.
+package enum Parallel {
+  /// Splits 0 ..< count into parts of nearly the same size and runs `body` on all of them; returns when all are done. With
+  /// one part, `body` runs on the calling thread.
+  ///
+  /// - Parameters:
+  ///   - threads: the most parts.
+  ///   - minimum: the least size of a part, so that small work is not split.
+  ///   - multiple: sizes of parts are multiples of this, except for the last.
+  package static func rows(
+    count: Int, threads: Int, minimum: Int = 1, multiple: Int = 1, _ body: @Sendable (Range<Int>) -> Void
+  ) {
+    precondition(count >= 0 && threads >= 1 && minimum >= 1 && multiple >= 1)
+    guard count > 0 else { return }
+    let parts = max(1, min(threads, count / minimum, (count + multiple - 1) / multiple))
+    guard parts > 1 else { return body(0..<count) }
+    let units = (count + multiple - 1) / multiple
+    @Sendable func start(_ part: Int) -> Int { min(count, units * part / parts * multiple) }
+    DispatchQueue.concurrentPerform(iterations: parts) { part in
+      body(start(part)..<start(part + 1))
+    }
+  }
+
+  /// Cuts `y` into pieces of `length` numbers and runs `body` once for each, in parts of neighbouring pieces.
+  ///
+  /// - Parameters:
+  ///   - y: a whole number of pieces; each call may write its own alone.
+  ///   - body: gets the index of a piece and the piece.
+  @_lifetime(y: copy y)
+  package static func pieces(
+    of y: inout MutableSpan<Float>, length: Int, threads: Int, minimum: Int = 1,
+    _ body: @Sendable (Int, inout MutableSpan<Float>) -> Void
+  ) {
+    precondition(length > 0 && y.count % length == 0)
+    unsafe y.withUnsafeMutableBufferPointer { all in
+      guard let base = all.baseAddress else { return }
+      let start = unsafe Shared(base)
+      rows(count: all.count / length, threads: threads, minimum: minimum) { range in
+        for index in range {
+          // Pieces do not overlap, and `y` is borrowed until all calls have returned.
+          var piece = unsafe MutableSpan(_unsafeStart: start.value + index * length, count: length)
+          body(index, &piece)
+        }
+      }
+    }
+  }
+}
+
+/// A value with pointers that several threads use in ways that do not meet.
+@safe struct Shared<Value>: @unchecked Sendable {
+  let value: Value
+  @unsafe init(_ value: Value) { self.value = value }
+}

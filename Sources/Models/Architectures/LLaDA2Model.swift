@@ -1,0 +1,237 @@
+/// The forward pass of LLaDA2 in fp32 (llada2.md §3). It reads straight down; shapes are in comments, with
+/// T rows of all sequences together, H hidden, nh query heads, nkv key-value heads, D head dimension.
+package final class LLaDA2Model: Sendable {
+  /// Rows of one sequence that go through the model together.
+  package struct Segment {
+    package let tokens: [Int]
+    /// Position of the first token. Keys and values of earlier positions are in the cache.
+    package let start: Int
+    package let cache: KeyValueCache
+
+    package init(tokens: [Int], start: Int, cache: KeyValueCache) {
+      self.tokens = tokens
+      self.start = start
+      self.cache = cache
+    }
+  }
+
+  /// What a pass may be asked to tell.
+  package struct Taps {
+    /// Called with 0 and the embeddings, then with i and the hidden state (T, H) after i layers.
+    package var hidden: ((Int, [Float]) -> Void)?
+    /// Called with the layer and the route of each row.
+    package var routes: ((Int, [Router.Route]) -> Void)?
+    package init(hidden: ((Int, [Float]) -> Void)? = nil, routes: ((Int, [Router.Route]) -> Void)? = nil) {
+      self.hidden = hidden
+      self.routes = routes
+    }
+  }
+
+  private struct Layer: Sendable {
+    let inputNorm: RMSNorm
+    let queryKeyValue: Matrix
+    let queryKeyValueBias: [Float]?
+    let queryNorm: RMSNorm?
+    let keyNorm: RMSNorm?
+    let dense: Matrix
+    let denseBias: [Float]?
+    let postAttentionNorm: RMSNorm
+    let mlp: MLP
+  }
+  private enum MLP: Sendable {
+    case dense(GatedMLP)
+    case experts(MixtureOfExperts)
+  }
+
+  package let configuration: ModelConfiguration
+  package let weights: any WeightSource
+  package let compute: Compute
+  private let layers: [Layer]
+  private let embedding: Matrix
+  private let finalNorm: RMSNorm
+  private let head: Matrix
+  private let rotary: RotaryTable
+  private let attention: Attention
+
+  /// Looks up every matrix; reads norms and biases.
+  ///
+  /// - Throws: ``ModelError`` when a tensor is missing or broken.
+  package init(_ weights: any WeightSource, compute: Compute) throws(ModelError) {
+    let c = weights.configuration
+    configuration = c
+    self.weights = weights
+    self.compute = compute
+    let reader = LayerReader(weights: weights, compute: compute, epsilon: Float(c.rmsNormEpsilon))
+    embedding = try weights.matrix("model.word_embeddings.weight")
+    finalNorm = try reader.norm("model.norm.weight")
+    head = c.tiesWordEmbeddings && !weights.hasTensor("lm_head.weight") ? embedding : try weights.matrix("lm_head.weight")
+    rotary = RotaryTable(theta: c.ropeTheta, dimension: c.rotaryDimension)
+    attention = Attention(headCount: c.headCount, keyValueHeadCount: c.keyValueHeadCount, headDimension: c.headDimension)
+    var layers: [Layer] = []
+    for index in 0..<c.layerCount {
+      let prefix = "model.layers.\(index)."
+      let normed = weights.hasTensor(prefix + "attention.query_layernorm.weight")
+      layers.append(
+        Layer(
+          inputNorm: try reader.norm(prefix + "input_layernorm.weight"),
+          queryKeyValue: try weights.matrix(prefix + "attention.query_key_value.weight"),
+          queryKeyValueBias: c.usesQKVBias ? try reader.vector(prefix + "attention.query_key_value.bias") : nil,
+          queryNorm: normed ? try reader.norm(prefix + "attention.query_layernorm.weight") : nil,
+          keyNorm: normed ? try reader.norm(prefix + "attention.key_layernorm.weight") : nil,
+          dense: try weights.matrix(prefix + "attention.dense.weight"),
+          denseBias: c.usesBias ? try reader.vector(prefix + "attention.dense.bias") : nil,
+          postAttentionNorm: try reader.norm(prefix + "post_attention_layernorm.weight"),
+          mlp: c.isMoE(layer: index)
+            ? .experts(try reader.experts(layer: index, prefix: prefix + "mlp."))
+            : .dense(try reader.mlp(prefix + "mlp."))))
+    }
+    self.layers = layers
+  }
+
+  /// All layers, then the final norm.
+  ///
+  /// - Parameters:
+  ///   - segments: sequences, or parts of them; each sees only itself.
+  ///   - blockLength: of the block-causal mask.
+  /// - Returns: (T, H), in the order of the segments.
+  package func hiddenStates(
+    _ segments: [Segment], blockLength: Int, taps: Taps = Taps()
+  ) throws(ModelError) -> [Float] {
+    var hidden = embed(segments)
+    taps.hidden?(0, hidden)
+    for layer in layers.indices {
+      try advance(&hidden, through: layer, segments, blockLength: blockLength, taps: taps)
+      if layer < layers.count - 1 { taps.hidden?(layer + 1, hidden) }
+    }
+    finalNorm.apply(to: &hidden)
+    taps.hidden?(layers.count, hidden)
+    return hidden
+  }
+
+  /// Only writes keys and values of a segment whose tokens are final.
+  package func writeCache(_ segment: Segment, blockLength: Int) throws(ModelError) {
+    var hidden = embed([segment])
+    for layer in layers.indices { try advance(&hidden, through: layer, [segment], blockLength: blockLength) }
+  }
+
+  /// Scores of the vocabulary for the token *at* each row: nothing is shifted.
+  ///
+  /// - Parameter hidden: (rows, H), after the final norm.
+  /// - Returns: (rows, vocabulary).
+  package func logits(_ hidden: [Float]) -> [Float] {
+    compute.product(head, hidden, tokens: hidden.count / configuration.hiddenSize)
+  }
+
+  /// Rows of the embedding, (T, H). No scaling, no norm.
+  package func embed(_ segments: [Segment]) -> [Float] {
+    segments.flatMap { $0.tokens.flatMap { compute.row($0, of: embedding) } }
+  }
+
+  /// One layer for all segments; `hidden` (T, H) is changed in place.
+  package func advance(
+    _ hidden: inout [Float], through index: Int, _ segments: [Segment], blockLength: Int, taps: Taps = Taps()
+  ) throws(ModelError) {
+    let layer = layers[index]
+    let rows = segments.reduce(0) { $0 + $1.tokens.count }
+
+    // attention: r = h; h = r + dense(attention(norm(h)))
+    var x = hidden
+    layer.inputNorm.apply(to: &x)
+    let attended = attend(x, rows, index, layer, segments, blockLength)  // (T, nh·D)
+    add(compute.product(layer.dense, attended, tokens: rows), bias: layer.denseBias, to: &hidden)
+
+    // feed-forward: r = h; h = r + mlp(norm(h)); routed and shared experts get the same normed input
+    x = hidden
+    layer.postAttentionNorm.apply(to: &x)
+    switch layer.mlp {
+    case .dense(let mlp): add(mlp.apply(to: x, rows: rows, compute), bias: nil, to: &hidden)
+    case .experts(let experts):
+      var end = 0
+      let places = segments.map { segment in
+        defer { end += segment.tokens.count }
+        return (rows: end..<end + segment.tokens.count, start: segment.start)
+      }
+      let (output, routes) = try experts.apply(to: x, segments: places, weights: weights, compute: compute)
+      taps.routes?(index, routes)
+      add(output, bias: nil, to: &hidden)
+    }
+  }
+
+  private func attend(
+    _ x: [Float], _ rows: Int, _ index: Int, _ layer: Layer, _ segments: [Segment], _ blockLength: Int
+  ) -> [Float] {
+    let c = configuration
+    let queryWidth = c.headCount * c.headDimension
+    let keyWidth = c.keyValueHeadCount * c.headDimension
+    let width = queryWidth + 2 * keyWidth
+    // (T, (nh + 2·nkv)·D): all query heads, then all key heads, then all value heads
+    var projected = [Float](repeating: 0, count: rows * width)
+    add(compute.product(layer.queryKeyValue, x, tokens: rows), bias: layer.queryKeyValueBias, to: &projected)
+
+    var queries = [Float](repeating: 0, count: rows * queryWidth)
+    var output = queries
+    var first = 0
+    for segment in segments {
+      let end = segment.start + segment.tokens.count
+      let segmentRows = first..<first + segment.tokens.count
+      segment.cache.update(layer: index, positions: end) { keys, values in
+        for row in segmentRows {
+          let position = segment.start + row - first
+          // norm of each head, before the rotation; values are left alone
+          let (cosines, sines) = rotary.angles(position: position)
+          for head in 0..<(c.headCount + c.keyValueHeadCount) {
+            let start = row * width + head * c.headDimension
+            (head < c.headCount ? layer.queryNorm : layer.keyNorm)?.apply(to: &projected, at: start)
+            RotaryTable.rotate(&projected, at: start, cosines: cosines, sines: sines)
+          }
+          let start = row * width
+          queries.replaceSubrange(row * queryWidth..<(row + 1) * queryWidth, with: projected[start..<start + queryWidth])
+          let place = position * keyWidth..<(position + 1) * keyWidth
+          keys.replaceSubrange(place, with: projected[start + queryWidth..<start + queryWidth + keyWidth])
+          values.replaceSubrange(place, with: projected[start + queryWidth + keyWidth..<start + width])
+        }
+        let limits = (0..<rows).map { row in
+          segmentRows.contains(row)
+            ? Attention.limit(position: segment.start + row - first, blockLength: blockLength, end: end) : 0
+        }
+        var span = output.mutableSpan
+        attention.apply(
+          queries: queries.span, keys: keys.span, values: values.span, limits: limits, rows: segmentRows,
+          output: &span)
+      }
+      first = segmentRows.upperBound
+    }
+    return output
+  }
+
+  /// target += rows + bias
+  private func add(_ rows: [Float], bias: [Float]?, to target: inout [Float]) {
+    for index in rows.indices { target[index] += rows[index] }
+    guard let bias else { return }
+    for index in rows.indices { target[index] += bias[index % bias.count] }
+  }
+}
+
+/// Reads the parts of a layer.
+private struct LayerReader {
+  let weights: any WeightSource
+  let compute: Compute
+  let epsilon: Float
+
+  func vector(_ name: String) throws(ModelError) -> [Float] { compute.row(0, of: try weights.matrix(name)) }
+
+  func norm(_ name: String) throws(ModelError) -> RMSNorm { RMSNorm(weight: try vector(name), epsilon: epsilon) }
+
+  func mlp(_ prefix: String) throws(ModelError) -> GatedMLP {
+    GatedMLP(
+      gate: try weights.matrix(prefix + "gate_proj.weight"), up: try weights.matrix(prefix + "up_proj.weight"),
+      down: try weights.matrix(prefix + "down_proj.weight"))
+  }
+
+  func experts(layer: Int, prefix: String) throws(ModelError) -> MixtureOfExperts {
+    MixtureOfExperts(
+      layer: layer, gate: try weights.matrix(prefix + "gate.weight"),
+      router: Router(weights.configuration, bias: try vector(prefix + "gate.expert_bias")),
+      shared: weights.configuration.sharedIntermediateSize > 0 ? try mlp(prefix + "shared_experts.") : nil)
+  }
+}

@@ -1,0 +1,185 @@
+import ArgumentParser
+import Glibc
+import Inspection
+import JSON
+import Kernels
+import Models
+import Pack
+import Tensors
+
+struct InspectCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "inspect",
+    abstract: "Show, check and compare packs, safetensors files and checkpoint directories.",
+    discussion: """
+      Without options: what the model is, what its parts take, all tensors with layers and experts collapsed.
+
+      Exit codes of --diff: 0 the same, 1 different. Exit code of --check: 4 when anything is broken. JSON is described \
+      in Formats/inspect.md.
+
+      EXAMPLES
+        ingot inspect mini.ingot
+        ingot inspect mini.ingot --check
+        ingot inspect mini.ingot --expert 3.17
+        ingot inspect LLaDA2.0-mini --diff mini.ingot
+        ingot inspect mini.ingot --tensor lm_head.weight --npy head.npy
+      """)
+
+  @Argument(help: "A pack, a .safetensors file, or a directory with a checkpoint.")
+  var path: String
+
+  @Flag(help: "List every tensor on a line of its own.")
+  var all = false
+
+  @Option(help: ArgumentHelp("Statistics of the values of one tensor.", valueName: "name"))
+  var tensor: String?
+
+  @Option(help: ArgumentHelp("The same for the three projections of an expert, e.g. 3.17.", valueName: "layer.expert"))
+  var expert: ExpertNumber?
+
+  @Option(help: ArgumentHelp("With --tensor: write its values as float32.", valueName: "out.npy"))
+  var npy: String?
+
+  @Flag(name: .shortAndLong, help: "Replace an existing .npy file.")
+  var force = false
+
+  @Flag(help: "Read every byte and report every broken rule.")
+  var check = false
+
+  @Option(help: ArgumentHelp("Compare with another model: names, shapes, metadata, numbers.", valueName: "other"))
+  var diff: String?
+
+  @Flag(help: "Print the result as JSON on stdout.")
+  var json = false
+
+  @Option(name: .shortAndLong, help: "Threads that read. (default: the processors this process may use)")
+  var threads: Int?
+
+  @Flag(name: .shortAndLong, help: "Say nothing on stderr unless something fails.")
+  var quiet = false
+
+  func validate() throws {
+    if let threads, !(1...1024).contains(threads) { throw ValidationError("--threads must be 1 to 1024") }
+    let modes = [all, tensor != nil, expert != nil, check, diff != nil].count { $0 }
+    if modes > 1 { throw ValidationError("use one of --all, --tensor, --expert, --check and --diff") }
+    if npy != nil, tensor == nil { throw ValidationError("--npy needs --tensor NAME") }
+  }
+
+  func run() throws {
+    guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
+      throw Failure(unknownKernels: KernelSet.forcedName ?? "")
+    }
+    if let npy, Machine.exists(npy), !force {
+      throw Failure(what: "`\(npy)` exists already", hint: "choose another name, or replace it with --force")
+    }
+    do throws(InspectionError) {
+      if check {
+        try runCheck(kernels)
+      } else {
+        let model = try InspectedModel(path: path)
+        if let diff {
+          try runDiff(model, with: diff, kernels)
+        } else if tensor != nil || expert != nil {
+          try runStatistics(model, kernels)
+        } else {
+          let report = InspectReport(model)
+          if json { Console.print(report.json.text()) } else { report.print(all: all) }
+          return
+        }
+      }
+    } catch { throw Failure(error) }
+  }
+
+  private var threadCount: Int { threads ?? Machine.threads }
+
+  /// Nothing is left behind by reading, so a signal may end the process at once.
+  private func update(_ progress: inout Progress, _ done: Int) {
+    progress.update(done)
+    guard Interrupt.isRequested else { return }
+    progress.finish()
+    Console.note("interrupted")
+    _exit(Interrupt.status.rawValue)
+  }
+
+  // MARK: --check
+
+  private func runCheck(_ kernels: KernelSet) throws(InspectionError) {
+    let report: CheckReport
+    if InspectedModel.kind(of: path) == .pack {
+      do throws(PackError) {
+        let check = try PackCheck(path: path)
+        var progress = Progress("checking", total: check.byteCount, isQuiet: quiet)
+        defer { progress.finish() }
+        report = .pack(path: path, try check.run(threads: threadCount) { update(&progress, $0) })
+      } catch { throw .pack(error) }
+    } else {
+      var progress: Progress?
+      defer { progress?.finish() }
+      let found = try CheckpointCheck.run(path: path, threads: threadCount, kernels: kernels) { done, total in
+        var current = progress ?? Progress("checking", total: total, isQuiet: quiet)
+        update(&current, done)
+        progress = current
+      }
+      report = .checkpoint(path: path, found)
+    }
+    if json { Console.print(report.json.text()) } else { report.print() }
+    if !report.isSound { Glibc.exit(ExitStatus.integrity.rawValue) }
+  }
+
+  // MARK: --diff
+
+  private func runDiff(_ model: InspectedModel, with path: String, _ kernels: KernelSet) throws(InspectionError) {
+    let other = try InspectedModel(path: path)
+    var progress: Progress?
+    let diff = try ModelDiff(model, other, threads: threadCount, kernels: kernels) { done, total in
+      // A weight is two bytes in most sources; what counts is the share.
+      var current = progress ?? Progress("comparing", total: 2 * total, isQuiet: quiet)
+      update(&current, 2 * done)
+      progress = current
+    }
+    progress?.finish()
+    let report = DiffReport(first: model, second: other, diff: diff)
+    if json { Console.print(report.json.text()) } else { report.print() }
+    if !diff.isSame { Glibc.exit(ExitStatus.failed.rawValue) }
+  }
+
+  // MARK: --tensor, --expert
+
+  private func runStatistics(_ model: InspectedModel, _ kernels: KernelSet) throws(InspectionError) {
+    let names = tensor.map { [$0] } ?? expert?.tensorNames ?? []
+    var results: [(tensor: InspectedTensor, statistics: TensorStatistics)] = []
+    for name in names {
+      let tensor = try model.tensor(named: name)
+      var progress = Progress("reading", total: 4 * tensor.shape.elementCount, isQuiet: quiet)
+      if let npy {
+        defer { progress.finish() }
+        try NumpyFile.write(
+          tensor, of: model, to: npy, kernels: kernels, progress: { progress.update(4 * $0) },
+          isInterrupted: { Interrupt.isRequested })
+      }
+      let statistics = try TensorStatistics(of: tensor, in: model, kernels: kernels) { update(&progress, 4 * $0) }
+      progress.finish()
+      results.append((tensor, statistics))
+    }
+    let report = StatisticsReport(model: model, tensors: results)
+    if json { Console.print(report.json.text()) } else { report.print() }
+    if let npy, !quiet { Console.note("wrote \(npy)") }
+  }
+}
+
+/// Layer and number of an expert as typed: `3.17`.
+struct ExpertNumber: ExpressibleByArgument {
+  let layer: Int
+  let expert: Int
+
+  init?(argument: String) {
+    let parts = argument.split(separator: ".", omittingEmptySubsequences: false).map { Int($0) }
+    guard parts.count == 2, let layer = parts[0], let expert = parts[1], layer >= 0, expert >= 0 else { return nil }
+    self.layer = layer
+    self.expert = expert
+  }
+
+  var tensorNames: [String] {
+    LLaDA2MoE.projections.map { LLaDA2MoE.expertName(layer: layer, expert: expert, $0) }
+  }
+}
