@@ -101,35 +101,3 @@ import Testing
     }
   }
 }
-
-@Suite struct InOrderTests {
-  private struct Stop: Error, Equatable { let index: Int }
-
-  /// What `consume` sees before the failure, and the failure.
-  private func run(threads: Int, failingAt failures: Set<Int>, refusing: Int? = nil) -> ([Int], Stop?) {
-    var seen: [Int] = []
-    do throws(Stop) {
-      try inOrder(
-        count: 100, threads: threads, window: 2 * threads, makeWorkspace: { 0 },
-        work: { (_: inout Int, index: Int) -> Result<Int, Stop> in
-          failures.contains(index) ? .failure(Stop(index: index)) : .success(index * index)
-        },
-        consume: { (index: Int, square: Int) throws(Stop) in
-          #expect(square == index * index)
-          if index == refusing { throw Stop(index: -index) }
-          seen.append(index)
-        })
-      return (seen, nil)
-    } catch { return (seen, error) }
-  }
-
-  @Test("results come in order, and the first failure ends it", arguments: [1, 2, 3, 16])
-  func order(threads: Int) {
-    for _ in 0..<50 {
-      #expect(run(threads: threads, failingAt: []) == (Array(0..<100), nil))
-      #expect(run(threads: threads, failingAt: [70, 20, 21, 99]) == (Array(0..<20), Stop(index: 20)))
-      #expect(run(threads: threads, failingAt: [0]) == ([], Stop(index: 0)))
-      #expect(run(threads: threads, failingAt: [], refusing: 5) == (Array(0..<5), Stop(index: -5)))
-    }
-  }
-}
