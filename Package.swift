@@ -41,7 +41,9 @@ targets += library("Kernels", uses: ["CKernels"], spans)
 targets += library("Safetensors", uses: ["JSON", "Tensors"], spans)
 targets += library("Quantization", uses: ["Tensors", "Kernels"], spans)
 targets += library("Pack", uses: ["JSON", "Tensors", "CZstd", "CXXHash"], spans)
-targets += library("Models", uses: ["JSON", "Tensors", "Kernels", "Safetensors", "Pack"], spans, testsUse: ["Conversion", "Quantization"])
+targets += library(
+  "Models", uses: ["JSON", "Tensors", "Kernels", "Safetensors", "Pack"], spans,
+  testsUse: ["Conversion", "Quantization"])
 targets += library("Decoding", uses: ["Models"], testsUse: ["JSON", "Kernels"])
 targets += library(
   "Conversion", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"])
@@ -57,7 +59,8 @@ targets += [
     ],
     swiftSettings: settings),
   .executableTarget(
-    name: "bench", dependencies: ["Kernels", "Quantization", "Tensors"], path: "Tools/Bench", swiftSettings: settings),
+    name: "bench", dependencies: ["Kernels", "Quantization", "Tensors"], path: "Tools/Bench", exclude: ["runs"],
+    swiftSettings: settings),
   // Runs the binary, so it must be built first.
   .testTarget(name: "CommandTests", dependencies: ["ingot", "JSON", "TestSupport"], swiftSettings: settings),
 ]

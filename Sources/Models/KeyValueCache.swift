@@ -4,34 +4,42 @@
 /// writes those of its own positions, in place over whatever stood there; what a later pass may rely on is what the last pass
 /// over the final tokens wrote.
 package final class KeyValueCache {
-  private struct Layer {
-    /// (positions, key-value heads × head dimension)
-    var keys: [Float] = []
-    var values: [Float] = []
+  /// By key-value head: (positions, head dimension).
+  struct Layer {
+    var keys: [[Float]]
+    var values: [[Float]]
   }
   private var layers: [Layer]
-  /// Floats of one position in `keys`, and in `values`.
-  package let width: Int
+  private let headDimension: Int
 
   package init(_ configuration: ModelConfiguration) {
-    layers = Array(repeating: Layer(), count: configuration.layerCount)
-    width = configuration.keyValueHeadCount * configuration.headDimension
+    let empty = Layer(
+      keys: Array(repeating: [], count: configuration.keyValueHeadCount),
+      values: Array(repeating: [], count: configuration.keyValueHeadCount))
+    layers = Array(repeating: empty, count: configuration.layerCount)
+    headDimension = configuration.headDimension
   }
 
   /// Gives one layer's keys and values, long enough for `positions`, to be read and written.
-  func update<Result>(layer: Int, positions: Int, _ body: (inout [Float], inout [Float]) -> Result) -> Result {
-    let missing = positions * width - layers[layer].keys.count
-    if missing > 0 {
-      layers[layer].keys.append(contentsOf: repeatElement(0, count: missing))
-      layers[layer].values.append(contentsOf: repeatElement(0, count: missing))
-    }
+  func update(layer index: Int, positions: Int, _ body: (inout Layer) -> Void) {
     // Moved out and back, so that the arrays are changed in place.
-    var taken = Layer()
-    swap(&taken, &layers[layer])
-    defer { swap(&taken, &layers[layer]) }
-    return body(&taken.keys, &taken.values)
+    var layer = Layer(keys: [], values: [])
+    swap(&layer, &layers[index])
+    let missing = positions * headDimension - (layer.keys.first?.count ?? 0)
+    if missing > 0 {
+      for head in layer.keys.indices {
+        layer.keys[head].append(contentsOf: repeatElement(0, count: missing))
+        layer.values[head].append(contentsOf: repeatElement(0, count: missing))
+      }
+    }
+    body(&layer)
+    swap(&layer, &layers[index])
   }
 
   /// Bytes held.
-  package var byteCount: Int { layers.reduce(0) { $0 + ($1.keys.count + $1.values.count) * MemoryLayout<Float>.size } }
+  package var byteCount: Int {
+    layers.reduce(0) { sum, layer in
+      sum + 2 * layer.keys.reduce(0) { $0 + $1.count * MemoryLayout<Float>.size }
+    }
+  }
 }

@@ -64,9 +64,11 @@ package final class LLaDA2Model: Sendable {
     let reader = LayerReader(weights: weights, compute: compute, epsilon: Float(c.rmsNormEpsilon))
     embedding = try weights.matrix("model.word_embeddings.weight")
     finalNorm = try reader.norm("model.norm.weight")
-    head = c.tiesWordEmbeddings && !weights.hasTensor("lm_head.weight") ? embedding : try weights.matrix("lm_head.weight")
+    head =
+      c.tiesWordEmbeddings && !weights.hasTensor("lm_head.weight") ? embedding : try weights.matrix("lm_head.weight")
     rotary = RotaryTable(theta: c.ropeTheta, dimension: c.rotaryDimension)
-    attention = Attention(headCount: c.headCount, keyValueHeadCount: c.keyValueHeadCount, headDimension: c.headDimension)
+    attention = Attention(
+      headCount: c.headCount, keyValueHeadCount: c.keyValueHeadCount, headDimension: c.headDimension)
     var layers: [Layer] = []
     for index in 0..<c.layerCount {
       let prefix = "model.layers.\(index)."
@@ -168,38 +170,37 @@ package final class LLaDA2Model: Sendable {
     var projected = [Float](repeating: 0, count: rows * width)
     add(compute.product(layer.queryKeyValue, x, tokens: rows), bias: layer.queryKeyValueBias, to: &projected)
 
-    var queries = [Float](repeating: 0, count: rows * queryWidth)
-    var output = queries
+    var output: [Float] = []
+    output.reserveCapacity(rows * queryWidth)
     var first = 0
     for segment in segments {
-      let end = segment.start + segment.tokens.count
-      let segmentRows = first..<first + segment.tokens.count
-      segment.cache.update(layer: index, positions: end) { keys, values in
-        for row in segmentRows {
-          let position = segment.start + row - first
+      let count = segment.tokens.count
+      var queries = [Float](repeating: 0, count: count * queryWidth)
+      segment.cache.update(layer: index, positions: segment.start + count) { cached in
+        for row in 0..<count {
+          let position = segment.start + row
+          let start = (first + row) * width
           // norm of each head, before the rotation; values are left alone
           let (cosines, sines) = rotary.angles(position: position)
           for head in 0..<(c.headCount + c.keyValueHeadCount) {
-            let start = row * width + head * c.headDimension
-            (head < c.headCount ? layer.queryNorm : layer.keyNorm)?.apply(to: &projected, at: start)
-            RotaryTable.rotate(&projected, at: start, cosines: cosines, sines: sines)
+            let channel = start + head * c.headDimension
+            (head < c.headCount ? layer.queryNorm : layer.keyNorm)?.apply(to: &projected, at: channel)
+            RotaryTable.rotate(&projected, at: channel, cosines: cosines, sines: sines)
           }
-          let start = row * width
-          queries.replaceSubrange(row * queryWidth..<(row + 1) * queryWidth, with: projected[start..<start + queryWidth])
-          let place = position * keyWidth..<(position + 1) * keyWidth
-          keys.replaceSubrange(place, with: projected[start + queryWidth..<start + queryWidth + keyWidth])
-          values.replaceSubrange(place, with: projected[start + queryWidth + keyWidth..<start + width])
+          queries.replaceSubrange(
+            row * queryWidth..<(row + 1) * queryWidth, with: projected[start..<start + queryWidth])
+          let place = position * c.headDimension..<(position + 1) * c.headDimension
+          for head in 0..<c.keyValueHeadCount {
+            let key = start + queryWidth + head * c.headDimension
+            cached.keys[head].replaceSubrange(place, with: projected[key..<key + c.headDimension])
+            cached.values[head].replaceSubrange(
+              place, with: projected[key + keyWidth..<key + keyWidth + c.headDimension])
+          }
         }
-        let limits = (0..<rows).map { row in
-          segmentRows.contains(row)
-            ? Attention.limit(position: segment.start + row - first, blockLength: blockLength, end: end) : 0
-        }
-        var span = output.mutableSpan
-        attention.apply(
-          queries: queries.span, keys: keys.span, values: values.span, limits: limits, rows: segmentRows,
-          output: &span)
+        output += attention.apply(
+          queries: queries, layer: cached, start: segment.start, blockLength: blockLength, compute: compute)
       }
-      first = segmentRows.upperBound
+      first += count
     }
     return output
   }

@@ -19,15 +19,13 @@ package struct Compute: Sendable {
   package func product(_ matrix: Matrix, _ x: [Float], tokens: Int) -> [Float] {
     precondition(x.count == tokens * matrix.columns)
     var y = [Float](repeating: 0, count: tokens * matrix.rows)
+    var span = y.mutableSpan
     for block in matrix.blocks {
-      for row in block.rows {
-        let w = self.row(row - block.rows.lowerBound, of: block, matrix)
-        for token in 0..<tokens {
-          var sum: Float = 0
-          for column in 0..<matrix.columns { sum += w[column] * x[token * matrix.columns + column] }
-          y[token * matrix.rows + row] = sum
-        }
-      }
+      let content = block.content
+      kernels.multiply(
+        content.bytes.extracting(block.codes), scales: content.bytes.extracting(block.scales),
+        as: WeightFormat(matrix.encoding), rows: block.rows.count, columns: matrix.columns, x: x.span, tokens: tokens,
+        into: &span, rowOffset: block.rows.lowerBound, stride: matrix.rows, threads: threads)
     }
     return y
   }
@@ -48,15 +46,21 @@ package struct Compute: Sendable {
     let scales = content.bytes.extracting(block.scales).extracting(index * scaleBytes..<(index + 1) * scaleBytes)
     var y = [Float](repeating: 0, count: matrix.columns)
     var span = y.mutableSpan
-    switch matrix.encoding.kind {
-    case .f32: kernels.widen(codes, source: .f32, into: &span)
-    case .f16: kernels.widen(codes, source: .f16, into: &span)
-    case .bf16: kernels.widen(codes, source: .bf16, into: &span)
-    case .int8, .int4:
-      kernels.decode(
-        codes: codes, scales: scales,
-        as: CodeFormat(bits: matrix.encoding.codeBits, groupSize: matrix.encoding.groupSize), into: &span)
+    switch WeightFormat(matrix.encoding) {
+    case .float(let format): kernels.widen(codes, source: format, into: &span)
+    case .codes(let format): kernels.decode(codes: codes, scales: scales, as: format, into: &span)
     }
     return y
+  }
+}
+
+extension WeightFormat {
+  init(_ encoding: Encoding) {
+    switch encoding.kind {
+    case .f32: self = .float(.f32)
+    case .f16: self = .float(.f16)
+    case .bf16: self = .float(.bf16)
+    case .int8, .int4: self = .codes(CodeFormat(bits: encoding.codeBits, groupSize: encoding.groupSize))
+    }
   }
 }

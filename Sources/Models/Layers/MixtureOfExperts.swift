@@ -1,4 +1,4 @@
-import Glibc
+import Kernels
 
 /// The routed and shared experts of one layer (llada2.md §3.3).
 struct MixtureOfExperts: Sendable {
@@ -83,7 +83,8 @@ struct GatedMLP: Sendable {
   func apply(to x: [Float], rows: Int, _ compute: Compute) -> [Float] {
     var inner = compute.product(gate, x, tokens: rows)
     let up = compute.product(self.up, x, tokens: rows)
-    for index in inner.indices { inner[index] = inner[index] / (1 + expf(-inner[index])) * up[index] }
+    var span = inner.mutableSpan
+    compute.kernels.siluMultiply(&span, up.span)
     return compute.product(down, inner, tokens: rows)
   }
 }
