@@ -1,4 +1,5 @@
 import Models
+import Tensors
 
 /// A configuration is refused at a place in the text, or its numbers can be calculated with.
 @_cdecl("LLVMFuzzerTestOneInput")
