@@ -45,8 +45,10 @@ import Testing
       #expect(scales.bytes.array == (try bytes(expected, input.name + ".scales")), "\(input.name)")
       // Σ (x − y)², Σ x², relative RMSE, saturated codes, saturated share; both ratios in binary64
       let wanted = statistics[5 * row..<5 * row + 5]
-      #expect([found.squaredError, found.squaredWeight, Double(found.saturated)] == [0, 1, 3].map { wanted[5 * row + $0] })
-      #expect([found.relativeRMSE, found.saturatedShare] == [2, 4].map { Float(wanted[5 * row + $0]) }, "\(input.name)")
+      #expect(
+        [found.squaredError, found.squaredWeight, Double(found.saturated)] == [0, 1, 3].map { wanted[5 * row + $0] })
+      #expect(
+        [found.relativeRMSE, found.saturatedShare] == [2, 4].map { Float(wanted[5 * row + $0]) }, "\(input.name)")
       row += 1
     }
     #expect(row * 5 == statistics.count)
