@@ -60,7 +60,8 @@ targets += [
     ],
     swiftSettings: settings),
   .executableTarget(
-    name: "bench", dependencies: ["Kernels", "Quantization", "Tensors"], path: "Tools/Bench", exclude: ["runs"],
+    name: "bench", dependencies: ["Kernels", "Quantization", "Tensors"], path: "Tools/Bench",
+    exclude: ["runs", "compare-encodings.py"],
     swiftSettings: settings),
   // Runs the binary, so it must be built first.
   .testTarget(name: "CommandTests", dependencies: ["ingot", "JSON", "TestSupport"], swiftSettings: settings),
