@@ -34,12 +34,12 @@ struct Answer {
   /// In one line.
   var summary: String {
     var parts = [
-      counted(tokens.count, "token") + " in " + counted(forwards, "forward")
+      counted(tokens.count, "token") + ", " + counted(forwards, "forward")
         + (forwards > 1 ? " (\(Format.fixed(tokensPerForward, 1)) each)" : ""),
       "\(Format.fixed(tokensPerSecond, tokensPerSecond < 10 ? 1 : 0)) tokens/s",
     ]
     if let secondsToFirstBlock { parts.append("first block after \(Format.fixed(secondsToFirstBlock, 2)) s") }
-    parts.append("\(Format.bytes(weights.bytesRead)) of experts read")
+    parts.append("\(Format.bytes(weights.bytesRead)) of experts")
     if weights.hits < weights.experts {
       parts.append("\(Format.fixed(100 * Double(weights.hits) / Double(weights.experts), 0)) % of them unpacked before")
     }

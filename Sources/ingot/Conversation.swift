@@ -56,8 +56,10 @@ struct Conversation {
 
   private func nextLine(_ lines: inout InputLines) throws(Failure) -> String? {
     do throws(Failure) { return try lines.next() } catch {
+      guard Interrupt.isRequested else { throw error }
+      // Nothing is under way: this is a way to leave.
       if prompts { Console.note() }
-      throw error
+      Glibc.exit(Interrupt.status.rawValue)
     }
   }
 }

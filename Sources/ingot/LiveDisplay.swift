@@ -11,7 +11,6 @@ struct LiveDisplay: AnswerDisplay {
   let showsStatus: Bool
   private let start = Clock.seconds
   private var lastFrame = 0.0
-  private var steps = 0
   /// Rows of the region on the screen now.
   private var rowCount = 0
   /// Tokens that `open` or the text printed for good has.
@@ -31,7 +30,6 @@ struct LiveDisplay: AnswerDisplay {
   }
 
   mutating func update(_ canvas: AnswerCanvas, _ record: StepRecord) {
-    steps += 1
     var printed: [UInt8] = []
     if canvas.finished.count > taken {
       open += model.text(of: canvas.finished[taken...])
@@ -61,9 +59,10 @@ struct LiveDisplay: AnswerDisplay {
     let rate = Double(tokens) / max(now - start, 1e-9)
     draw(
       text: runs,
-      status: "block \(canvas.finished.count / canvas.blockLength + 1), \(masks) masked · "
-        + "\(Format.count(tokens)) tokens, "
-        + "\(Format.fixed(Double(tokens) / Double(steps), 1)) a forward, \(Format.fixed(rate, rate < 10 ? 1 : 0))/s")
+      status:
+        "block \((canvas.finished.count + canvas.promptCount % canvas.blockLength) / canvas.blockLength + 1) · \(masks) masked · "
+        + "\(Format.count(tokens)) token\(tokens == 1 ? "" : "s") · "
+        + "\(Format.fixed(rate, rate < 10 ? 1 : 0))/s")
   }
 
   mutating func end(tokens: [Int]) {
