@@ -56,7 +56,7 @@ targets += [
     name: "ingot",
     dependencies: [
       "JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Conversion", "Inspection",
-      argumentParser,
+      "Tokenizers", "Decoding", argumentParser,
     ],
     swiftSettings: settings),
   .executableTarget(
