@@ -86,9 +86,8 @@ package struct ModelConfiguration: Sendable, Equatable {
     padTokenID = try Self.token("pad_token_id", reader, vocabularySize)
     eosTokenID = try Self.token("eos_token_id", reader, vocabularySize)
     maskTokenID = try Self.token("mask_token_id", reader, vocabularySize)
-    if let window = reader.object["block_size"], !window.isNull, let capacity = reader.object["expert_capacity"],
-      !capacity.isNull
-    {
+    // The capacity makes it 2.2; a window alone means nothing.
+    if let capacity = reader.object["expert_capacity"], !capacity.isNull {
       blockRouting = BlockRouting(
         blockSize: try reader.readInt("block_size", in: 1...65536),
         expertCapacity: try reader.readInt("expert_capacity", in: expertsPerToken...expertCount))
