@@ -38,7 +38,8 @@ struct Progress {
       "\(label) \(Format.bytes(done)) of \(Format.bytes(total)), \(Format.bytes(Int(rate)))/s, "
       + "\(Format.duration(left)) left"
     if Console.stderrIsTerminal {
-      let filled = 24 * done / total
+      // The chunks of a broken pack may overlap and come to more than the file.
+      let filled = 24 * min(done, total) / total
       let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: 24 - filled)
       Console.status("\r\u{1B}[2K\(bar) \(text)")
     } else {
