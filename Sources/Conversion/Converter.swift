@@ -36,14 +36,15 @@ package struct Converter: Sendable {
   /// Writes the pack.
   ///
   /// - Parameters:
+  ///   - replaces: whether a file that has the name may be replaced.
   ///   - progress: called after each chunk with the source bytes done so far.
   ///   - isInterrupted: asked after each chunk; true stops with ``ConversionError/interrupted``.
   /// - Throws: ``ConversionError``; nothing is left under the final name or beside it.
   package func write(
-    to path: String, progress: (Int) -> Void, isInterrupted: () -> Bool
+    to path: String, replaces: Bool = true, progress: (Int) -> Void, isInterrupted: () -> Bool
   ) throws(ConversionError) -> Outcome {
     var writer: PackWriter
-    do { writer = try PackWriter(path: path, plan: plan.pack) } catch { throw .pack(error) }
+    do { writer = try PackWriter(path: path, plan: plan.pack, replaces: replaces) } catch { throw .pack(error) }
     var expertByteCount = 0
     let statistics = try encodeAll(progress: progress, isInterrupted: isInterrupted) {
       (kind, chunk) throws(ConversionError) in
