@@ -571,8 +571,17 @@ def check_numbers(pack, i):
 
 def check_json(pack, i):
     """Rule 33, on pack.content of the file's chunk."""
+    def members(pairs):
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("a key is repeated")
+        return dict(pairs)
+
+    def constant(name):
+        raise ValueError(f"{name} is not JSON")
+
     try:
-        ok = isinstance(json.loads(pack.content.tobytes().decode("utf-8")), dict)
+        text = pack.content.tobytes().decode("utf-8")
+        ok = isinstance(json.loads(text, object_pairs_hook=members, parse_constant=constant), dict)
     except (ValueError, RecursionError):
         ok = False
     if not ok:
