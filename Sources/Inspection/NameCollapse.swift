@@ -1,6 +1,6 @@
 import Models
 import Pack
-package import Tensors
+import Tensors
 
 /// Tensors that differ only in numbers within their names, such as layer and expert, as one line.
 package struct TensorFamily: Sendable {

@@ -112,6 +112,10 @@ extension Failure {
     case .badTensor(let name, let detail, let path, let byteOffset):
       self.init(
         what: "tensor `\(name)` \(detail)", place: "`\(path)`, header entry at byte \(Format.count(byteOffset))")
+    case .packedShape(let name, let found, let expected, let path):
+      self.init(
+        what: "tensor `\(name)` has shape \(found), config.json asks for \(expected)", place: "`\(path)`",
+        hint: "the pack was not written by `ingot quantize`, or its config.json was replaced")
     case .layout(let layer, let detail, let directory):
       self.init(what: "layer \(layer): \(detail)", place: "`\(directory)`")
     }
