@@ -10,11 +10,11 @@
 
 typedef __m512 V;
 enum { LANES = 16 };
-// Rows that are multiplied at a time with 1 … 8 tokens: up to 16 sums of 32 registers, at least 8 because each takes a new
-// term every fourth cycle only.
-enum { ROWS_1 = 8, ROWS_2 = 4, ROWS_3 = 4, ROWS_4 = 4, ROWS_5 = 3, ROWS_6 = 2, ROWS_7 = 2, ROWS_8 = 2 };
-// From 3 · 8 tokens on a panel is faster than parts of 8.
-enum { PANEL_ROWS = 12, PANEL_LEAST = 25, SUM_WIDTH = 4 };
+// Rows that are multiplied at a time with 1 … 4 tokens: up to 16 sums of 32 registers, at least 8 because each takes a
+// new term every fourth cycle only.
+enum { ROWS_1 = 8, ROWS_2 = 4, ROWS_3 = 4, ROWS_4 = 4 };
+// From 29 tokens on a panel, which holds 32, is faster than parts of 4.
+enum { PANEL_ROWS = 12, PANEL_LEAST = 29, SUM_WIDTH = 4 };
 
 OPERATION V v_zero(void) { return _mm512_setzero_ps(); }
 OPERATION V v_set1(float x) { return _mm512_set1_ps(x); }
@@ -82,8 +82,8 @@ static int multiply_special(const ck_product *p, const float *x, float *y, size_
 
 #include "multiply_body.h"
 
-// int4 with one or two tokens, 64 bytes of codes at a time. Nibble n of 32-bit lane d is element 32 · (d / 4) +
-// 4 · (d mod 4) + n / 2 + 16 · (n mod 2), so x is brought into that order first; then a shift and a lookup decode 16 codes,
+// int4 with one or two tokens, 64 bytes of codes at a time. Nibble n of 32-bit lane d is element 32 · (d / 4) + 4 · (d
+// mod 4) + n / 2 + 16 · (n mod 2), so x is brought into that order first; then a shift and a lookup decode 16 codes,
 // without the widening of bytes. Scales come in at the end of the 128 columns, which hold one, two or four groups.
 enum { RUN = 128, RUN_TOKENS = 2, RUN_ROWS = 4, RUN_NUMBERS = 1 << 14 };
 
@@ -162,7 +162,8 @@ static int multiply_special(const ck_product *p, const float *x, float *y, size_
   typedef void runs(const ck_product *p, const float *x, float *y);
   static runs *const all[3][RUN_TOKENS] = {
       {runs_g32_1, runs_g32_2}, {runs_g64_1, runs_g64_2}, {runs_g128_1, runs_g128_2}};
-  if (p->format != CK_INT4 || tokens > RUN_TOKENS || p->columns % RUN != 0 || tokens * p->columns > RUN_NUMBERS) return 0;
+  if (p->format != CK_INT4 || tokens > RUN_TOKENS) return 0;
+  if (p->columns % RUN != 0 || tokens * p->columns > RUN_NUMBERS) return 0;
   _Alignas(64) float arranged[RUN_NUMBERS];
   for (size_t t = 0; t < tokens; t++) arrange(x + t * p->x_stride, p->columns, arranged + t * p->columns);
   all[p->group_size == 32 ? 0 : p->group_size == 64 ? 1 : 2][tokens - 1](p, arranged, y);

@@ -1,16 +1,18 @@
 // Products and functions of activations in vectors of LANES floats; multiply_avx2.c and multiply_avx512.c include this
-// after they have defined the vector V, the operations v_… on it, and decode32. What it computes is in multiply_scalar.c.
+// after they have defined the vector V, the operations v_… on it, and decode32. What it computes is in
+// multiply_scalar.c.
 //
-// Two ways to multiply. With few tokens, lanes run along the columns of a row: some rows are decoded in registers and meet
-// each vector of x once (dot_block). With many, lanes run along the tokens: x is turned, a block of weights is decoded into
-// the first-level cache, and each weight meets all tokens (panel).
+// Two ways to multiply. With few tokens, lanes run along the columns of a row: some rows are decoded in registers and
+// meet each vector of x once (dot_block). With many, lanes run along the tokens: x is turned, a block of weights is
+// decoded into the first-level cache, and each weight meets all tokens (panel).
 
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("clang loop unroll(full)")
 
 enum { UNIT = 32, VECTORS = UNIT / LANES };  // columns decoded at a time
 // Arrays of vectors have constant lengths, or they would not become registers: the most rows and tokens of a block.
-enum { MOST = 8, CHUNK_BYTES = 1 << 18 };
+enum { MOST_ROWS = 8, MOST_TOKENS = 4 };
+enum { CHUNK_BYTES = 1 << 18 };  // of weights that several parts of the tokens share
 // How many bytes of weights are asked for ahead of their use.
 #ifndef PREFETCH
 #define PREFETCH 8192
@@ -19,7 +21,12 @@ enum { MOST = 8, CHUNK_BYTES = 1 << 18 };
 INLINE int is_coded(int format) { return format >= CK_INT8; }
 
 INLINE size_t bytes_of(int format, size_t elements) {
-  return format == CK_F32 ? 4 * elements : format == CK_INT8 ? elements : format == CK_INT4 ? elements / 2 : 2 * elements;
+  switch (format) {
+    case CK_F32: return 4 * elements;
+    case CK_INT8: return elements;
+    case CK_INT4: return elements / 2;
+    default: return 2 * elements;
+  }
 }
 
 INLINE const char *weights_of(const ck_product *p, int format, size_t row) {
@@ -46,8 +53,8 @@ INLINE void decode_rest(const char *w, int format, size_t count, V *out) {
   decode32(rest, format, group_of(format, 0), out);
 }
 
-// Where the weights are that a block of rows will need PREFETCH bytes later: `before` bytes on in each row, or `after` where
-// that would be past the end of the row, from offset `turn` on.
+// Where the weights are that a block of rows will need PREFETCH bytes later: `before` bytes on in each row, or `after`
+// where that would be past the end of the row, from offset `turn` on.
 struct ahead {
   size_t before, after, turn;
 };
@@ -58,10 +65,11 @@ INLINE struct ahead look_ahead(size_t row_bytes, int rows) {
   return (struct ahead){whole * block + rest, (whole + 1) * block + rest - row_bytes, row_bytes - rest};
 }
 
-// `rows` rows from `row` on and `tokens` tokens, all constants where this is inlined. Rows past the end repeat the last.
+// `rows` rows from `row` on and `tokens` tokens, all constants where this is inlined. Rows past the end repeat the
+// last.
 INLINE void dot_block(const ck_product *p, size_t row, const float *x, float *y, int format, int rows, int tokens) {
-  const char *w[MOST], *scales[MOST];
-  V sum[MOST][MOST];
+  const char *w[MOST_ROWS], *scales[MOST_ROWS];
+  V sum[MOST_ROWS][MOST_TOKENS];
   UNROLL for (int r = 0; r < rows; r++) {
     size_t index = row + (size_t)r < p->rows ? row + (size_t)r : p->rows - 1;
     w[r] = weights_of(p, format, index);
@@ -72,13 +80,13 @@ INLINE void dot_block(const ck_product *p, size_t row, const float *x, float *y,
   const struct ahead ahead = look_ahead(bytes_of(format, p->columns), rows);
   size_t k = 0;
   for (; k < whole;) {
-    group_t g[MOST];
+    group_t g[MOST_ROWS];
     UNROLL for (int r = 0; r < rows; r++) {
       g[r] = group_of(format, is_coded(format) ? load_scale(scales[r]) : 0);
       if (is_coded(format)) scales[r] += 2;
     }
     for (size_t end = k + group; k < end; k += UNIT) {
-      V v[MOST][VECTORS];
+      V v[MOST_ROWS][VECTORS];
       size_t at = bytes_of(format, k), next = at + (at < ahead.turn ? ahead.before : ahead.after);
       UNROLL for (int r = 0; r < rows; r++) {
         __builtin_prefetch(w[r] + next);
@@ -111,7 +119,8 @@ INLINE void dot_block(const ck_product *p, size_t row, const float *x, float *y,
   }
 }
 
-// Turned: out[k · width + t] = x[t · stride + k] for k < count; zero from `tokens` to `width`. width is a multiple of 4.
+// Turned: out[k · width + t] = x[t · stride + k] for k < count; zero from `tokens` to `width`. width is a multiple of
+// 4.
 static void turn(const float *x, size_t stride, size_t tokens, size_t width, size_t count, float *out) {
   for (size_t t = 0; t < width; t += 4) {
     size_t k = 0;
@@ -154,7 +163,8 @@ INLINE void decode_columns(const char *row, const char *scales, int format, int 
 }
 
 // sums[r] (+)= w[r, k] · x[k] over k < count, for PANEL_ROWS rows and PANEL_TOKENS tokens.
-INLINE void panel_block(float (*w)[PANEL_COLUMNS], const float *x, size_t count, float (*sums)[PANEL_TOKENS], int first) {
+INLINE void panel_block(float (*w)[PANEL_COLUMNS], const float *x, size_t count, float (*sums)[PANEL_TOKENS],
+                        int first) {
   V sum[PANEL_ROWS][2];
   UNROLL for (int r = 0; r < PANEL_ROWS; r++) UNROLL for (int i = 0; i < 2; i++) sum[r][i] = v_zero();
   for (size_t k = 0; k < count; k++, x += PANEL_TOKENS) {
@@ -174,7 +184,8 @@ INLINE void panel_block(float (*w)[PANEL_COLUMNS], const float *x, size_t count,
 // Up to PANEL_TOKENS tokens.
 INLINE void panel(const ck_product *p, const float *x, float *y, size_t tokens, int format) {
   const int group_shift = is_coded(format) ? __builtin_ctz((unsigned)p->group_size) : 0;
-  _Alignas(64) float turned[TURNED_COLUMNS * PANEL_TOKENS], w[PANEL_ROWS][PANEL_COLUMNS], sums[CHUNK_ROWS][PANEL_TOKENS];
+  _Alignas(64) float turned[TURNED_COLUMNS * PANEL_TOKENS];
+  _Alignas(64) float w[PANEL_ROWS][PANEL_COLUMNS], sums[CHUNK_ROWS][PANEL_TOKENS];
   for (size_t k0 = 0; k0 < p->columns; k0 += TURNED_COLUMNS) {
     size_t columns = p->columns - k0 < TURNED_COLUMNS ? p->columns - k0 : TURNED_COLUMNS;
     turn(x + k0, p->x_stride, tokens, PANEL_TOKENS, columns, turned);
@@ -190,7 +201,8 @@ INLINE void panel(const ck_product *p, const float *x, float *y, size_t tokens, 
             // The next columns of this row come after the same columns of the other rows of the chunk.
             for (size_t i = 0; i < bytes_of(format, PANEL_COLUMNS); i += 64)
               __builtin_prefetch(from + bytes_of(format, k0 + k1 + PANEL_COLUMNS) + i, 0, 2);
-            decode_columns(from, is_coded(format) ? scales_of(p, index) : from, format, group_shift, k0 + k1, count, w[r]);
+            const char *scales = is_coded(format) ? scales_of(p, index) : from;
+            decode_columns(from, scales, format, group_shift, k0 + k1, count, w[r]);
           }
           panel_block(w, turned + k1 * PANEL_TOKENS, count, sums + row, k1 == 0);
         }
@@ -207,9 +219,9 @@ INLINE void panel(const ck_product *p, const float *x, float *y, size_t tokens, 
 // One product of at most PANEL_TOKENS tokens, for one format.
 typedef void block_of_tokens(const ck_product *p, const float *x, float *y, size_t tokens);
 
-#define DOTS(name, format, height, tokens)                                                         \
-  static void name##_##tokens(const ck_product *p, const float *x, float *y, size_t unused) {      \
-    (void)unused;                                                                                  \
+#define DOTS(name, format, height, tokens)                                                              \
+  static void name##_##tokens(const ck_product *p, const float *x, float *y, size_t unused) {           \
+    (void)unused;                                                                                       \
     for (size_t row = 0; row < p->rows; row += height) dot_block(p, row, x, y, format, height, tokens); \
   }
 #define FORMAT(name, format)                                                                           \
@@ -217,10 +229,6 @@ typedef void block_of_tokens(const ck_product *p, const float *x, float *y, size
   DOTS(name, format, ROWS_2, 2)                                                                        \
   DOTS(name, format, ROWS_3, 3)                                                                        \
   DOTS(name, format, ROWS_4, 4)                                                                        \
-  DOTS(name, format, ROWS_5, 5)                                                                        \
-  DOTS(name, format, ROWS_6, 6)                                                                        \
-  DOTS(name, format, ROWS_7, 7)                                                                        \
-  DOTS(name, format, ROWS_8, 8)                                                                        \
   static void name##_panel(const ck_product *p, const float *x, float *y, size_t tokens) {             \
     panel(p, x, y, tokens, format);                                                                    \
   }
@@ -230,13 +238,31 @@ FORMAT(f16, CK_F16)
 FORMAT(int8, CK_INT8)
 FORMAT(int4, CK_INT4)
 
-#define BLOCKS(name)                                                                                            \
-  {name##_1, name##_2, name##_3, name##_4, name##_5, name##_6, name##_7, name##_8, name##_panel}
-static block_of_tokens *const blocks[5][MOST + 1] = {BLOCKS(f32), BLOCKS(bf16), BLOCKS(f16), BLOCKS(int8), BLOCKS(int4)};
+#define BLOCKS(name) {name##_1, name##_2, name##_3, name##_4, name##_panel}
+static block_of_tokens *const blocks[5][MOST_TOKENS + 1] = {BLOCKS(f32), BLOCKS(bf16), BLOCKS(f16), BLOCKS(int8),
+                                                            BLOCKS(int4)};
 
-// Few tokens, in parts of at most MOST. A chunk of rows comes from the caches when the second part needs it.
+// At most MOST_TOKENS tokens. x is copied to whole cache lines, and so that its tokens do not compete for the same
+// ones: with 2048 columns all of them start at the same place of a page.
+static void multiply_part(const ck_product *p, const float *x, float *y, size_t tokens) {
+  if (multiply_special(p, x, y, tokens)) return;
+  enum { LINE = 16, COPIED = MOST_TOKENS * (2048 + 2 * LINE) };
+  _Alignas(64) float copy[COPIED];
+  ck_product part = *p;
+  const size_t stride = (p->columns / LINE + 2) * LINE;
+  if (tokens * stride <= COPIED) {
+    for (size_t t = 0; t < tokens; t++) __builtin_memcpy(copy + t * stride, x + t * p->x_stride, 4 * p->columns);
+    part.x_stride = stride;
+    x = copy;
+  }
+  blocks[p->format][tokens - 1](&part, x, y, tokens);
+}
+
+// Few tokens, in parts of at most MOST_TOKENS, whose x stays in the first-level cache; a chunk of rows comes from the
+// caches when the second part needs it.
 static void multiply_parts(const ck_product *p, const float *x, float *y, size_t tokens) {
-  const size_t parts = (tokens + MOST - 1) / MOST, height = CHUNK_BYTES / bytes_of(p->format, p->columns) / 24 * 24;
+  const size_t parts = (tokens + MOST_TOKENS - 1) / MOST_TOKENS;
+  const size_t height = CHUNK_BYTES / bytes_of(p->format, p->columns) / 24 * 24;
   const size_t step = parts == 1 ? p->rows : height < 24 ? 24 : height;
   for (size_t row = 0; row < p->rows; row += step) {
     ck_product chunk = *p;
@@ -245,9 +271,7 @@ static void multiply_parts(const ck_product *p, const float *x, float *y, size_t
     chunk.rows = p->rows - row < step ? p->rows - row : step;
     for (size_t part = 0; part < parts; part++) {
       size_t t = tokens * part / parts, end = tokens * (part + 1) / parts;
-      const float *xt = x + t * p->x_stride;
-      float *yt = y + t * p->y_stride + row;
-      if (!multiply_special(&chunk, xt, yt, end - t)) blocks[p->format][end - t - 1](&chunk, xt, yt, end - t);
+      multiply_part(&chunk, x + t * p->x_stride, y + t * p->y_stride + row, end - t);
     }
   }
 }
@@ -256,7 +280,7 @@ void SET(ck_multiply)(const ck_product *p) {
   size_t t = 0;
   for (; p->tokens - t >= PANEL_LEAST; t += PANEL_TOKENS) {
     size_t rest = p->tokens - t, count = rest < PANEL_TOKENS ? rest : PANEL_TOKENS;
-    blocks[p->format][MOST](p, p->x + t * p->x_stride, p->y + t * p->y_stride, count);
+    blocks[p->format][MOST_TOKENS](p, p->x + t * p->x_stride, p->y + t * p->y_stride, count);
     if (rest <= PANEL_TOKENS) return;
   }
   if (t < p->tokens) multiply_parts(p, p->x + t * p->x_stride, p->y + t * p->y_stride, p->tokens - t);

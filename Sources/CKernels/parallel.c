@@ -14,8 +14,8 @@
 enum { MOST_WORKERS = 255 };
 #define AWAKE_NANOSECONDS 100000  // how long a worker looks out
 
-// The region: number << 32 | parts << 16 | next part. Whoever raises the last field owns that part; the region cannot end
-// before the part has, so that body and context are valid then.
+// The region: number << 32 | parts << 16 | next part. Whoever raises the last field owns that part; the region cannot
+// end before the part has, so that body and context are valid then.
 static _Atomic uint64_t region;
 static _Atomic size_t unfinished;
 static ck_part *region_body;

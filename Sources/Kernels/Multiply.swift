@@ -123,7 +123,7 @@ extension KernelSet {
     let along = columns / (name == "avx2" ? 8 : 16) + 7
     // Many: blocks of 128 columns, sums of up to 8 of them, and the sum of those.
     let across = min(columns, 128) + min(columns / 128, 8) + columns / 1024 + 2
-    return name == "scalar" || tokens <= 8 ? along : max(along, across)
+    return name == "scalar" || tokens <= 12 ? along : max(along, across)
   }
 
   /// Adds up rows with weights: `y[t · yStride + c] = Σ p[t · pStride + j] · v[j · vStride + c]` over j < count, such as

@@ -63,8 +63,8 @@ typedef struct ck_product {
   size_t y_stride;
 } ck_product;
 
-// y[t · y_stride + r] = Σ w[r, k] · x[t · x_stride + k] over all columns k, where w are the decoded weights. The order of
-// the sum depends on the set and on the number of tokens, never on the other rows of the same call.
+// y[t · y_stride + r] = Σ w[r, k] · x[t · x_stride + k] over all columns k, where w are the decoded weights. The order
+// of the sum depends on the set and on the number of tokens, never on the other rows of the same call.
 typedef void ck_multiply(const ck_product *product);
 // y[t · y_stride + c] = Σ p[t · p_stride + j] · v[j · v_stride + c] over j < count, for c < columns, t < tokens.
 typedef void ck_weighted_sum(const float *p, size_t p_stride, size_t tokens, const float *v, size_t v_stride,
@@ -118,8 +118,8 @@ const ck_kernel_set *_Nullable ck_select(const char *name);
 // One part of a region.
 typedef void ck_part(void *context, size_t index);
 // Runs body(context, i) for all i < count on the calling thread and on up to count − 1 others, which wait for the next
-// region awake for a while. Returns when all parts are done. Where a region runs already, in this thread or in another, the
-// calling thread does all parts itself.
+// region awake for a while. Returns when all parts are done. Where a region runs already, in this thread or in another,
+// the calling thread does all parts itself.
 void ck_parallel(size_t count, ck_part *body, void *context);
 
 #pragma clang assume_nonnull end
