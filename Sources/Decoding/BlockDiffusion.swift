@@ -17,16 +17,29 @@ package struct BlockDiffusion {
   /// Called after each step with its record and the tokens of the block as they are now; returns false to stop.
   package typealias Observer = (StepRecord, [Int]) -> Bool
 
-  private let model: LLaDA2Model
+  private let configuration: ModelConfiguration
+  private let makePredictor: () -> any BlockPredictor
   private let options: DecodingOptions
   private let special: SpecialTokens
 
   /// - Throws: ``DecodingError/option(name:detail:)``.
   package init(_ model: LLaDA2Model, options: DecodingOptions, special: SpecialTokens) throws(DecodingError) {
-    self.model = model
+    try self.init(model.configuration, options: options, special: special) {
+      Window(model: model, blockLength: options.blockLength, usesCache: options.usesCache)
+    }
+  }
+
+  /// - Parameter predictor: called for each sequence.
+  /// - Throws: ``DecodingError/option(name:detail:)``.
+  package init(
+    _ configuration: ModelConfiguration, options: DecodingOptions, special: SpecialTokens,
+    predictor: @escaping () -> any BlockPredictor
+  ) throws(DecodingError) {
+    self.configuration = configuration
+    makePredictor = predictor
     self.options = options
     self.special = special
-    try options.check(vocabulary: model.configuration.vocabularySize, special)
+    try options.check(configuration, special)
   }
 
   /// - Parameters:
@@ -41,13 +54,13 @@ package struct BlockDiffusion {
     // The canvas: prompt, then masks up to whole blocks. The prompt is not padded: its last, partial block is completed.
     let total = (prompt.count + options.generationLength).dividedRoundingUp(by: blockLength) * blockLength
     var canvas = prompt + Array(repeating: special.mask, count: total - prompt.count)
-    var window = Window(model: model, blockLength: blockLength, usesCache: options.usesCache)
+    var predictor = makePredictor()
     var output = Output()
     var rule = makeRule()
     var random = SplitMix64(seed: options.seed)
     let firstBlock = prompt.count / blockLength
     do throws(ModelError) {
-      if firstBlock > 0, try window.finish(canvas, through: firstBlock) { output.cachePasses += 1 }
+      if firstBlock > 0, try predictor.finish(canvas, through: firstBlock) { output.cachePasses += 1 }
     } catch { throw .model(error) }
 
     for index in firstBlock..<total / blockLength {
@@ -59,12 +72,16 @@ package struct BlockDiffusion {
       var isDone = !rule.begin(block)
       while !isDone {
         let masked = block.masked.count
-        let pass: (predictions: Predictions, experts: [[[Int]]])
+        let offsets = rule.offsets(in: block)
+        let pass: (logits: [Float], experts: [[[Int]]])
         do throws(ModelError) {
-          pass = try predict(rule.offsets(in: block), in: block, canvas, &window, recordsExperts)
+          pass = try predictor.predict(offsets, block: index, in: canvas, recordsExperts: recordsExperts)
         } catch { throw .model(error) }
+        let predictions = Predictions(
+          offsets: offsets, logits: pass.logits, vocabulary: configuration.vocabularySize, options: options,
+          mask: special.mask)
         let commits: [StepRecord.Commit]
-        (commits, isDone) = rule.step(&block, pass.predictions, using: &random)
+        (commits, isDone) = rule.step(&block, predictions, using: &random)
         canvas.replaceSubrange(range, with: block.tokens)
         var record = StepRecord(block: index, step: step, masked: masked, commits: commits)
         record.experts = pass.experts
@@ -72,7 +89,7 @@ package struct BlockDiffusion {
         output.forwards += 1
         step += 1
         guard observer(record, block.tokens) else { throw .interrupted }
-        if options.stopsEarly, commits.contains(where: { special.stops.contains($0.token) }),
+        if options.stopsEarly, rule.writesAreFinal, commits.contains(where: { special.stops.contains($0.token) }),
           let stop = firstStop(in: canvas[prompt.count..<range.upperBound]),
           !canvas[prompt.count..<stop].contains(special.mask)
         {
@@ -84,8 +101,8 @@ package struct BlockDiffusion {
       if range.upperBound < total {
         do throws(ModelError) {
           if rule.lastPassWasFinal {
-            window.accept(through: index + 1)
-          } else if try window.finish(canvas, through: index + 1) {
+            predictor.accept(through: index + 1)
+          } else if try predictor.finish(canvas, through: index + 1) {
             output.cachePasses += 1
           }
         } catch { throw .model(error) }
@@ -108,21 +125,6 @@ package struct BlockDiffusion {
     return output
   }
 
-  private func predict(
-    _ offsets: [Int], in block: Block, _ canvas: [Int], _ window: inout Window, _ recordsExperts: Bool
-  ) throws(ModelError) -> (Predictions, [[[Int]]]) {
-    var experts: [[[Int]]] = []
-    var taps = LLaDA2Model.Taps()
-    if recordsExperts { taps.routes = { _, routes in experts.append(routes.map(\.experts)) } }
-    let hidden = try window.forward(canvas, block: block.index, taps: taps)  // (block, H)
-    let width = model.configuration.hiddenSize
-    let rows = offsets.flatMap { hidden[$0 * width..<($0 + 1) * width] }
-    let predictions = Predictions(
-      offsets: offsets, logits: model.logits(Array(rows)), vocabulary: model.configuration.vocabularySize,
-      options: options, mask: special.mask)
-    return (predictions, experts)
-  }
-
   private func makeRule() -> any DecodingRule {
     switch options.decoder {
     case .threshold: ThresholdRule(options)
@@ -138,21 +140,21 @@ package struct BlockDiffusion {
   /// Refuses a prompt that cannot be answered; ``decode(prompt:recordsExperts:observer:)`` does this first.
   package func check(prompt: [Int]) throws(DecodingError) {
     guard !prompt.isEmpty else { throw .emptyPrompt }
-    let vocabulary = model.configuration.vocabularySize
+    let vocabulary = configuration.vocabularySize
     if let index = prompt.firstIndex(where: { !(0..<vocabulary).contains($0) }) {
       throw .tokenOutOfRange(id: prompt[index], index: index, vocabulary: vocabulary)
     }
     if let index = prompt.firstIndex(of: special.mask) { throw .maskInPrompt(index: index) }
     let positions =
       (prompt.count + options.generationLength).dividedRoundingUp(by: options.blockLength) * options.blockLength
-    let limit = model.configuration.maximumPositions
+    let limit = configuration.maximumPositions
     guard positions <= limit else { throw .tooLong(positions: positions, limit: limit) }
   }
 }
 
 extension DecodingOptions {
   /// Refuses what could never commit anything.
-  func check(vocabulary: Int, _ special: SpecialTokens) throws(DecodingError) {
+  func check(_ configuration: ModelConfiguration, _ special: SpecialTokens) throws(DecodingError) {
     let positive = [
       ("block length", blockLength), ("steps", steps), ("generation length", generationLength), ("top-k", topK ?? 1),
     ]
@@ -166,13 +168,42 @@ extension DecodingOptions {
       throw .option(name: "temperature", detail: "is \(temperature); it must be 0 or more")
     }
     if let topP, !(topP > 0 && topP <= 1) { throw .option(name: "top-p", detail: "is \(topP); it must be in 0 … 1") }
-    guard threshold >= 0, threshold <= 1 else {
-      throw .option(name: "threshold", detail: "is \(threshold); it must be in 0 … 1")
+    var thresholds = [("threshold", threshold)]
+    var counts: [(String, Int, least: Int)] = []
+    var controls: [Int] = []
+    switch decoder {
+    case .threshold: break
+    case .editing(let editing, let post):
+      thresholds.append(("editing threshold", editing))
+      counts = [("post steps", post, 0)]
+    case .levenshtein(let tokens, let editing, let post, let most):
+      thresholds.append(("editing threshold", editing))
+      counts = [("post steps", post, 0), ("steps per block", most, 1)]
+      controls = [tokens.delete, tokens.split]
     }
-    var ids = special.stops + [special.mask]
-    if case .levenshtein(let tokens, _, _, _) = decoder { ids += [tokens.delete, tokens.split] }
-    for id in ids where !(0..<vocabulary).contains(id) {
+    for (name, value) in thresholds where !(value >= 0 && value <= 1) {
+      throw .option(name: name, detail: "is \(value); it must be in 0 … 1")
+    }
+    for (name, value, least) in counts where value < least {
+      throw .option(name: name, detail: "is \(value); it must be \(least) or more")
+    }
+    try check(special, controls, vocabulary: configuration.vocabularySize)
+    // 2.2's windows of routing must not reach into another block: its experts would depend on what comes later.
+    if let window = configuration.blockRouting?.blockSize, blockLength % window != 0 {
+      throw .option(name: "block length", detail: "is \(blockLength); this model routes windows of \(window) together")
+    }
+  }
+
+  private func check(_ special: SpecialTokens, _ controls: [Int], vocabulary: Int) throws(DecodingError) {
+    for id in special.stops + [special.mask] + controls where !(0..<vocabulary).contains(id) {
       throw .option(name: "special token", detail: "\(id) is outside the vocabulary of \(vocabulary)")
+    }
+    // As with the tokenizer of the ancestor model, whose end of a turn is the mask of this one.
+    guard !special.stops.contains(special.mask) else {
+      throw .option(name: "special token", detail: "\(special.mask) is the mask and ends an answer, too")
+    }
+    guard Set(controls).count == controls.count, !controls.contains(special.mask) else {
+      throw .option(name: "special token", detail: "\(controls) must be two tokens other than the mask")
     }
   }
 }

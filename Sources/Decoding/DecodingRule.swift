@@ -24,6 +24,9 @@ protocol DecodingRule {
     _ block: inout Block, _ predictions: Predictions, using random: inout SplitMix64
   ) -> (commits: [StepRecord.Commit], isDone: Bool)
 
+  /// Whether a written token stays, so that decoding may stop within a block.
+  var writesAreFinal: Bool { get }
+
   /// Whether the keys and values of the last pass are those of the final tokens.
   var lastPassWasFinal: Bool { get }
 }

@@ -6,6 +6,7 @@ struct EditingRule: DecodingRule {
   private let maximumPostSteps: Int
   private var postSteps = 0
   private(set) var lastPassWasFinal = false
+  let writesAreFinal = false
 
   init(_ options: DecodingOptions, editingThreshold: Float, maximumPostSteps: Int) {
     threshold = options.threshold

@@ -15,6 +15,7 @@ struct LevenshteinRule: DecodingRule {
   /// Blocks as written, before they were scanned.
   private var history: Set<[Int]> = []
   private(set) var lastPassWasFinal = false
+  let writesAreFinal = false
 
   /// Tries to leave a loop before giving in to it.
   private static let maximumLoopBreaks = 5
@@ -63,7 +64,7 @@ struct LevenshteinRule: DecodingRule {
     let hadMasks = !unmasked.isEmpty
     var writes = (unmasked.accepted(threshold: threshold, quota: quota(unmasked, in: block, isLast)) + edits)
       .sorted { $0.offset < $1.offset }
-    breakLoop(&writes, block, predictions, using: &random)
+    breakLoop(&writes, block, predictions, excluding: controls, using: &random)
 
     var written = block.tokens
     for proposal in writes { written[proposal.offset] = proposal.candidate.token }
@@ -85,9 +86,10 @@ struct LevenshteinRule: DecodingRule {
 
   /// If the block would be one that was there before, the least certain write takes its next-best token.
   private func breakLoop(
-    _ writes: inout [Proposal], _ block: Block, _ predictions: Predictions, using random: inout SplitMix64
+    _ writes: inout [Proposal], _ block: Block, _ predictions: Predictions, excluding controls: Set<Int>,
+    using random: inout SplitMix64
   ) {
-    var excluded: Set<Int> = []
+    var excluded = controls
     for _ in 0..<Self.maximumLoopBreaks {
       var written = block.tokens
       for proposal in writes { written[proposal.offset] = proposal.candidate.token }

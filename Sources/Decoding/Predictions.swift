@@ -16,7 +16,7 @@ struct Predictions {
   private let vocabulary: Int
   private let options: DecodingOptions
   /// Never predicted, a deviation from the hub code that llada2.md §4 recommends: a mask in place of a token would stay in
-  /// the output (2.0) or keep the loop going for ever (2.1). Its share of the probability mass is left as it is.
+  /// the output (2.0) or keep the loop going for ever (2.1). The best token's probability still counts the mask's share; draws do not know it.
   private let mask: Int
 
   init(offsets: [Int], logits: [Float], vocabulary: Int, options: DecodingOptions, mask: Int) {
@@ -59,14 +59,15 @@ struct Predictions {
     from row: ArraySlice<Float>, excluding excluded: Set<Int>, using random: inout SplitMix64
   ) -> Candidate {
     var order = row.indices.map { $0 - row.startIndex }.filter { $0 != mask && !excluded.contains($0) }
-    let logit = { (token: Int) in row[row.startIndex + token] / options.temperature }
-    order.sort { (logit($1), $0) < (logit($0), $1) }
+    order.sort { (row[row.startIndex + $1], $0) < (row[row.startIndex + $0], $1) }
+    // Less the largest before the division, which could overflow.
+    let largest = row[row.startIndex + order[0]]
+    let logit = { (token: Int) in (row[row.startIndex + token] - largest) / options.temperature }
     if let k = options.topK, k < order.count {
       let smallest = logit(order[k - 1])
       order = Array(order.prefix { logit($0) >= smallest })  // equals of the k-th stay
     }
-    let largest = logit(order[0])
-    var weights = order.map { Double(expf(logit($0) - largest)) }
+    var weights = order.map { Double(expf(logit($0))) }
     if let p = options.topP {
       let total = weights.reduce(0, +)
       var before = 0.0

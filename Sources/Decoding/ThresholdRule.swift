@@ -10,9 +10,14 @@ struct ThresholdRule: DecodingRule {
   }
 
   /// The block spread over the steps, the first ones taking what is left over.
+  ///
+  /// The hub code also lowers the steps to the generation length, so that a short answer is forced out faster; that is not
+  /// done here.
   static func quotas(blockLength: Int, steps: Int) -> [Int] {
     (0..<steps).map { blockLength / steps + ($0 < blockLength % steps ? 1 : 0) }
   }
+
+  var writesAreFinal: Bool { true }
 
   /// The last pass still saw masks.
   var lastPassWasFinal: Bool { false }

@@ -1,10 +1,29 @@
-import Models
+package import Models
+
+/// What predicts the blocks of one sequence, one after the other: a model behind a ``Window``.
+package protocol BlockPredictor {
+  /// One pass for the block under work.
+  ///
+  /// - Parameters:
+  ///   - offsets: in the block.
+  ///   - canvas: the whole sequence; what follows the block is not looked at.
+  /// - Returns: scores (offsets, vocabulary), and by MoE layer and row of the pass the experts chosen, if asked for.
+  mutating func predict(
+    _ offsets: [Int], block: Int, in canvas: [Int], recordsExperts: Bool
+  ) throws(ModelError) -> (logits: [Float], experts: [[[Int]]])
+
+  /// Makes the blocks below `count` final with one more pass; false if nothing had to be done.
+  mutating func finish(_ canvas: [Int], through count: Int) throws(ModelError) -> Bool
+
+  /// Makes them final as the last pass saw them.
+  mutating func accept(through count: Int)
+}
 
 /// Runs passes for the block under work, with or without keys and values of finished blocks (llada2.md §4.7).
 ///
 /// Exact either way: under the block-causal mask nothing before the block depends on it. What must not be kept is what a
 /// denoising pass wrote, since it saw masks: a finished block goes through the model once more.
-struct Window {
+struct Window: BlockPredictor {
   private let model: LLaDA2Model
   private let blockLength: Int
   private let usesCache: Bool
@@ -19,16 +38,22 @@ struct Window {
     cache = KeyValueCache(model.configuration)
   }
 
-  /// - Returns: the block's rows (block length, hidden) after the final norm.
-  mutating func forward(_ canvas: [Int], block: Int, taps: LLaDA2Model.Taps) throws(ModelError) -> [Float] {
+  mutating func predict(
+    _ offsets: [Int], block: Int, in canvas: [Int], recordsExperts: Bool
+  ) throws(ModelError) -> (logits: [Float], experts: [[[Int]]]) {
+    var experts: [[[Int]]] = []
+    var taps = LLaDA2Model.Taps()
+    if recordsExperts { taps.routes = { _, routes in experts.append(routes.map(\.experts)) } }
     let start = usesCache ? finished : 0
     let end = (block + 1) * blockLength
     let segment = LLaDA2Model.Segment(tokens: Array(canvas[start..<end]), start: start, cache: cache)
-    let hidden = try model.hiddenStates([segment], blockLength: blockLength, taps: taps)
-    return Array(hidden.suffix(blockLength * model.configuration.hiddenSize))
+    let hidden = try model.hiddenStates([segment], blockLength: blockLength, taps: taps)  // (end − start, H)
+    let width = model.configuration.hiddenSize
+    let first = hidden.count - blockLength * width
+    let rows = offsets.flatMap { hidden[first + $0 * width..<first + ($0 + 1) * width] }
+    return (model.logits(Array(rows)), experts)
   }
 
-  /// Makes the blocks below `count` final with one more pass; false if nothing had to be done.
   mutating func finish(_ canvas: [Int], through count: Int) throws(ModelError) -> Bool {
     let end = count * blockLength
     guard usesCache, end > finished else { return false }
@@ -38,6 +63,5 @@ struct Window {
     return true
   }
 
-  /// The last pass saw the final tokens already.
   mutating func accept(through count: Int) { if usesCache { finished = count * blockLength } }
 }

@@ -91,9 +91,8 @@ package struct ModelConfiguration: Sendable, Equatable {
     maskTokenID = try Self.token("mask_token_id", reader, vocabularySize)
     deleteTokenID = try Self.token("delete_token_id", reader, vocabularySize)
     splitTokenID = try Self.token("split_token_id", reader, vocabularySize)
-    if let window = reader.object["block_size"], !window.isNull, let capacity = reader.object["expert_capacity"],
-      !capacity.isNull
-    {
+    // The capacity makes it 2.2; a window alone means nothing.
+    if let capacity = reader.object["expert_capacity"], !capacity.isNull {
       blockRouting = BlockRouting(
         blockSize: try reader.readInt("block_size", in: 1...65536),
         expertCapacity: try reader.readInt("expert_capacity", in: expertsPerToken...expertCount))

@@ -14,10 +14,12 @@ enum Console {
   /// Text without a line end, for progress.
   static func status(_ text: String) { write(text, to: STDERR_FILENO) }
 
+  /// Names and values of a stranger's file may stand in any part, so none may steer the terminal.
   static func report(_ failure: Failure) {
-    var text = "\(bold("error:", on: stderrIsTerminal)) \(failure.what)"
-    if let place = failure.place { text += "\n  in \(place)" }
-    if let hint = failure.hint { text += "\n\n\(bold("hint:", on: stderrIsTerminal)) \(hint)" }
+    let shown = { (text: String) in Shown.text(text, limit: 4000) }
+    var text = "\(bold("error:", on: stderrIsTerminal)) \(shown(failure.what))"
+    if let place = failure.place { text += "\n  in \(shown(place))" }
+    if let hint = failure.hint { text += "\n\n\(bold("hint:", on: stderrIsTerminal)) \(shown(hint))" }
     note(text)
   }
 

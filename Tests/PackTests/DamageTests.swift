@@ -101,7 +101,8 @@ import Testing
         let count = size == 64 ? pack.chunkCount : size == 96 ? pack.tensorCount : pack.fileCount
         let (from, to) = (Int.random(in: 0..<count, using: &random), Int.random(in: 0..<count, using: &random))
         pack.bytes.replaceSubrange(
-          start + to * size..<start + (to + 1) * size, with: pack.bytes[start + from * size..<start + (from + 1) * size])
+          start + to * size..<start + (to + 1) * size, with: pack.bytes[start + from * size..<start + (from + 1) * size]
+        )
       }
     }
     pack.sealTables()

@@ -1,11 +1,13 @@
 import Glibc
 import Kernels
 
-/// `bench encode [--runs N] [--mib N] [--only TEXT]`: each line on standard output is one measurement as a JSON object.
+/// `bench encode|product [--runs N] [--mib N] [--only TEXT]`: each line on standard output is one measurement as a JSON object.
 @main struct Bench {
   static func main() {
     var arguments = Array(CommandLine.arguments.dropFirst())
-    guard arguments.first == "encode" else { fail("usage: bench encode [--runs N] [--mib N] [--only TEXT]…") }
+    guard let workload = arguments.first, ["encode", "product"].contains(workload) else {
+      fail("usage: bench encode|product [--runs N] [--mib N] [--only TEXT]…")
+    }
     arguments.removeFirst()
     var options = Options()
     while let name = arguments.first {
@@ -20,7 +22,7 @@ import Kernels
       arguments.removeFirst(2)
     }
     guard KernelSet.selected(forced: KernelSet.forcedName) != nil else { fail("INGOT_KERNELS names no set of kernels") }
-    EncodeWorkload(options).run()
+    if workload == "encode" { EncodeWorkload(options).run() } else { ProductWorkload(options).run() }
   }
 
   private static func fail(_ message: String) -> Never {
@@ -35,7 +37,8 @@ struct Options {
   var runs = 7
   /// Input of one pass.
   var mebibytes = 512
-  /// Words that the title of a measurement, such as `int4-g64 search avx512 2`, must all hold.
+  /// Words that the title of a measurement, such as `int4-g64 search avx512 2` or `int4-g64 512x2048 1t avx512 2`, must all
+  /// hold.
   var only: [String] = []
 
   func wants(_ title: String) -> Bool {

@@ -46,19 +46,25 @@ package final class PackWeights: WeightSource {
   package func hasTensor(_ name: String) -> Bool { (try? pack.tensor(named: name)) != nil }
 
   package func matrix(_ name: String) throws(ModelError) -> Matrix {
-    do throws(PackError) { return try read(name) } catch {
+    var unpacked = 0
+    return try matrix(name, &unpacked)
+  }
+
+  private func matrix(_ name: String, _ unpacked: inout Int) throws(ModelError) -> Matrix {
+    do throws(PackError) { return try read(name, &unpacked) } catch {
       if case .notFound = error { throw .missingTensor(name, directory: path) }
       throw .pack(error)
     }
   }
 
   package func expert(layer: Int, expert: Int) throws(ModelError) -> ExpertWeights {
+    var unpacked = 0
     let matrices = try LLaDA2MoE.projections.map { projection throws(ModelError) in
-      try matrix(LLaDA2MoE.expertName(layer: layer, expert: expert, projection))
+      try matrix(LLaDA2MoE.expertName(layer: layer, expert: expert, projection), &unpacked)
     }
     counted.withLock {
       $0.experts += 1
-      if !matrices.contains(where: { $0.blocks.contains { $0.content.isOwned } }) { $0.hits += 1 }
+      if unpacked == 0 { $0.hits += 1 }
       for matrix in matrices { $0.bytesRead += matrix.byteCount }
     }
     return ExpertWeights(gate: matrices[0], up: matrices[1], down: matrices[2])
@@ -79,7 +85,7 @@ package final class PackWeights: WeightSource {
     }
   }
 
-  private func read(_ name: String) throws(PackError) -> Matrix {
+  private func read(_ name: String, _ unpacked: inout Int) throws(PackError) -> Matrix {
     let tensor = try pack.tensor(named: name)
     var blocks: [Matrix.Block] = []
     var encoding = Encoding.f32
@@ -88,16 +94,20 @@ package final class PackWeights: WeightSource {
       (encoding, planes) = try pack.planes(of: tensor, chunk: position)
       blocks.append(
         Matrix.Block(
-          rows: tensor.rows(inChunk: position), content: try content(tensor.firstChunk + position), codes: planes[0],
+          rows: tensor.rows(inChunk: position), content: try content(tensor.firstChunk + position, &unpacked),
+          codes: planes[0],
           scales: planes[1]))
     }
     return Matrix(name: name, encoding: encoding, shape: tensor.shape, blocks: blocks)
   }
 
-  private func content(_ chunk: Int) throws(PackError) -> HeldBytes {
+  private func content(_ chunk: Int, _ unpacked: inout Int) throws(PackError) -> HeldBytes {
     if let content = cache.content(ofChunk: chunk) { return content }
     let content = try pack.content(ofChunk: chunk, codec: ChunkCodec())
-    if content.isOwned { cache.insert(content, forChunk: chunk) }
+    if content.isOwned {
+      unpacked += 1
+      cache.insert(content, forChunk: chunk)
+    }
     return content
   }
 }
