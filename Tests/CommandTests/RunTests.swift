@@ -143,16 +143,18 @@ import Testing
     try withTemporaryDirectory { directory in
       let command = try Command(
         [
-          "run", pico, "-p", "Count from 10 to 47.", "--threshold", "1", "--gen-length", "4000", "--no-cache",
-          "--temperature", "9", "--threads", "1", "--trace", "steps.jsonl",
+          "run", pico, "-p", "Count from 10 to 47.", "--threshold", "1", "--gen-length", "400", "--block-length", "512",
+          "--threads", "1", "--trace", "steps.jsonl",
         ], in: directory, environment: ["INGOT_KERNELS": "scalar"])
-      for _ in 0..<20_000 where ((try? contents(of: directory + "/steps.jsonl")) ?? []).count < 4000 { usleep(200) }
+      for _ in 0..<20_000 where ((try? contents(of: directory + "/steps.jsonl")) ?? []).count < 500 {
+        usleep(200)
+      }
       command.signal(SIGINT)
       let result = try command.wait()
       #expect(result.code == 130 && !result.wasKilled && result.err.contains("interrupted"), "\(result)")
-      #expect(result.out.hasSuffix("\n") && result.out.utf8.count > 1)
+      #expect(result.out.hasSuffix("\n") && !result.out.contains("\u{FFFD}"))
       let lines = try traceLines(directory + "/steps.jsonl")
-      #expect(lines.count > 10 && result.err.contains("\(lines.count) forwards"))
+      #expect(lines.count > 3 && result.err.contains("\(lines.count) forwards"))
     }
   }
 
