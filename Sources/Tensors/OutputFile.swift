@@ -1,17 +1,25 @@
 import Glibc
+import Synchronization
 
 /// A file that appears under its name only when it is whole.
 ///
-/// Bytes go to a temporary sibling; `commit` syncs it, renames it and syncs the directory. Until then the name is
-/// untouched, and a writer that is dropped removes its temporary file.
+/// Until `commit` the file has no name at all (`O_TMPFILE`), so that nothing is left of it however the process ends. Where a
+/// file system cannot do that, it is a temporary sibling, removed when the writer is dropped.
 package struct OutputFile: ~Copyable {
   package let path: String
+  /// The sibling's name, used from the start or, to replace a file, for the moment before the rename.
   package let temporaryPath: String
   private let descriptor: Int32
   private let replaces: Bool
+  private let isNamed: Bool
   private var committed = false
 
-  /// Creates the temporary sibling `.NAME.PID.tmp`.
+  /// `O_TMPFILE`, a macro that Swift does not import.
+  private static let unnamed: Int32 = 0o20000000 | O_DIRECTORY
+  /// Tells writers of one process apart.
+  private static let counter = Atomic<Int>(0)
+
+  /// Creates the file without its name.
   ///
   /// - Parameter replaces: whether `commit` may replace a file that has the name by then.
   /// - Throws: what `open` says, e.g. no such directory, no permission, read-only file system; EISDIR where the name is a
@@ -20,22 +28,25 @@ package struct OutputFile: ~Copyable {
     let (directory, name) = Self.split(path)
     self.path = path
     self.replaces = replaces
-    temporaryPath = "\(directory)/.\(name).\(getpid()).tmp"
+    let number = Self.counter.add(1, ordering: .relaxed).newValue
+    temporaryPath = "\(directory)/.\(name).\(getpid()).\(number).tmp"
     var status = stat()
     let isDirectory = unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
     guard !isDirectory, !name.isEmpty else {
       descriptor = -1
+      isNamed = false
       throw FileError("create", path, code: isDirectory ? EISDIR : ENOENT)
     }
-    // What a killed process of the same number left is removed, not followed if somebody made it a link.
-    unsafe _ = unlink(temporaryPath)
-    descriptor = unsafe open(temporaryPath, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+    let unnamed = unsafe open(directory, Self.unnamed | O_RDWR | O_CLOEXEC, 0o666)
+    isNamed = unnamed < 0
+    descriptor =
+      unnamed >= 0 ? unnamed : unsafe open(temporaryPath, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
     guard descriptor >= 0 else { throw FileError("create", path) }
   }
 
   deinit {
     close(descriptor)
-    if !committed { unsafe _ = unlink(temporaryPath) }
+    if isNamed, !committed { unsafe _ = unlink(temporaryPath) }
   }
 
   private static func split(_ path: String) -> (directory: String, name: String) {
@@ -64,12 +75,24 @@ package struct OutputFile: ~Copyable {
   /// - Throws: EEXIST where the name was taken meanwhile and must not be replaced.
   package consuming func commit() throws(FileError) {
     guard fsync(descriptor) == 0 else { throw FileError("sync", path) }
-    // A link fails where the name is taken, at whatever moment that happened; file systems without links get a rename.
-    let isLinked = unsafe !replaces && link(temporaryPath, path) == 0
-    if isLinked {
-      unsafe _ = unlink(temporaryPath)
+    let source = isNamed ? temporaryPath : "/proc/self/fd/\(descriptor)"
+    let follow = isNamed ? 0 : AT_SYMLINK_FOLLOW
+    if replaces {
+      if !isNamed {
+        guard unsafe linkat(AT_FDCWD, source, AT_FDCWD, temporaryPath, follow) == 0 else {
+          throw FileError("create", path)
+        }
+      }
+      guard unsafe rename(temporaryPath, path) == 0 else {
+        let error = FileError("rename", path)
+        unsafe _ = unlink(temporaryPath)
+        throw error
+      }
+    } else if unsafe linkat(AT_FDCWD, source, AT_FDCWD, path, follow) == 0 {
+      if isNamed { unsafe _ = unlink(temporaryPath) }
     } else {
-      guard replaces || errno != EEXIST else { throw FileError("create", path, code: EEXIST) }
+      // A link fails where the name is taken, at whatever moment that happened; a file system without links gets a rename.
+      guard isNamed, errno != EEXIST else { throw FileError("create", path) }
       guard unsafe rename(temporaryPath, path) == 0 else { throw FileError("rename", path) }
     }
     committed = true
