@@ -17,5 +17,12 @@ enum VersionReport {
   }
 
   /// Libraries that are loaded on demand, each with what it chose for this processor.
-  private static var libraries: [[String]] { [] }
+  private static var libraries: [[String]] {
+    do throws(BLASError) { return [["openblas", try BLAS.load().coreName]] } catch {
+      switch error {
+      case .notFound(let reason): return [["openblas", "not there: \(Shown.text(reason))"]]
+      case .incomplete(let symbol): return [["openblas", "lacks \(symbol)"]]
+      }
+    }
+  }
 }
