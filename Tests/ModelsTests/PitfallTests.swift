@@ -88,7 +88,7 @@ import Testing
     }
   }
 
-  @Test("P14: only the first rotary channels turn, in halves, by absolute positions")
+  @Test("P14: the angles of the rotation are the known ones")
   func rotaryTable() {
     let table = RotaryTable(theta: 600_000, dimension: 64)
     let (cosines, sines) = table.angles(position: 1)

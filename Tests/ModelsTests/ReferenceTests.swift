@@ -25,7 +25,9 @@ import Testing
   }
 
   static let cases = [
-    Case("as published", blockLengths: [1, 4, 16, 64]) { _ in },
+    Case(
+      "P1, P2, P14: as published, half of the channels turning in halves after the norm", blockLengths: [1, 4, 16, 64]
+    ) { _ in },
     Case("P12: norms of queries and keys only where their tensors are") { $0.hasQKNorm = false },
     Case("P12: the width of the norms' ε comes from the configuration") {
       $0.configChanges["rms_norm_eps"] = .number("0.5")
@@ -44,8 +46,8 @@ import Testing
     Case("tied embeddings") { ($0.isTied, $0.hasHead) = (true, false) },
     Case("one query head for a key head") { ($0.heads, $0.keyValueHeads) = (2, 2) },
     Case("two query heads for a key head") { ($0.heads, $0.keyValueHeads) = (4, 2) },
-    Case("four query heads for a key head") { ($0.heads, $0.keyValueHeads) = (4, 1) },
-    Case("all channels turn") { $0.configChanges = ["partial_rotary_factor": 1] },
+    Case("P1: four query heads for a key head") { ($0.heads, $0.keyValueHeads) = (4, 1) },
+    Case("P14: all channels turn") { $0.configChanges = ["partial_rotary_factor": 1] },
     Case("a quarter of the channels turns, faster") {
       $0.configChanges = ["partial_rotary_factor": .number("0.25"), "rope_theta": 100]
     },
@@ -62,7 +64,7 @@ import Testing
     Case("F32 weights") { ($0.dtype, $0.expertBiasDType) = (.f32, .bf16) },
   ]
 
-  @Test("hidden states, experts, their weights and logits are those of the formulas", arguments: cases)
+  @Test("P1, P2, P12, P14: hidden states, experts, weights and logits are those of the formulas", arguments: cases)
   func forward(_ given: Case) throws {
     var tiny = TinyCheckpoint()
     given.make(&tiny)
