@@ -28,6 +28,7 @@ func library(
 
 var targets: [Target] = [
   .target(name: "CKernels", linkerSettings: [.linkedLibrary("m")]),
+  .systemLibrary(name: "COpenBLAS"),  // loaded when it is needed, not linked
   .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
   .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
   .target(
@@ -37,9 +38,9 @@ var targets: [Target] = [
 targets += library("JSON", spans)
 targets += library("Tensors", spans)
 targets += library("Tokenizers", uses: ["JSON"])
-targets += library("Kernels", uses: ["CKernels"], spans)
+targets += library("Kernels", uses: ["CKernels", "COpenBLAS"], spans)
 targets += library("Safetensors", uses: ["JSON", "Tensors"], spans)
-targets += library("Quantization", uses: ["Tensors", "Kernels"], spans)
+targets += library("Quantization", uses: ["Tensors", "Kernels"], spans, testsUse: ["Safetensors"])
 targets += library("Pack", uses: ["JSON", "Tensors", "CZstd", "CXXHash"], spans)
 targets += library(
   "Models", uses: ["JSON", "Tensors", "Kernels", "Safetensors", "Pack"], spans,
@@ -57,11 +58,12 @@ targets += [
     name: "ingot",
     dependencies: [
       "JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Conversion", "Inspection",
-      argumentParser,
+      "Tokenizers", "Decoding", argumentParser,
     ],
     swiftSettings: settings),
   .executableTarget(
-    name: "bench", dependencies: ["Kernels", "Quantization", "Tensors"], path: "Tools/Bench", exclude: ["runs"],
+    name: "bench", dependencies: ["Kernels", "Quantization", "Pack", "Tensors"], path: "Tools/Bench",
+    exclude: ["runs", "compare-encodings.py"],
     swiftSettings: settings),
   // Runs the binary, so it must be built first.
   .testTarget(name: "CommandTests", dependencies: ["ingot", "JSON", "TestSupport"], swiftSettings: settings),

@@ -136,6 +136,7 @@ const ck_kernel_set ck_set_avx2 = {
     .sigmoid = ck_sigmoid_avx2,
     .softmax = ck_softmax_avx2,
     .exp = ck_exp_avx2,
+    .fma_loop = ck_fma_loop_avx2,
 };
 
 #pragma clang attribute pop

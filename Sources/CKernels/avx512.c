@@ -131,6 +131,7 @@ const ck_kernel_set ck_set_avx512 = {
     .sigmoid = ck_sigmoid_avx512,
     .softmax = ck_softmax_avx512,
     .exp = ck_exp_avx512,
+    .fma_loop = ck_fma_loop_avx512,
 };
 
 #pragma clang attribute pop

@@ -41,7 +41,8 @@ static inline size_t ck_code_bytes(const ck_scheme *scheme, size_t groups) {
   ck_silu_multiply ck_silu_multiply_##set;        \
   ck_sigmoid ck_sigmoid_##set;                    \
   ck_softmax ck_softmax_##set;                    \
-  ck_exp ck_exp_##set
+  ck_exp ck_exp_##set;                            \
+  ck_fma_loop ck_fma_loop_##set
 
 CK_PRODUCT_KERNELS(scalar);
 

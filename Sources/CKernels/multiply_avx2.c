@@ -101,6 +101,11 @@ OPERATION void decode32(const char *w, int format, group_t group, V *out) {
   }
 }
 
+OPERATION int multiply_special(const ck_product *p, const float *x, float *y, size_t tokens) {
+  (void)p, (void)x, (void)y, (void)tokens;
+  return 0;
+}
+
 #include "multiply_body.h"
 
 #pragma clang attribute pop

@@ -245,7 +245,9 @@ static void multiply_parts(const ck_product *p, const float *x, float *y, size_t
     chunk.rows = p->rows - row < step ? p->rows - row : step;
     for (size_t part = 0; part < parts; part++) {
       size_t t = tokens * part / parts, end = tokens * (part + 1) / parts;
-      blocks[p->format][end - t - 1](&chunk, x + t * p->x_stride, y + t * p->y_stride + row, end - t);
+      const float *xt = x + t * p->x_stride;
+      float *yt = y + t * p->y_stride + row;
+      if (!multiply_special(&chunk, xt, yt, end - t)) blocks[p->format][end - t - 1](&chunk, xt, yt, end - t);
     }
   }
 }
@@ -392,4 +394,15 @@ void SET(ck_rms_norm)(const float *x, const float *weight, size_t count, double 
   for (i = 0; i + LANES <= count; i += LANES)
     v_store(y + i, v_mul(v_load(weight + i), v_mul(v_load(x + i), factors)));
   for (; i < count; i++) y[i] = weight[i] * (x[i] * factor);
+}
+
+float SET(ck_fma_loop)(size_t rounds) {
+  enum { CHAINS = 8 };
+  V sum[CHAINS];
+  V a = v_set1(0.5f), b = v_set1(1);
+  UNROLL for (int i = 0; i < CHAINS; i++) sum[i] = v_set1((float)i);
+  for (size_t n = rounds * (CK_FMA_STEP / (CHAINS * LANES)); n > 0; n--)
+    UNROLL for (int i = 0; i < CHAINS; i++) sum[i] = v_fma(sum[i], a, b);
+  UNROLL for (int i = 1; i < CHAINS; i++) sum[0] = v_add(sum[0], sum[i]);
+  return v_sum(sum[0]);
 }

@@ -92,3 +92,10 @@ void ck_softmax_scalar(float *x, size_t count) {
 void ck_exp_scalar(const float *x, size_t count, float *y) {
   for (size_t i = 0; i < count; i++) y[i] = expf(x[i]);
 }
+
+float ck_fma_loop_scalar(size_t rounds) {
+  float part[PARTS] = {0};
+  for (size_t i = 0; i < rounds * (CK_FMA_STEP / PARTS); i++)
+    for (int j = 0; j < PARTS; j++) part[j] = part[j] * 0.5f + (float)j;
+  return sum_parts(part);
+}

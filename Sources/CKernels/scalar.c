@@ -249,4 +249,5 @@ const ck_kernel_set ck_set_scalar = {
     .sigmoid = ck_sigmoid_scalar,
     .softmax = ck_softmax_scalar,
     .exp = ck_exp_scalar,
+    .fma_loop = ck_fma_loop_scalar,
 };

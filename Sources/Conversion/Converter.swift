@@ -36,14 +36,15 @@ package struct Converter: Sendable {
   /// Writes the pack.
   ///
   /// - Parameters:
+  ///   - replaces: whether a file that has the name may be replaced.
   ///   - progress: called after each chunk with the source bytes done so far.
   ///   - isInterrupted: asked after each chunk; true stops with ``ConversionError/interrupted``.
   /// - Throws: ``ConversionError``; nothing is left under the final name or beside it.
   package func write(
-    to path: String, progress: (Int) -> Void, isInterrupted: () -> Bool
+    to path: String, replaces: Bool = true, progress: (Int) -> Void, isInterrupted: () -> Bool
   ) throws(ConversionError) -> Outcome {
     var writer: PackWriter
-    do { writer = try PackWriter(path: path, plan: plan.pack) } catch { throw .pack(error) }
+    do { writer = try PackWriter(path: path, plan: plan.pack, replaces: replaces) } catch { throw .pack(error) }
     var expertByteCount = 0
     let statistics = try encodeAll(progress: progress, isInterrupted: isInterrupted) {
       (kind, chunk) throws(ConversionError) in
@@ -91,11 +92,17 @@ package struct Converter: Sendable {
     var statistics = plan.pack.tensors.map { _ in QuantizationStatistics() }
     var done = 0
     let compression = plan.options.compression
+    // Asked before the first byte is read: what we ask the system to read ahead would look as if it had been there.
+    let wasResident = plan.pack.chunks.indices.map { index in
+      parts(of: index).allSatisfy { $0.file.isResident($0.range) }
+    }
     try inOrder(
       count: plan.pack.chunks.count, threads: threads, window: budget.window,
       makeWorkspace: { ChunkCodec(compression) },
       work: { codec, index in
-        do throws(ConversionError) { return .success(try encode(index, codec)) } catch { return .failure(error) }
+        do throws(ConversionError) {
+          return .success(try encode(index, codec, releases: !wasResident[index]))
+        } catch { return .failure(error) }
       },
       consume: { (index, result: EncodedResult) throws(ConversionError) in
         if isInterrupted() { throw .interrupted }
@@ -107,9 +114,13 @@ package struct Converter: Sendable {
     return statistics
   }
 
-  /// Reads and encodes one chunk. Leaves the page cache as it was: what had to be read from disk is let go again, so that
-  /// a checkpoint larger than memory does not push everything else out.
-  private func encode(_ index: Int, _ codec: ChunkCodec) throws(ConversionError) -> EncodedResult {
+  /// Reads and encodes one chunk.
+  ///
+  /// - Parameter releases: whether the source's pages leave the page cache behind us, so that a checkpoint larger than
+  ///   memory does not push everything else out.
+  private func encode(
+    _ index: Int, _ codec: ChunkCodec, releases: Bool
+  ) throws(ConversionError) -> EncodedResult {
     let chunk = plan.pack.chunks[index]
     if index + budget.window < plan.pack.chunks.count {
       for part in parts(of: index + budget.window) { part.file.willNeed(part.range) }
@@ -119,11 +130,10 @@ package struct Converter: Sendable {
     var statistics: [QuantizationStatistics] = []
     var byteCount = 0
     for (position, part) in parts(of: index).enumerated() {
-      let wasResident = part.file.isResident(part.range)
       let planes = chunk.layout.planes[position]
       statistics.append(try encode(part, planes, into: &content))
       byteCount += part.range.count
-      if !wasResident { part.file.release(part.range) }
+      if releases { part.file.release(part.range) }
     }
     return (codec.encode(content, tailOffset: chunk.layout.tailOffset), statistics, byteCount)
   }

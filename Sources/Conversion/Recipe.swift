@@ -35,6 +35,9 @@ package struct Recipe: Sendable, Equatable {
     }
   }
 
+  /// Larger files are refused unread.
+  package static var maximumByteCount: Int { 16 << 20 }
+
   package var experts: Choice
   package var rest: Choice
   /// The last match wins.
@@ -48,7 +51,7 @@ package struct Recipe: Sendable, Equatable {
 
   /// Reads a recipe file.
   ///
-  /// - Throws: ``RecipeError/file(detail:byteOffset:)``.
+  /// - Throws: ``RecipeError/file(detail:byteOffset:)``, ``RecipeError/unknownEncoding(_:byteOffset:)``.
   package init(json bytes: [UInt8]) throws(RecipeError) {
     self.init()
     let value: JSONValue
@@ -101,14 +104,14 @@ package struct Recipe: Sendable, Equatable {
     guard let name = member.value.string else {
       throw .file(detail: "`\(member.key)` must be a string", byteOffset: member.byteOffset)
     }
-    guard let choice = Choice(name: name) else { throw .unknownEncoding(name) }
+    guard let choice = Choice(name: name) else { throw .unknownEncoding(name, byteOffset: member.byteOffset) }
     return choice
   }
 
   /// A rule from the command line: `REGEX=ENCODING`. The encoding is what follows the last `=`.
   package static func rule(parsing text: String) throws(RecipeError) -> Rule {
     guard let equals = text.lastIndex(of: "="), equals != text.startIndex else {
-      throw .file(detail: "`\(text)` is not of the form REGEX=ENCODING", byteOffset: 0)
+      throw .option(detail: "`\(text)` is not of the form REGEX=ENCODING")
     }
     let name = String(text[text.index(after: equals)...])
     guard let choice = Choice(name: name) else { throw .unknownEncoding(name) }
@@ -137,8 +140,12 @@ extension Recipe.Choice {
 
 /// Why a recipe cannot be used.
 package enum RecipeError: Error, Sendable, Equatable {
+  /// A recipe file that is none; `byteOffset` is where.
   case file(detail: String, byteOffset: Int)
-  case unknownEncoding(String)
+  /// A rule of the command line that is none.
+  case option(detail: String)
+  /// `byteOffset` is where a recipe file says so; nil for the command line.
+  case unknownEncoding(String, byteOffset: Int? = nil)
   /// The regular expression of rule `number` (from 1) does not compile.
   case pattern(String, detail: String, number: Int)
   /// Rule `number` matches no tensor, or none that rules apply to.

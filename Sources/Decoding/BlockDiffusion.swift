@@ -49,7 +49,7 @@ package struct BlockDiffusion {
   package func decode(
     prompt: [Int], recordsExperts: Bool = false, observer: Observer = { _, _ in true }
   ) throws(DecodingError) -> Output {
-    try check(prompt)
+    try check(prompt: prompt)
     let blockLength = options.blockLength
     // The canvas: prompt, then masks up to whole blocks. The prompt is not padded: its last, partial block is completed.
     let total = (prompt.count + options.generationLength).dividedRoundingUp(by: blockLength) * blockLength
@@ -137,7 +137,8 @@ package struct BlockDiffusion {
     }
   }
 
-  private func check(_ prompt: [Int]) throws(DecodingError) {
+  /// Refuses a prompt that cannot be answered; ``decode(prompt:recordsExperts:observer:)`` does this first.
+  package func check(prompt: [Int]) throws(DecodingError) {
     guard !prompt.isEmpty else { throw .emptyPrompt }
     let vocabulary = configuration.vocabularySize
     if let index = prompt.firstIndex(where: { !(0..<vocabulary).contains($0) }) {

@@ -1,6 +1,6 @@
 import Glibc
-package import Kernels
-package import Pack
+import Kernels
+import Pack
 import Tensors
 
 /// How far the elements y of one tensor are from those of another, x.

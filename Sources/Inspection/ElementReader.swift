@@ -1,5 +1,5 @@
 package import Kernels
-package import Pack
+import Pack
 import Quantization
 import Safetensors
 package import Tensors

@@ -3,7 +3,7 @@ package import JSON
 package import Models
 package import Pack
 package import Safetensors
-package import Tensors
+import Tensors
 
 /// A pack, a safetensors file or a checkpoint directory, seen as a list of tensors. Reads headers, tables and small files,
 /// no weights.

@@ -1,6 +1,6 @@
 import Models
 import Pack
-package import Tensors
+import Tensors
 
 /// Tensors that differ only in numbers within their names, such as layer and expert, as one line.
 package struct TensorFamily: Sendable {
@@ -60,13 +60,18 @@ package struct TensorFamily: Sendable {
 }
 
 enum NamePattern {
+  /// A name of a model has two, layer and expert; one made to do harm would nest `blocks` without end.
+  private static let maximumNumbers = 8
+
   /// The parts of a name between its numbers, and the numbers. A part that is a number without leading zeros counts, so that
   /// the name can be put together again.
   static func split(_ name: String) -> (pattern: [Substring], numbers: [Int]) {
     var pattern: [Substring] = []
     var numbers: [Int] = []
     for part in name.split(separator: ".", omittingEmptySubsequences: false) {
-      if part.utf8.count <= 9, let number = Int(part), number >= 0, String(number) == part {
+      if numbers.count < maximumNumbers, part.utf8.count <= 9, let number = Int(part), number >= 0,
+        String(number) == part
+      {
         numbers.append(number)
         pattern.append("")
       } else {

@@ -21,17 +21,18 @@ package enum NumpyFile {
   /// The file appears under its name only when it is whole.
   ///
   /// - Parameters:
+  ///   - replaces: whether a file that has the name may be replaced.
   ///   - progress: called with the elements done so far.
   ///   - isInterrupted: asked between pieces.
   package static func write(
-    _ tensor: InspectedTensor, of model: InspectedModel, to path: String, kernels: KernelSet,
+    _ tensor: InspectedTensor, of model: InspectedModel, to path: String, replaces: Bool = true, kernels: KernelSet,
     progress: (Int) -> Void, isInterrupted: () -> Bool
   ) throws(InspectionError) {
     let reader = ElementReader(model)
     _ = try reader.requireEncoding(of: tensor)
     let start = header(tensor.shape)
     let file: OutputFile
-    do throws(FileError) { file = try OutputFile(path: path) } catch { throw .output(error) }
+    do throws(FileError) { file = try OutputFile(path: path, replaces: replaces) } catch { throw .output(error) }
     do throws(FileError) { try file.write(start.bytes, at: 0) } catch { throw .output(error) }
     var values: [Float] = []
     var done = 0

@@ -33,7 +33,7 @@ package struct ModelSizes: Sendable {
     for (index, tensor) in model.tensors.enumerated() {
       let place = SizeClass.order.firstIndex(of: tensor.role) ?? classes.count - 1
       classes[place].tensorCount += 1
-      classes[place].parameterCount += tensor.shape.elementCount
+      classes[place].parameterCount = sum(classes[place].parameterCount, tensor.shape.elementCount)
       if !classes[place].types.contains(tensor.type) { classes[place].types.append(tensor.type) }
       switch tensor.place {
       case .bytes(_, let range): classes[place].byteCount += range.count
@@ -48,7 +48,7 @@ package struct ModelSizes: Sendable {
     fileByteCount = model.fileByteCount
   }
 
-  package var parameterCount: Int { classes.reduce(0) { $0 + $1.parameterCount } }
+  package var parameterCount: Int { classes.reduce(0) { sum($0, $1.parameterCount) } }
   package var experts: SizeClass? { classes.first { $0.role == .expert } }
   /// Headers, tables, embedded files and the padding between chunks.
   package var overheadByteCount: Int { fileByteCount - classes.reduce(0) { $0 + $1.byteCount } }
@@ -59,6 +59,12 @@ package struct ModelSizes: Sendable {
   fileprivate static func bits(_ byteCount: Int, _ parameterCount: Int) -> Double? {
     parameterCount == 0 ? nil : 8 * Double(byteCount) / Double(parameterCount)
   }
+}
+
+/// Stops at the largest number: opaque tensors may claim more elements than can be counted.
+private func sum(_ a: Int, _ b: Int) -> Int {
+  let (sum, overflow) = a.addingReportingOverflow(b)
+  return overflow ? Int.max : sum
 }
 
 extension SizeClass {

@@ -52,4 +52,11 @@ extension KernelSet {
     guard !x.isEmpty else { return 0 }
     return unsafe x.withUnsafeBytes { unsafe table.pointee.read_sum($0.baseAddress!, $0.count) }
   }
+
+  /// Does nothing but multiply and add, to measure how fast this set can. Returns the number of operations, two for each
+  /// multiply-add.
+  package func multiplyAndAdd(rounds: Int) -> Int {
+    let sum = unsafe table.pointee.fma_loop(rounds)
+    return sum.isNaN ? 0 : rounds * CK_FMA_STEP * 2
+  }
 }

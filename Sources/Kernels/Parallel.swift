@@ -1,7 +1,10 @@
-import Dispatch
+import CKernels
 
 /// Work that is split over threads in fixed parts. Each index belongs to one part, and what is computed for it must not
 /// depend on the part it is in; then no result depends on the number of threads.
+///
+/// A region costs about a microsecond while the last one is less than 100 µs ago, and a wake-up of some 50 µs otherwise.
+/// Regions do not nest: within another, or while another thread has one, all parts run on the calling thread.
 package enum Parallel {
   /// Splits 0 ..< count into parts of nearly the same size and runs `body` on all of them; returns when all are done. With
   /// one part, `body` runs on the calling thread.
@@ -19,8 +22,16 @@ package enum Parallel {
     guard parts > 1 else { return body(0..<count) }
     let units = (count + multiple - 1) / multiple
     @Sendable func start(_ part: Int) -> Int { min(count, units * part / parts * multiple) }
-    DispatchQueue.concurrentPerform(iterations: parts) { part in
-      body(start(part)..<start(part + 1))
+    run(parts) { part in body(start(part)..<start(part + 1)) }
+  }
+
+  private static func run(_ parts: Int, _ body: (Int) -> Void) {
+    withoutActuallyEscaping(body) { body in
+      unsafe withUnsafePointer(to: body) { pointer in
+        unsafe ck_parallel(
+          parts, { unsafe $0.assumingMemoryBound(to: ((Int) -> Void).self).pointee($1) },
+          UnsafeMutableRawPointer(mutating: pointer))
+      }
     }
   }
 

@@ -36,6 +36,14 @@ package final class KeyValueCache {
     swap(&layer, &layers[index])
   }
 
+  /// Forgets one layer.
+  func drop(layer index: Int) {
+    for head in layers[index].keys.indices {
+      layers[index].keys[head] = []
+      layers[index].values[head] = []
+    }
+  }
+
   /// Bytes held.
   package var byteCount: Int {
     layers.reduce(0) { sum, layer in

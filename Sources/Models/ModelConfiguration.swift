@@ -33,6 +33,9 @@ package struct ModelConfiguration: Sendable, Equatable {
   package let padTokenID: Int?
   package let eosTokenID: Int?
   package let maskTokenID: Int?
+  /// LLaDA2.2's control tokens: DELETE removes its position, SPLIT makes room for one.
+  package let deleteTokenID: Int?
+  package let splitTokenID: Int?
   /// LLaDA2.2's block routing: window in tokens and experts a window may use; nil for 2.0 and 2.1.
   package let blockRouting: BlockRouting?
 
@@ -86,6 +89,8 @@ package struct ModelConfiguration: Sendable, Equatable {
     padTokenID = try Self.token("pad_token_id", reader, vocabularySize)
     eosTokenID = try Self.token("eos_token_id", reader, vocabularySize)
     maskTokenID = try Self.token("mask_token_id", reader, vocabularySize)
+    deleteTokenID = try Self.token("delete_token_id", reader, vocabularySize)
+    splitTokenID = try Self.token("split_token_id", reader, vocabularySize)
     // The capacity makes it 2.2; a window alone means nothing.
     if let capacity = reader.object["expert_capacity"], !capacity.isNull {
       blockRouting = BlockRouting(

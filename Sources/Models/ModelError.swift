@@ -1,5 +1,6 @@
 package import Pack
 package import Safetensors
+package import Tensors
 
 /// Why a checkpoint is not a model we can read.
 package enum ModelError: Error, Sendable, Equatable {
@@ -17,6 +18,8 @@ package enum ModelError: Error, Sendable, Equatable {
   case unknownTensors([String], count: Int, directory: String)
   /// A tensor with another shape than the configuration asks for, or of a type we do not read.
   case badTensor(name: String, detail: String, path: String, byteOffset: Int)
+  /// A tensor of a pack with another shape than the configuration asks for.
+  case packedShape(name: String, found: Shape, expected: Shape, path: String)
   /// The experts of a layer lie in a way we do not know, or in two ways at once.
   case layout(layer: Int, detail: String, directory: String)
 }

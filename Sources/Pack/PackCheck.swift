@@ -81,7 +81,7 @@ package struct PackCheck: Sendable {
         violations.append(PackViolation(.chunkGap, "bytes between chunks are not zero", at: previousEnd..<start))
       }
     }
-    if index < structure.chunks.count, let record = structure.chunks[index] {
+    if index < structure.chunks.count, structure.isPlaced[index], let record = structure.chunks[index] {
       let stored = try read(record.byteRange)
       do throws(PackViolation) {
         try checkStoredHash(stored.bytes, record)

@@ -246,8 +246,13 @@ package struct FileRecord: Sendable, Equatable {
     guard chunk < chunkTotal, bytes.extracting(6..<8).isZero, bytes.extracting(12..<16).isZero else {
       throw PackViolation(.fileRecord, "chunk \(chunk) of \(chunkTotal), or a reserved byte", in: "file `\(name)`")
     }
-    let plain = name.hasPrefix("source/") ? name.dropFirst("source/".count) : ""
-    guard name == "provenance.json" || !plain.isEmpty && plain != "." && plain != ".." && !plain.contains("/") else {
+    // By bytes, as the system sees a name: a slash with a combining accent behind it is another `Character`.
+    let prefix = "source/"
+    let plain = name.utf8.starts(with: prefix.utf8) ? Array(name.utf8.dropFirst(prefix.utf8.count)) : []
+    guard
+      name.utf8.elementsEqual("provenance.json".utf8)
+        || !plain.isEmpty && plain != Array(".".utf8) && plain != Array("..".utf8) && !plain.contains(UInt8(ascii: "/"))
+    else {
       throw PackViolation(.fileRecord, "a name that a pack does not have", in: "file `\(name)`")
     }
   }

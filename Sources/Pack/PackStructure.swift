@@ -16,6 +16,8 @@ package struct PackStructure: Sendable {
   package fileprivate(set) var planes: [[Plane]]
   /// By chunk: for people, e.g. ``layer 7, expert 31`` or ``rows 0 to 511 of `lm_head.weight` ``.
   package fileprivate(set) var subjects: [String]
+  /// By chunk: whether it is where it belongs. What overlaps is not read again and again.
+  package fileprivate(set) var isPlaced: [Bool]
   /// By chunk: whether all its tensors have encodings this version knows, so that planes are complete.
   package fileprivate(set) var isUnderstood: [Bool]
 
@@ -24,6 +26,7 @@ package struct PackStructure: Sendable {
     planes = Array(repeating: [], count: chunkCount)
     subjects = (0..<chunkCount).map { "chunk \($0)" }
     isUnderstood = Array(repeating: true, count: chunkCount)
+    isPlaced = isUnderstood
   }
 }
 
@@ -48,6 +51,7 @@ extension PackTables {
         usesZstd = usesZstd || record.codec == .zstd
         if record.kind == .expert { structure.subjects[index] = "layer \(record.layer), expert \(record.expert)" }
         if let end, record.offset != end.roundedUp(to: record.alignment) {
+          structure.isPlaced[index] = false
           let place = end.roundedUp(to: record.alignment)
           report(
             PackViolation(

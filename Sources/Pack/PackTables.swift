@@ -86,7 +86,7 @@ package struct PackTables: ~Escapable {
     while !range.isEmpty {
       let middle = range.lowerBound + range.count / 2
       let found = try tensor(middle).name
-      if found == name { return middle }
+      if found.utf8.elementsEqual(name.utf8) { return middle }
       range = found.utf8Precedes(name) ? middle + 1..<range.upperBound : range.lowerBound..<middle
     }
     return nil

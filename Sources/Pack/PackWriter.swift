@@ -7,10 +7,11 @@ package struct PackWriter: ~Copyable {
   /// Bytes written so far, tables and header not counted.
   package var byteCount: Int { assembler.tablesOffset }
 
+  /// - Parameter replaces: whether a file that has the name may be replaced.
   /// - Throws: ``PackError/system(_:)`` when the temporary sibling cannot be made.
-  package init(path: String, plan: PackPlan) throws(PackError) {
+  package init(path: String, plan: PackPlan, replaces: Bool = true) throws(PackError) {
     assembler = PackAssembler(plan: plan)
-    do { file = try OutputFile(path: path) } catch { throw .system(error) }
+    do { file = try OutputFile(path: path, replaces: replaces) } catch { throw .system(error) }
   }
 
   /// Writes the next chunk of the plan.

@@ -109,7 +109,7 @@ package struct Checkpoint: Sendable {
       _ = try MappedFile(path: path)
       return true
     } catch {
-      guard error.isNotFound else { throw SafetensorsError(error) }
+      guard error.isMissing else { throw SafetensorsError(error) }
       return false
     }
   }
@@ -119,7 +119,7 @@ package struct Checkpoint: Sendable {
     do throws(FileError) {
       _ = try MappedFile(path: directory)
     } catch {
-      if error.isNotFound { return SafetensorsError(error) }
+      if error.isMissing { return SafetensorsError(error) }
     }
     return SafetensorsError(.noCheckpoint, path: directory)
   }

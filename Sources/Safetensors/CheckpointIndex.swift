@@ -1,4 +1,3 @@
-import Glibc
 import JSON
 import Tensors
 
@@ -63,7 +62,7 @@ struct CheckpointIndex {
       do throws(SafetensorsError) {
         files.append(try SafetensorsFile(path: "\(directory)/\(name)"))
       } catch {
-        guard case .system(let cause) = error.reason, cause.isNotFound else { throw error }
+        guard case .system(let cause) = error.reason, cause.isMissing else { throw error }
         let line = lines.first { $0.shard == name }
         throw SafetensorsError(.shardMissing(name), path: path, tensor: line?.tensor, byteOffset: line?.byteOffset)
       }
@@ -100,9 +99,4 @@ struct CheckpointIndex {
         byteOffset: totalSize.byteOffset)
     }
   }
-}
-
-extension FileError {
-  /// Whether there is nothing under the path.
-  var isNotFound: Bool { code == ENOENT }
 }

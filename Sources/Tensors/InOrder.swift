@@ -56,8 +56,7 @@ private final class Shared<Output: Sendable, Failure: Error>: Sendable {
   private let arrivals = DispatchSemaphore(value: 0)
 
   init(window: Int) {
-    // Begun at 0 and raised: Dispatch ends a process that drops a semaphore below the value it was made with, as
-    // stopping early does.
+    // Not as the initial value: a semaphore that is let go below that traps, and a failure leaves slots taken.
     for _ in 0..<window { slots.signal() }
   }
 

@@ -1,37 +1,52 @@
 import Glibc
+import Synchronization
 
 /// A file that appears under its name only when it is whole.
 ///
-/// Bytes go to a temporary sibling; `commit` syncs it, renames it and syncs the directory. Until then the name is
-/// untouched, and a writer that is dropped removes its temporary file.
+/// Until `commit` the file has no name at all (`O_TMPFILE`), so that nothing is left of it however the process ends. Where a
+/// file system cannot do that, it is a temporary sibling, removed when the writer is dropped.
 package struct OutputFile: ~Copyable {
   package let path: String
+  /// The sibling's name, used from the start or, to replace a file, for the moment before the rename.
   package let temporaryPath: String
   private let descriptor: Int32
+  private let replaces: Bool
+  private let isNamed: Bool
   private var committed = false
 
-  /// Creates the temporary sibling `.NAME.PID.tmp`.
+  /// `O_TMPFILE`, a macro that Swift does not import.
+  private static let unnamed: Int32 = 0o20000000 | O_DIRECTORY
+  /// Tells writers of one process apart.
+  private static let counter = Atomic<Int>(0)
+
+  /// Creates the file without its name.
   ///
+  /// - Parameter replaces: whether `commit` may replace a file that has the name by then.
   /// - Throws: what `open` says, e.g. no such directory, no permission, read-only file system; EISDIR where the name is a
-  ///   directory's, which `commit` would find out only at the end of the work.
-  package init(path: String) throws(FileError) {
+  ///   directory's and ENOENT where there is none, which `commit` would find out only at the end of the work.
+  package init(path: String, replaces: Bool = true) throws(FileError) {
     let (directory, name) = Self.split(path)
     self.path = path
-    temporaryPath = "\(directory)/.\(name).\(getpid()).tmp"
+    self.replaces = replaces
+    let number = Self.counter.add(1, ordering: .relaxed).newValue
+    temporaryPath = "\(directory)/.\(name).\(getpid()).\(number).tmp"
     var status = stat()
-    if unsafe stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR {
+    let isDirectory = unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+    guard !isDirectory, !name.isEmpty else {
       descriptor = -1
-      throw FileError("create", path, code: EISDIR)
+      isNamed = false
+      throw FileError("create", path, code: isDirectory ? EISDIR : ENOENT)
     }
-    // What a killed process of the same number left is removed, not followed if somebody made it a link.
-    unsafe _ = unlink(temporaryPath)
-    descriptor = unsafe open(temporaryPath, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+    let unnamed = unsafe open(directory, Self.unnamed | O_RDWR | O_CLOEXEC, 0o666)
+    isNamed = unnamed < 0
+    descriptor =
+      unnamed >= 0 ? unnamed : unsafe open(temporaryPath, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
     guard descriptor >= 0 else { throw FileError("create", path) }
   }
 
   deinit {
     close(descriptor)
-    if !committed { unsafe _ = unlink(temporaryPath) }
+    if isNamed, !committed { unsafe _ = unlink(temporaryPath) }
   }
 
   private static func split(_ path: String) -> (directory: String, name: String) {
@@ -55,10 +70,31 @@ package struct OutputFile: ~Copyable {
     }
   }
 
-  /// Syncs, renames to the final name, and syncs the directory so that the name survives a crash too.
+  /// Syncs, gives the final name, and syncs the directory so that the name survives a crash too.
+  ///
+  /// - Throws: EEXIST where the name was taken meanwhile and must not be replaced.
   package consuming func commit() throws(FileError) {
     guard fsync(descriptor) == 0 else { throw FileError("sync", path) }
-    guard unsafe rename(temporaryPath, path) == 0 else { throw FileError("rename", path) }
+    let source = isNamed ? temporaryPath : "/proc/self/fd/\(descriptor)"
+    let follow = isNamed ? 0 : AT_SYMLINK_FOLLOW
+    if replaces {
+      if !isNamed {
+        guard unsafe linkat(AT_FDCWD, source, AT_FDCWD, temporaryPath, follow) == 0 else {
+          throw FileError("create", path)
+        }
+      }
+      guard unsafe rename(temporaryPath, path) == 0 else {
+        let error = FileError("rename", path)
+        unsafe _ = unlink(temporaryPath)
+        throw error
+      }
+    } else if unsafe linkat(AT_FDCWD, source, AT_FDCWD, path, follow) == 0 {
+      if isNamed { unsafe _ = unlink(temporaryPath) }
+    } else {
+      // A link fails where the name is taken, at whatever moment that happened; a file system without links gets a rename.
+      guard isNamed, errno != EEXIST else { throw FileError("create", path) }
+      guard unsafe rename(temporaryPath, path) == 0 else { throw FileError("rename", path) }
+    }
     committed = true
     let directory = unsafe open(Self.split(path).directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard directory >= 0 else { return }  // a directory we may write but not read: nothing more can be done

@@ -14,36 +14,48 @@ enum Console {
   /// Text without a line end, for progress.
   static func status(_ text: String) { write(text, to: STDERR_FILENO) }
 
+  /// Names and values of a stranger's file may stand in any part, so none may steer the terminal.
   static func report(_ failure: Failure) {
-    var text = "\(bold("error:", on: stderrIsTerminal)) \(failure.what)"
-    if let place = failure.place { text += "\n  in \(place)" }
-    if let hint = failure.hint { text += "\n\n\(bold("hint:", on: stderrIsTerminal)) \(hint)" }
+    let shown = { (text: String) in Shown.text(text, limit: 4000) }
+    var text = "\(bold("error:", on: stderrIsTerminal)) \(shown(failure.what))"
+    if let place = failure.place { text += "\n  in \(shown(place))" }
+    if let hint = failure.hint { text += "\n\n\(bold("hint:", on: stderrIsTerminal)) \(shown(hint))" }
     note(text)
   }
 
   static func heading(_ text: String) -> String { bold(text, on: stdoutIsTerminal) }
 
   /// Characters in a line of the terminal that stdout is; nil where it is none.
-  static let columns: Int? = {
+  static let columns: Int? = size?.columns
+
+  /// Rows and columns of the terminal that stdout is, as they are now; nil where it is none.
+  static var size: (rows: Int, columns: Int)? {
     var size = winsize()
     guard stdoutIsTerminal, unsafe ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else {
       return nil
     }
-    return Int(size.ws_col)
-  }()
+    return (max(1, Int(size.ws_row)), Int(size.ws_col))
+  }
 
-  private static let wantsColour: Bool = {
+  /// Whether the terminal cannot move its cursor.
+  static let isDumb = unsafe getenv("TERM").map { unsafe String(cString: $0) == "dumb" } ?? true
+
+  static let wantsColour: Bool = {
     let noColour = unsafe getenv("NO_COLOR").map { unsafe $0[0] != 0 } ?? false
-    let isDumb = unsafe getenv("TERM").map { unsafe String(cString: $0) == "dumb" } ?? true
     return !noColour && !isDumb
   }()
+
+  /// Bytes of data without a line end.
+  static func data(_ bytes: [UInt8]) { write(bytes, to: STDOUT_FILENO) }
 
   private static func bold(_ text: String, on terminal: Bool) -> String {
     terminal && wantsColour ? "\u{1B}[1m\(text)\u{1B}[0m" : text
   }
 
-  private static func write(_ text: String, to descriptor: Int32) {
-    var bytes = Array(text.utf8)[...]
+  private static func write(_ text: String, to descriptor: Int32) { write(Array(text.utf8), to: descriptor) }
+
+  private static func write(_ all: [UInt8], to descriptor: Int32) {
+    var bytes = all[...]
     while !bytes.isEmpty {
       let count = unsafe bytes.withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress, $0.count) }
       if count < 0 {

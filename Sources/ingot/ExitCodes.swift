@@ -10,6 +10,8 @@ enum ExitStatus: Int32 {
   case usage = 64
   /// No room while writing: the same command may succeed later.
   case temporary = 75
+  /// The terminal went away.
+  case hungUp = 129
   case interrupted = 130
   case terminated = 143
 }

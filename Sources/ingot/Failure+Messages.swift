@@ -19,11 +19,12 @@ extension SafetensorsError {
 }
 
 extension Failure {
-  init(_ error: ConversionError, output: String) {
+  /// - Parameter recipe: the recipe file, if there is one.
+  init(_ error: ConversionError, output: String, recipe: String? = nil) {
     switch error {
     case .source(let error): self.init(error)
     case .model(let error): self.init(error)
-    case .recipe(let error): self.init(error)
+    case .recipe(let error): self.init(error, file: recipe)
     case .pack(let error): self.init(error)
     case .notFinite(let tensor, let row, let column, let path, let byteOffset):
       self.init(
@@ -112,18 +113,26 @@ extension Failure {
     case .badTensor(let name, let detail, let path, let byteOffset):
       self.init(
         what: "tensor `\(name)` \(detail)", place: "`\(path)`, header entry at byte \(Format.count(byteOffset))")
+    case .packedShape(let name, let found, let expected, let path):
+      self.init(
+        what: "tensor `\(name)` has shape \(found), config.json asks for \(expected)", place: "`\(path)`",
+        hint: "the pack was not written by `ingot quantize`, or its config.json was replaced")
     case .layout(let layer, let detail, let directory):
       self.init(what: "layer \(layer): \(detail)", place: "`\(directory)`")
     }
   }
 
-  init(_ error: RecipeError) {
+  private init(_ error: RecipeError, file: String?) {
+    let place = { (byteOffset: Int) in "`\(file ?? "")`, byte \(Format.count(byteOffset))" }
     switch error {
     case .file(let detail, let byteOffset):
-      self.init(what: "the recipe cannot be read: \(detail)", place: "byte \(Format.count(byteOffset))", code: .usage)
-    case .unknownEncoding(let name):
+      self.init(what: "the recipe cannot be read: \(detail)", place: place(byteOffset), code: .usage)
+    case .option(let detail): self.init(what: detail, code: .usage)
+    case .unknownEncoding(let name, let byteOffset):
       let names = Encoding.all.map { "`\($0)`" }.joined(separator: ", ")
-      self.init(what: "unknown encoding `\(name)`", hint: "known are `keep`, \(names)", code: .usage)
+      self.init(
+        what: "unknown encoding `\(name)`", place: byteOffset.map(place), hint: "known are `keep`, \(names)",
+        code: .usage)
     case .pattern(let pattern, let detail, let number):
       self.init(
         what: "recipe rule \(number) `\(pattern)` is no regular expression: \(detail)", code: .usage)

@@ -69,23 +69,21 @@ struct InspectCommand: ParsableCommand {
     guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
       throw Failure(unknownKernels: KernelSet.forcedName ?? "")
     }
-    if let npy, Machine.exists(npy), !force {
-      throw Failure(what: "`\(npy)` exists already", hint: "choose another name, or replace it with --force")
-    }
+    if let npy { try Machine.requireFree(npy, force: force) }
+    let model: InspectedModel
     do throws(InspectionError) {
-      if check {
-        try runCheck(kernels)
+      if check { return try runCheck(kernels) }
+      model = try InspectedModel(path: path)
+    } catch { throw Failure(error) }
+    if let npy { try Machine.requireFree(npy, force: force, sources: [path] + model.shards.map(\.path)) }
+    do throws(InspectionError) {
+      if let diff {
+        try runDiff(model, with: diff, kernels)
+      } else if tensor != nil || expert != nil {
+        try runStatistics(model, kernels)
       } else {
-        let model = try InspectedModel(path: path)
-        if let diff {
-          try runDiff(model, with: diff, kernels)
-        } else if tensor != nil || expert != nil {
-          try runStatistics(model, kernels)
-        } else {
-          let report = InspectReport(model)
-          if json { Console.print(report.json.text()) } else { report.print(all: all) }
-          return
-        }
+        let report = InspectReport(model)
+        if json { Console.print(report.json.text()) } else { report.print(all: all) }
       }
     } catch { throw Failure(error) }
   }
@@ -154,7 +152,7 @@ struct InspectCommand: ParsableCommand {
       if let npy {
         defer { progress.finish() }
         try NumpyFile.write(
-          tensor, of: model, to: npy, kernels: kernels, progress: { progress.update(4 * $0) },
+          tensor, of: model, to: npy, replaces: force, kernels: kernels, progress: { progress.update(4 * $0) },
           isInterrupted: { Interrupt.isRequested })
       }
       let statistics = try TensorStatistics(of: tensor, in: model, kernels: kernels) { update(&progress, 4 * $0) }

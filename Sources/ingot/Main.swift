@@ -5,13 +5,16 @@ import Glibc
 struct Ingot: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "ingot",
-    abstract: "Quantizes LLaDA2 mixture-of-experts diffusion language models into one mapped, self-proving file.",
+    abstract: "Quantizes LLaDA2 mixture-of-experts diffusion language models into one self-proving file; runs them.",
     discussion: """
       Exit codes: 0 done, 1 failed, 4 damaged file, 5 would exceed memory or disk (nothing started), 64 wrong usage, \
       75 no room while writing (try again), 130/143 interrupted.
       """,
-    version: toolVersion,
-    subcommands: [QuantizeCommand.self, InspectCommand.self])
+    version: VersionReport.text,
+    subcommands: [QuantizeCommand.self, InspectCommand.self, RunCommand.self])
+
+  @Flag(help: "With --version: also kernels, threads and libraries.")
+  var verbose = false
 
   static func main() {
     Interrupt.install()

@@ -38,7 +38,8 @@ struct Progress {
       "\(label) \(Format.bytes(done)) of \(Format.bytes(total)), \(Format.bytes(Int(rate)))/s, "
       + "\(Format.duration(left)) left"
     if Console.stderrIsTerminal {
-      let filled = 24 * done / total
+      // The chunks of a broken pack may overlap and come to more than the file.
+      let filled = 24 * min(done, total) / total
       let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: 24 - filled)
       Console.status("\r\u{1B}[2K\(bar) \(text)")
     } else {
@@ -63,13 +64,6 @@ enum Clock {
 enum ResidentMemory {
   /// Anonymous memory of this process in RAM now, in bytes: `RssAnon` of `/proc/self/status`; 0 where there is none.
   static var anonymous: Int {
-    guard let file = unsafe fopen("/proc/self/status", "r") else { return 0 }
-    defer { unsafe _ = fclose(file) }
-    var line = [CChar](repeating: 0, count: 256)
-    while unsafe fgets(&line, 256, file) != nil {
-      let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-      if text.hasPrefix("RssAnon:") { return (Int(text.filter(\.isNumber)) ?? 0) * 1024 }
-    }
-    return 0
+    (Machine.processStatus("RssAnon").flatMap { Int($0.filter(\.isNumber)) } ?? 0) * 1024
   }
 }

@@ -81,12 +81,15 @@ struct QuantizeCommand: ParsableCommand {
     guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
       throw Failure(unknownKernels: KernelSet.forcedName ?? "")
     }
-    if let output, !dryRun, explain == nil, Machine.exists(output), !force {
-      throw Failure(what: "`\(output)` exists already", hint: "choose another name with -o, or replace it with --force")
-    }
+    let writes = !dryRun && explain == nil
+    if let output, writes { try Machine.requireFree(output, force: force) }
+    let plan: ConversionPlan
     do throws(ConversionError) {
-      let plan = try ConversionPlan(checkpoint: checkpoint, options: try options())
+      plan = try ConversionPlan(checkpoint: checkpoint, options: try options())
       if let explain { return try printExplanation(plan, of: explain) }
+    } catch { throw Failure(error, output: output ?? "", recipe: recipe) }
+    if let output, writes { try Machine.requireFree(output, force: force, sources: plan.sourcePaths) }
+    do throws(ConversionError) {
       let converter = try Converter(
         plan, kernels: kernels, threads: threads ?? Machine.threads, memoryLimit: maxMemory.value)
       try convert(converter)
@@ -99,7 +102,10 @@ struct QuantizeCommand: ParsableCommand {
       if let recipe {
         let file: MappedFile
         do { file = try MappedFile(path: recipe) } catch {
-          throw .file(detail: "`\(recipe)`: \(error.reason)", byteOffset: 0)
+          throw .option(detail: "cannot \(error.operation) the recipe `\(recipe)`: \(error.reason)")
+        }
+        guard file.byteCount <= Recipe.maximumByteCount else {
+          throw .option(detail: "`\(recipe)` is too large for a recipe: \(Format.bytes(file.byteCount))")
         }
         options.recipe = try Recipe(json: file.bytes.array)
       }
@@ -143,7 +149,9 @@ struct QuantizeCommand: ParsableCommand {
     let report = QuantizeReport(converter, source: checkpoint, output: dryRun ? nil : output)
     if !quiet { report.printStart() }
     if let output, !dryRun, let free = Machine.freeBytes(beside: output), free < report.rawByteCount {
-      throw .diskSpace(needed: report.rawByteCount, free: free, path: output)
+      // What zstd will save is not known before; a disk that fills up is then found while writing.
+      guard compress == .zstd else { throw .diskSpace(needed: report.rawByteCount, free: free, path: output) }
+      Console.note("note: the disk has room for this pack only if zstd saves \(Format.bytes(report.rawByteCount - free))")
     }
     var progress = Progress(dryRun ? "measuring" : "quantizing", total: plan.sourceByteCount, isQuiet: quiet)
     let outcome: Converter.Outcome
@@ -152,7 +160,8 @@ struct QuantizeCommand: ParsableCommand {
         outcome = try converter.measure(progress: { progress.update($0) }, isInterrupted: { Interrupt.isRequested })
       } else {
         outcome = try converter.write(
-          to: output!, progress: { progress.update($0) }, isInterrupted: { Interrupt.isRequested })  // validated
+          to: output!, replaces: force, progress: { progress.update($0) },  // validated
+          isInterrupted: { Interrupt.isRequested })
       }
     } catch {
       progress.finish()

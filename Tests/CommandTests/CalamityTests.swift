@@ -36,7 +36,9 @@ import Testing
         let result = try command.wait()
         #expect(hasBegun && result.code == code && result.wasKilled == (signal == SIGKILL), "\(result)")
         let left = listing(of: directory).filter { $0 != "model" }
-        #expect(left.count == (signal == SIGKILL ? 1 : 0) && left.allSatisfy { signal == SIGKILL && $0.hasSuffix(".tmp") }, "\(left)")
+        #expect(
+          left.count == (signal == SIGKILL ? 1 : 0) && left.allSatisfy { signal == SIGKILL && $0.hasSuffix(".tmp") },
+          "\(left)")
         #expect(signal == SIGKILL || result.err.contains("interrupted"))
       }
     }

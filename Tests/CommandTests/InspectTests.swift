@@ -221,6 +221,9 @@ import Testing
       #expect(again.stderr.contains("exists already"))
       #expect(try ingot("inspect", pack, "--tensor", "lm_head.weight", "--npy", path, "--force").status == 0)
       #expect(try ingot("inspect", pack, "--expert", "1.1", "--npy", path, "--force").status == 64)
+      let itself = try ingot("inspect", pack, "--tensor", "lm_head.weight", "--npy", pack, "--force")
+      #expect(itself.status == 1 && itself.stderr.contains("to be read"))
+      #expect(try ingot("inspect", pack, "--check").status == 0, "the pack is as it was")
     }
   }
 

@@ -86,6 +86,51 @@ func withCheckpoint(_ tiny: TinyCheckpoint = TinyCheckpoint(), _ body: (String) 
     }
   }
 
+  @Test("what is read is never replaced", arguments: ["model.safetensors", "config.json"])
+  func outputIsASource(name: String) throws {
+    try withCheckpoint { directory in
+      let path = directory + "/model/" + name
+      let before = try contents(of: path)
+      unsafe #expect(symlink(path, directory + "/link") == 0)
+      for output in ["model/" + name, "link"] {
+        let result = try ingot(quantize + ["-o", output, "--force"], in: directory)
+        #expect(result.code == 1 && result.err.contains("to be read"), "\(result)")
+      }
+      #expect(try contents(of: path) == before)
+    }
+  }
+
+  @Test("an output that is no file's name is refused at once", arguments: ["model", "model/", ""])
+  func outputIsNoFile(output: String) throws {
+    try withCheckpoint { directory in
+      let result = try ingot(quantize + ["-o", output, "--force"], in: directory)
+      #expect(result.code == 1 && listing(of: directory) == ["model"], "\(result)")
+      #expect(output.isEmpty || result.err.contains("is a directory"))
+    }
+  }
+
+  @Test func aRecipeThatIsNoneIsNamedWithTheByte() throws {
+    try withCheckpoint { directory in
+      for (text, detail) in [(#"{"experts":3}"#, "`bad.json`, byte 1"), (#"{"rest":"int5"}"#, "`bad.json`, byte 1")] {
+        try write(Array(text.utf8), to: directory + "/bad.json")
+        let result = try ingot(quantize + ["--dry-run", "--recipe", "bad.json"], in: directory)
+        #expect(result.code == 64 && result.err.contains(detail), "\(result)")
+      }
+      let rule = try ingot(quantize + ["--dry-run", "--override", "lm_head"], in: directory)
+      #expect(rule.err == "error: `lm_head` is not of the form REGEX=ENCODING\n")
+    }
+  }
+
+  @Test func textOfStrangersDoesNotSteerTheTerminal() throws {
+    try withCheckpoint { directory in
+      let path = directory + "/model/config.json"
+      let text = String(decoding: try contents(of: path), as: UTF8.self)
+      try write(Array(text.replacing("llada2_moe", with: #"\u001b[2J"#).utf8), to: path)
+      let result = try ingot(quantize + ["--dry-run"], in: directory)
+      #expect(result.code == 1 && result.err.contains(#"\u{1b}[2J"#) && !result.err.contains("\u{1B}"), "\(result)")
+    }
+  }
+
   @Test func explainSaysWhichRuleDecides() throws {
     try withCheckpoint { directory in
       let name = "model.layers.1.mlp.experts.0.up_proj.weight"

@@ -75,7 +75,8 @@ import Testing
     let expected = try byteOffset(tiny, place.value)
     for kernels in KernelSet.available {
       for threads in [1, 3] {
-        let error = try refusal(tiny, ConversionPlan.Options(experts: "int4-g32"), Run(threads: threads, kernels: kernels))
+        let error = try refusal(
+          tiny, ConversionPlan.Options(experts: "int4-g32"), Run(threads: threads, kernels: kernels))
         guard case .notFinite(let tensor, let row, let column, let path, let byteOffset) = error else {
           return #expect(Bool(false), "\(error)")
         }

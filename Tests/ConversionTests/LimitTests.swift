@@ -10,7 +10,8 @@ import Testing
 @Suite struct LimitTests {
   @Test("an interruption leaves nothing, whenever it comes", arguments: [0, 1, 5, 20], [1, 2, 7])
   func interruption(chunks: Int, threads: Int) throws {
-    let error = try refusal(TinyCheckpoint(), ConversionPlan.Options(experts: "int4-g32"), Run(threads: threads, stopAfter: chunks))
+    let error = try refusal(
+      TinyCheckpoint(), ConversionPlan.Options(experts: "int4-g32"), Run(threads: threads, stopAfter: chunks))
     guard case .interrupted = error else { return #expect(Bool(false), "\(error)") }
   }
 

@@ -76,8 +76,9 @@ import Testing
 
   @Test("an encoding that does not exist is refused", arguments: ["int4", "int4-g48", "int3-g64", "", "q4_1", "fp8"])
   func unknownEncoding(name: String) {
-    #expect(refusal(#"{"experts":"\#(name)"}"#) == .unknownEncoding(name))
-    #expect(refusal(#"{"overrides":[{"match":"a","encoding":"\#(name)"}]}"#) == .unknownEncoding(name))
+    #expect(refusal(#"{"experts":"\#(name)"}"#) == .unknownEncoding(name, byteOffset: 1))
+    let rule = #"{"overrides":[{"match":"a","encoding":"\#(name)"}]}"#
+    #expect(refusal(rule) == .unknownEncoding(name, byteOffset: 27))
     #expect(throws: RecipeError.unknownEncoding(name)) { _ = try Recipe.rule(parsing: "a=\(name)") }
   }
 

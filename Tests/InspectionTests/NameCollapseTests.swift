@@ -30,6 +30,11 @@ import Testing
     #expect(collapse(["..1", "..2", ""]) == [" ×1", "..{1…2} ×2"])
   }
 
+  @Test func aNameFullOfNumbersIsNoWork() {
+    let name = "a" + String(repeating: ".1", count: 100_000)
+    #expect(collapse([name]) == ["\(name) ×1"])
+  }
+
   @Test func otherShapesAreOtherFamilies() throws {
     try withTemporaryDirectory { directory in
       let path = directory + "/t.safetensors"

@@ -109,7 +109,8 @@ import Testing
     #expect(Array(pack.bytes[files..<files + 16]) == [141, 0, 0, 0, 15, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0])
     #expect(Array(pack.bytes[files + 16..<files + 32]) == [156, 0, 0, 0, 18, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0])
     #expect(String(decoding: pack.bytes[files + 32..<files + 40], as: UTF8.self) == "a.weight")
-    #expect(String(decoding: pack.bytes[files + 173..<files + 206], as: UTF8.self) == "provenance.jsonsource/config.json")
+    #expect(
+      String(decoding: pack.bytes[files + 173..<files + 206], as: UTF8.self) == "provenance.jsonsource/config.json")
     #expect(pack.bytes[(files + 206)...].allSatisfy { $0 == 0 })
   }
 

@@ -128,6 +128,11 @@ extension MalformedPack {
       pack.bytes[start + 9] = UInt8(ascii: "/")
       return pack.fileRecord(2)
     },
+    .tables(.fileRecord, "a slash with an accent, which is one character to Swift") { pack in
+      let start = pack.strings + Int(pack.integer(at: pack.fileRecord(2), as: UInt32.self))
+      pack.bytes.replaceSubrange(start + 9..<start + 12, with: Array("/\u{301}".utf8))
+      return pack.fileRecord(2)
+    },
     .tables(.fileRecord, "a name outside `source/`") { pack in
       let start = pack.strings + Int(pack.integer(at: pack.fileRecord(2), as: UInt32.self))
       pack.bytes[start + 6] = UInt8(ascii: "-")

@@ -12,7 +12,8 @@ import Testing
     var writer = try PackWriter(path: path, plan: plan)
     let codec = ChunkCodec()
     for index in 0..<3 {
-      try writer.append(codec.encode(TinyPack.buffer(contents[index]), tailOffset: plan.chunks[index].layout.tailOffset))
+      try writer.append(
+        codec.encode(TinyPack.buffer(contents[index]), tailOffset: plan.chunks[index].layout.tailOffset))
     }
     #expect(writer.byteCount == 256 + 3 * 4096)
     #expect(listing(of: directory).count == (exists(path) ? 2 : 1), "bytes go to a sibling")

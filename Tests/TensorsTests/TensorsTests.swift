@@ -82,6 +82,24 @@ import Testing
     }
   }
 
+  private func commitBeside(_ path: String) throws {
+    let file = try OutputFile(path: path, replaces: false)
+    try file.write([1, 2, 3].bytes, at: 0)
+    try write([4, 5], to: path)
+    try file.commit()
+  }
+
+  @Test func aNameThatWasTakenMeanwhileIsKept() throws {
+    try withTemporaryDirectory { directory in
+      let path = directory + "/out"
+      var code: Int32 = 0
+      do { try commitBeside(path) } catch let error as FileError { code = error.code }
+      #expect(code == EEXIST)
+      #expect(listing(of: directory) == ["out"])
+      #expect(try contents(of: path) == [4, 5])
+    }
+  }
+
   @Test func aMissingDirectoryIsReported() {
     let error = #expect(throws: FileError.self) { _ = try OutputFile(path: "/proc/nowhere/file") }
     #expect(error?.code == ENOENT)

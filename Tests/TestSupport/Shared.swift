@@ -14,5 +14,7 @@ package enum Shared {
 
   package static let models: [String] = directory == nil ? [] : ["pico", "nano"]
   package static func checkpoint(_ name: String) -> String { "\(directory ?? "")/checkpoints/\(name)" }
-  package static func golden(_ model: String, _ file: String) -> String { "\(directory ?? "")/goldens/\(model)/\(file)" }
+  package static func golden(_ model: String, _ file: String) -> String {
+    "\(directory ?? "")/goldens/\(model)/\(file)"
+  }
 }

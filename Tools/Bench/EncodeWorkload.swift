@@ -83,7 +83,7 @@ private final class Lane: @unchecked Sendable {
     codes = AlignedBuffer(byteCount: elementCount)
     scales = AlignedBuffer(byteCount: elementCount / 16)
     var buffer = AlignedBuffer(byteCount: elementCount * 2)
-    Self.fill(&buffer, with: Self.weights(count: 1 << 20, seed: seed))
+    Self.fill(&buffer, with: SyntheticWeights.bf16(count: 1 << 20, seed: seed))
     source = buffer
   }
 
@@ -93,18 +93,6 @@ private final class Lane: @unchecked Sendable {
     for start in stride(from: 0, to: byteCount, by: piece.count) {
       bytes.write(piece.bytes.extracting(..<min(piece.count, byteCount - start)), at: start)
     }
-  }
-
-  private static func weights(count: Int, seed: UInt64) -> [UInt8] {
-    var state = seed &+ 1
-    var writer = ByteWriter(capacity: count * 2)
-    for _ in 0..<count {
-      state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-      // The sum of four uniform numbers, standard deviation 0.02.
-      let sum = (0..<4).reduce(Float(0)) { $0 + Float(state >> UInt64(8 + 14 * $1) & 0x3FFF) / 16384 }
-      writer.append(BFloat16.narrow((sum - 2) * 0.02 * 1.732))
-    }
-    return writer.bytes
   }
 
   // Spans are taken in static functions: those of a class's properties cannot leave the access.

@@ -1,11 +1,14 @@
 import Glibc
 import Kernels
+import Pack
 
-/// `bench encode [--runs N] [--mib N] [--only TEXT]`: each line on standard output is one measurement as a JSON object.
+/// `bench encode|product|open [--runs N] [--mib N] [--only TEXT] [--pack FILE]`: each line on standard output is one measurement as a JSON object.
 @main struct Bench {
   static func main() {
     var arguments = Array(CommandLine.arguments.dropFirst())
-    guard arguments.first == "encode" else { fail("usage: bench encode [--runs N] [--mib N] [--only TEXT]…") }
+    guard let workload = arguments.first, ["encode", "product", "open"].contains(workload) else {
+      fail("usage: bench encode|product|open [--runs N] [--mib N] [--only TEXT]… [--pack FILE]")
+    }
     arguments.removeFirst()
     var options = Options()
     while let name = arguments.first {
@@ -14,13 +17,20 @@ import Kernels
       switch (name, Int(value)) {
       case ("--runs", let number?) where number > 0: options.runs = number
       case ("--mib", let number?) where number > 0: options.mebibytes = number
+      case ("--pack", _): options.pack = value
       case ("--only", _): options.only.append(value)
       default: fail("`\(name) \(value)` is no option")
       }
       arguments.removeFirst(2)
     }
     guard KernelSet.selected(forced: KernelSet.forcedName) != nil else { fail("INGOT_KERNELS names no set of kernels") }
-    EncodeWorkload(options).run()
+    switch workload {
+    case "encode": EncodeWorkload(options).run()
+    case "product": ProductWorkload(options).run()
+    default:
+      guard let pack = options.pack else { fail("open wants --pack FILE") }
+      do throws(PackError) { try OpenWorkload(options).run(pack) } catch { fail("`\(pack)`: \(error)") }
+    }
   }
 
   private static func fail(_ message: String) -> Never {
@@ -33,9 +43,12 @@ import Kernels
 struct Options {
   /// Timed passes; one more before them is not counted.
   var runs = 7
+  /// The pack that `open` opens.
+  var pack: String?
   /// Input of one pass.
   var mebibytes = 512
-  /// Words that the title of a measurement, such as `int4-g64 search avx512 2`, must all hold.
+  /// Words that the title of a measurement, such as `int4-g64 search avx512 2` or `int4-g64 512x2048 1t avx512 2`, must all
+  /// hold.
   var only: [String] = []
 
   func wants(_ title: String) -> Bool {

@@ -360,10 +360,13 @@ def check_tensor_record(pack, i):
     yield from check_name(t, subject, 20)
 
     if not known(t):
-        yield Violation(23, subject, f"encoding {t.encoding} with group size {t.group_size} is not known")
         claims = False
+    if not known(t) and (pack.header.write_version == 1 or t.encoding in (0, 1, 2, 16, 17)):
+        yield Violation(23, subject, f"encoding {t.encoding} with group size {t.group_size} is not known")
     if encodings.encoding_name(t.source_encoding, 0) not in encodings.PLAIN:
         yield Violation(23, subject, f"source_encoding {t.source_encoding} is not a plain encoding")
+    elif known(t) and t.group_size == 0 and t.source_encoding != t.encoding:
+        yield Violation(23, subject, f"source_encoding {t.source_encoding} under the plain encoding {t.encoding}")
     if t.problems:
         yield Violation(23, subject, "reserved bytes are not zero")
 
@@ -406,6 +409,9 @@ def check_file_record(pack, i):
     """Rule 32; claims the chunk."""
     f, subject = pack.files[i], ("file", i)
     yield from check_name(f, subject, 32)
+    folder, slash, plain = f.name.partition(b"/")
+    if f.name != b"provenance.json" and (folder + slash != b"source/" or plain in (b"", b".", b"..") or b"/" in plain):
+        yield Violation(32, subject, "is neither provenance.json nor a plain name in source/")
     if f.problems:
         yield Violation(32, subject, "reserved bytes are not zero")
     if f.chunk >= len(pack.chunks):
@@ -565,8 +571,17 @@ def check_numbers(pack, i):
 
 def check_json(pack, i):
     """Rule 33, on pack.content of the file's chunk."""
+    def members(pairs):
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("a key is repeated")
+        return dict(pairs)
+
+    def constant(name):
+        raise ValueError(f"{name} is not JSON")
+
     try:
-        ok = isinstance(json.loads(pack.content.tobytes().decode("utf-8")), dict)
+        text = pack.content.tobytes().decode("utf-8")
+        ok = isinstance(json.loads(text, object_pairs_hook=members, parse_constant=constant), dict)
     except (ValueError, RecursionError):
         ok = False
     if not ok:

@@ -79,6 +79,10 @@ typedef void ck_sigmoid(const float *x, size_t count, float *y);
 typedef void ck_softmax(float *x, size_t count);
 // y[i] = e^x[i]. x and y may be the same.
 typedef void ck_exp(const float *x, size_t count, float *y);
+// rounds · CK_FMA_STEP multiply-adds of two operations each, which depend on each other as little as needed to keep the
+// units busy: the rate of arithmetic that this set can reach, for benchmarks. Without fused operations in scalar.
+enum { CK_FMA_STEP = 256 };
+typedef float ck_fma_loop(size_t rounds);
 
 typedef struct ck_kernel_set {
   const char *name;
@@ -101,6 +105,7 @@ typedef struct ck_kernel_set {
   ck_sigmoid *sigmoid;
   ck_softmax *softmax;
   ck_exp *exp;
+  ck_fma_loop *fma_loop;
 } ck_kernel_set;
 
 // How many sets this processor can run; at least one.
@@ -109,6 +114,13 @@ size_t ck_set_count(void);
 const ck_kernel_set *ck_set(size_t index);
 // The set of that name, or NULL where there is none or this processor cannot run it.
 const ck_kernel_set *_Nullable ck_select(const char *name);
+
+// One part of a region.
+typedef void ck_part(void *context, size_t index);
+// Runs body(context, i) for all i < count on the calling thread and on up to count − 1 others, which wait for the next
+// region awake for a while. Returns when all parts are done. Where a region runs already, in this thread or in another, the
+// calling thread does all parts itself.
+void ck_parallel(size_t count, ck_part *body, void *context);
 
 #pragma clang assume_nonnull end
 

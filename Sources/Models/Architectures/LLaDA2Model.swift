@@ -105,10 +105,13 @@ package final class LLaDA2Model: Sendable {
       try advance(&hidden, through: layer, segments, blockLength: blockLength, taps: taps)
       if layer < layers.count - 1 { taps.hidden?(layer + 1, hidden) }
     }
-    finalNorm.apply(to: &hidden)
+    normalize(&hidden)
     taps.hidden?(layers.count, hidden)
     return hidden
   }
+
+  /// The final norm, on (rows, H) in place.
+  func normalize(_ hidden: inout [Float]) { finalNorm.apply(to: &hidden) }
 
   /// Only writes keys and values of a segment whose tokens are final.
   package func writeCache(_ segment: Segment, blockLength: Int) throws(ModelError) {

@@ -8,8 +8,9 @@ struct MixtureOfExperts: Sendable {
   /// Nil where the model has no shared expert.
   let shared: GatedMLP?
 
-  /// Rows that go through the experts together: bounds the room for their outputs.
-  private static let tileRows = 256
+  /// Room for the experts' outputs before they are summed, in bytes. Rows beyond it go through the experts in another turn,
+  /// which reads the weights again: for mini that is every 4,096 tokens.
+  private static let outputByteCount = 256 << 20
 
   /// - Parameters:
   ///   - x: (rows, hidden), normalised.
@@ -28,8 +29,10 @@ struct MixtureOfExperts: Sendable {
       routes += router.routes(logits: part, start: segment.start)
     }
     var output = shared?.apply(to: x, rows: rows, compute) ?? [Float](repeating: 0, count: x.count)
-    for start in stride(from: 0, to: rows, by: Self.tileRows) {
-      let tile = start..<min(rows, start + Self.tileRows)
+    let slots = routes.first?.experts.count ?? 1
+    let tileRows = max(1, Self.outputByteCount / (slots * hidden * MemoryLayout<Float>.size))
+    for start in stride(from: 0, to: rows, by: tileRows) {
+      let tile = start..<min(rows, start + tileRows)
       try addRouted(x, routes, tile, hidden, weights, compute, to: &output)
     }
     return (output, routes)

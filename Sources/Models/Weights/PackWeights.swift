@@ -21,6 +21,23 @@ package final class PackWeights: WeightSource {
     } catch { throw .pack(error) }
     configuration = try ModelConfiguration(json: config, path: "\(path): config.json")
     cache = ContentCache(budget: cacheBudget)
+    try checkShapes()
+  }
+
+  /// Every tensor of the architecture must be there in the shape that the configuration asks for: products rely on it.
+  private func checkShapes() throws(ModelError) {
+    for item in LLaDA2MoE.items(configuration, has: hasTensor) {
+      for tensor in item.tensors {
+        let found: Shape
+        do throws(PackError) { found = try pack.tensor(named: tensor.name).shape } catch {
+          if case .notFound = error { throw .missingTensor(tensor.name, directory: path) }
+          throw .pack(error)
+        }
+        guard found == tensor.shape else {
+          throw .packedShape(name: tensor.name, found: found, expected: tensor.shape, path: path)
+        }
+      }
+    }
   }
 
   package var path: String { pack.path }

@@ -1,0 +1,115 @@
+import COpenBLAS
+import Glibc
+
+/// Why OpenBLAS cannot be used.
+package enum BLASError: Error, Equatable {
+  /// `libopenblas.so.0` is not there or cannot be loaded; the loader's words.
+  case notFound(reason: String)
+  /// The library lacks a function.
+  case incomplete(symbol: String)
+}
+
+/// OpenBLAS, loaded when it is first asked for.
+///
+/// Debian's 0.3.21 uses kernels of 2004 on processors that it does not know (five times slower where it was measured), so
+/// its core type is chosen here, by what the processor can do; `OPENBLAS_CORETYPE` of the user comes first. The variable
+/// must be set before the library is loaded, which rules out linking with it. It runs with one thread, because the callers
+/// have their own.
+@safe package struct BLAS: @unchecked Sendable {
+  /// Of the kernels it chose, such as `SkylakeX`.
+  package let coreName: String
+
+  // Functions of a library that is never unloaded.
+  private let sgemm: UnsafeMutableRawPointer
+  private let spotrf: UnsafeMutableRawPointer
+
+  /// Loads the library at the first call, which changes the environment and is best made before other threads read it.
+  package static func load() throws(BLASError) -> BLAS { try loaded.get() }
+
+  private static let loaded: Result<BLAS, BLASError> = {
+    do throws(BLASError) { return .success(try BLAS(library: "libopenblas.so.0")) } catch { return .failure(error) }
+  }()
+
+  package init(library: String) throws(BLASError) {
+    unsafe setenv("OPENBLAS_NUM_THREADS", "1", 0)
+    if let core = Self.wantedCore { unsafe setenv("OPENBLAS_CORETYPE", core, 0) }
+    guard let handle = unsafe dlopen(library, RTLD_NOW | RTLD_LOCAL) else {
+      throw .notFound(reason: unsafe dlerror().map { unsafe String(cString: $0) } ?? "")
+    }
+    unsafe sgemm = try Self.symbol("cblas_sgemm", in: handle)
+    unsafe spotrf = try Self.symbol("spotrf_", in: handle)
+    unsafe openblas_set_threads(try Self.symbol("openblas_set_num_threads", in: handle), 1)
+    unsafe coreName = String(cString: openblas_core(try Self.symbol("openblas_get_corename", in: handle)))
+  }
+
+  private static var wantedCore: String? {
+    switch KernelSet.available[0].name {
+    case "avx512": "SkylakeX"
+    case "avx2": "Haswell"
+    default: nil
+    }
+  }
+
+  private static func symbol(
+    _ name: String, in handle: UnsafeMutableRawPointer
+  ) throws(BLASError) -> UnsafeMutableRawPointer {
+    guard let address = unsafe dlsym(handle, name) else { throw .incomplete(symbol: name) }
+    return unsafe address
+  }
+
+  /// What `KernelSet.multiply` computes, for plain weights: `y[t · stride + rowOffset + r] = Σ w[r, k] · x[t · columns + k]`.
+  /// Weights are widened block by block into a scratch buffer of 1 MiB for each thread. Worth it from about 64 tokens on.
+  ///
+  /// - Parameters:
+  ///   - weights: `rows` rows of `format`, at any alignment.
+  ///   - x: (tokens, columns).
+  ///   - y: (tokens, stride), of which rowOffset ..< rowOffset + rows is overwritten.
+  ///   - kernels: widen the weights.
+  @_lifetime(y: copy y)
+  package func multiply(
+    _ weights: RawSpan, as format: FloatFormat, rows: Int, columns: Int, x: Span<Float>, tokens: Int,
+    into y: inout MutableSpan<Float>, rowOffset: Int = 0, stride: Int, kernels: KernelSet, threads: Int = 1
+  ) {
+    precondition(rows >= 0 && columns > 0 && tokens >= 0 && rowOffset >= 0 && rowOffset + rows <= stride)
+    precondition(max(columns, tokens, stride) <= Int(Int32.max))
+    precondition(weights.byteCount == rows * columns * format.byteCount && x.count >= tokens * columns)
+    guard rows > 0 && tokens > 0 else { return }
+    precondition(y.count >= (tokens - 1) * stride + rowOffset + rows)
+    let height = max(1, (1 << 18) / columns)  // rows of one block
+    unsafe weights.withUnsafeBytes { weights in
+      unsafe x.withUnsafeBufferPointer { x in
+        unsafe y.withUnsafeMutableBufferPointer { y in
+          let from = unsafe Shared((weights.baseAddress!, x.baseAddress!, y.baseAddress! + rowOffset))
+          Parallel.rows(count: rows, threads: threads, minimum: 64) { range in
+            let (weights, x, y) = unsafe from.value
+            unsafe withUnsafeTemporaryAllocation(of: Float.self, capacity: height * columns) { block in
+              for row in Swift.stride(from: range.lowerBound, to: range.upperBound, by: height) {
+                let count = min(height, range.upperBound - row)
+                unsafe kernels.widen(
+                  weights + row * columns * format.byteCount, format, count: count * columns, to: block.baseAddress!)
+                unsafe openblas_multiply_transposed(
+                  sgemm, Int32(tokens), Int32(count), Int32(columns), x, Int32(columns), block.baseAddress!,
+                  Int32(columns), y + row, Int32(stride))
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+
+  /// Replaces a symmetric positive definite matrix by the factor L of L · Lᵀ, in the lower triangle; the upper one is left
+  /// as it was.
+  ///
+  /// - Parameter a: (n, n) in row order; only the lower triangle is read.
+  /// - Returns: nil, or the 1-based order of the first leading minor that is not positive.
+  @_lifetime(a: copy a)
+  package func cholesky(_ a: inout MutableSpan<Float>, n: Int) -> Int? {
+    precondition(n > 0 && n <= Int(Int32.max) && a.count == n * n)
+    let info = unsafe a.withUnsafeMutableBufferPointer { a in
+      // Lower in row order is upper in column order.
+      unsafe openblas_cholesky(spotrf, CChar(UInt8(ascii: "U")), Int32(n), a.baseAddress!, Int32(n))
+    }
+    return info == 0 ? nil : Int(info)
+  }
+}

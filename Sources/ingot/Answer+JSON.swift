@@ -1,0 +1,28 @@
+import JSON
+import Models
+
+extension Answer {
+  /// `ingot.run/1` (Formats/run.md §1).
+  func json(_ answering: Answering, decoder: DecoderName, threads: Int, kernels: String) -> JSONValue {
+    [
+      "schema": "ingot.run/1",
+      "model": .string(answering.model.path),
+      "decoder": .string(decoder.rawValue),
+      "text": .string(text),
+      "tokens": .array(tokens.map { JSONValue($0) }),
+      "prompt_tokens": JSONValue(promptCount),
+      "stop_reason": .string(end.rawValue),
+      "forwards": JSONValue(forwards),
+      "cache_passes": cachePasses.map { JSONValue($0) } ?? .null,
+      "tokens_per_forward": JSONValue(tokensPerForward),
+      "seconds": JSONValue(seconds),
+      "seconds_to_first_block": secondsToFirstBlock.map { JSONValue($0) } ?? .null,
+      "tokens_per_second": JSONValue(tokensPerSecond),
+      "bytes_read": JSONValue(weights.bytesRead),
+      "expert_reads": JSONValue(weights.experts),
+      "expert_hits": JSONValue(weights.hits),
+      "kernels": .string(kernels),
+      "threads": JSONValue(threads),
+    ]
+  }
+}

@@ -1,0 +1,134 @@
+import Decoding
+import JSON
+import Models
+import Tensors
+
+/// A finished answer and what it cost.
+struct Answer {
+  enum End: String {
+    /// A stop token.
+    case stop
+    /// As many tokens as asked for.
+    case length
+    case interrupted
+  }
+
+  let tokens: [Int]
+  let text: String
+  let promptCount: Int
+  let forwards: Int
+  /// Nil where the run was interrupted.
+  let cachePasses: Int?
+  let seconds: Double
+  let secondsToFirstBlock: Double?
+  let weights: WeightCounters
+  let end: End
+
+  var tokensPerForward: Double { forwards > 0 ? Double(tokens.count) / Double(forwards) : 0 }
+  var tokensPerSecond: Double { seconds > 0 ? Double(tokens.count) / seconds : 0 }
+
+  private func counted(_ count: Int, _ noun: String) -> String {
+    "\(Format.count(count)) \(noun)\(count == 1 ? "" : "s")"
+  }
+
+  /// In one line.
+  var summary: String {
+    var parts = [
+      counted(tokens.count, "token") + ", " + counted(forwards, "forward")
+        + (forwards > 1 ? " (\(Format.fixed(tokensPerForward, 1)) each)" : ""),
+      "\(Format.fixed(tokensPerSecond, tokensPerSecond < 10 ? 1 : 0)) tokens/s",
+    ]
+    if let secondsToFirstBlock { parts.append("first block after \(Format.fixed(secondsToFirstBlock, 2)) s") }
+    parts.append("\(Format.bytes(weights.bytesRead)) of experts")
+    if weights.hits < weights.experts {
+      parts.append("\(Format.fixed(100 * Double(weights.hits) / Double(weights.experts), 0)) % of them unpacked before")
+    }
+    switch end {
+    case .stop: break
+    case .length: parts.append("cut at --gen-length")
+    case .interrupted: parts.append("interrupted")
+    }
+    return parts.joined(separator: ", ")
+  }
+}
+
+/// Answers prompts with one set of options.
+struct Answering {
+  let model: RunModel
+  let options: DecodingOptions
+  let special: SpecialTokens
+  let decoder: BlockDiffusion
+  let recordsExperts: Bool
+
+  init(
+    _ model: RunModel, options: DecodingOptions, special: SpecialTokens, recordsExperts: Bool
+  ) throws(Failure) {
+    self.model = model
+    self.options = options
+    self.special = special
+    self.recordsExperts = recordsExperts
+    do throws(DecodingError) { decoder = try BlockDiffusion(model.model, options: options, special: special) } catch {
+      throw Failure(error, prompt: "", longest: 0)
+    }
+  }
+
+  /// Refuses a prompt that cannot be answered.
+  func check(_ prompt: [Int], from source: String) throws(Failure) {
+    do throws(DecodingError) { try decoder.check(prompt: prompt) } catch {
+      throw Failure(error, prompt: source, longest: longest(after: prompt))
+    }
+  }
+
+  private func longest(after prompt: [Int]) -> Int {
+    model.configuration.maximumPositions / options.blockLength * options.blockLength - prompt.count
+  }
+
+  func answer(
+    _ prompt: [Int], display: inout some AnswerDisplay, trace: TraceFile?
+  ) throws(Failure) -> Answer {
+    let start = Clock.seconds
+    let before = model.weights.counters
+    var canvas = AnswerCanvas(promptCount: prompt.count, options: options, special: special)
+    var forwards = 0
+    var traceError: FileError?
+    var output: BlockDiffusion.Output?
+    display.begin(promptCount: prompt.count)
+    do throws(DecodingError) {
+      output = try decoder.decode(prompt: prompt, recordsExperts: recordsExperts) { record, tokens in
+        canvas.apply(record, tokens)
+        forwards += 1
+        traceError = trace?.appendResult(record)
+        display.update(canvas, record)
+        return traceError == nil && !Interrupt.isRequested
+      }
+    } catch {
+      guard error == .interrupted else {
+        display.end(tokens: canvas.settled)
+        throw Failure(error, prompt: "", longest: 0)
+      }
+    }
+    let tokens = output?.tokens ?? canvas.settled
+    let seconds = Clock.seconds - start
+    display.end(tokens: tokens)
+    if let traceError { throw Failure(traceError) }
+    var counters = model.weights.counters
+    counters.experts -= before.experts
+    counters.hits -= before.hits
+    counters.bytesRead -= before.bytesRead
+    return Answer(
+      tokens: tokens, text: String(decoding: model.text(of: tokens), as: UTF8.self), promptCount: prompt.count,
+      forwards: forwards, cachePasses: output?.cachePasses, seconds: seconds,
+      secondsToFirstBlock: canvas.firstBlockEnd.map { $0 - start }, weights: counters,
+      end: output.map { $0.stopped ? .stop : .length } ?? .interrupted)
+  }
+}
+
+extension TraceFile {
+  /// What went wrong, nil when the line is written.
+  fileprivate func appendResult(_ record: StepRecord) -> FileError? {
+    do throws(FileError) {
+      try append(record)
+      return nil
+    } catch { return error }
+  }
+}

@@ -1,0 +1,65 @@
+import Glibc
+import Tokenizers
+
+extension Answering {
+  /// Shows the answer in the way that suits stdout.
+  func answerOnStdout(_ prompt: [Int], isQuiet: Bool, trace: TraceFile?) throws(Failure) -> Answer {
+    if Console.stdoutIsTerminal, !Console.isDumb {
+      var display = LiveDisplay(model: model, showsStatus: !isQuiet)
+      return try answer(prompt, display: &display, trace: trace)
+    }
+    var display = PlainDisplay(model: model)
+    return try answer(prompt, display: &display, trace: trace)
+  }
+}
+
+/// `--chat`: lines in, answers out, with everything said before in each prompt.
+struct Conversation {
+  private let answering: Answering
+  private let isQuiet: Bool
+  private let prompts = isatty(STDIN_FILENO) == 1
+
+  init(_ answering: Answering, isQuiet: Bool) {
+    self.answering = answering
+    self.isQuiet = isQuiet
+  }
+
+  /// - Parameter first: the first message, if it was given already.
+  func run(system: String?, first: String?) throws(Failure) {
+    let tokenizer = answering.model.tokenizer
+    var messages = system.map { [ChatTemplate.Message(.system, $0)] } ?? []
+    var lines = InputLines()
+    var given = first
+    if prompts, !isQuiet { Console.note("One message a line; /exit or Ctrl-D ends.") }
+    while true {
+      let line: String
+      if let first = given {
+        line = first
+        given = nil
+      } else {
+        if prompts { Console.status("> ") }
+        guard let next = try nextLine(&lines) else { break }
+        line = next
+      }
+      if line == "/exit" { return }
+      if line.isEmpty { continue }
+      messages.append(.init(.user, line))
+      let prompt = tokenizer.encode(tokenizer.chatTemplate.prompt(for: messages))
+      try answering.check(prompt, from: "the conversation of \(messages.count) messages")
+      let answer = try answering.answerOnStdout(prompt, isQuiet: isQuiet, trace: nil)
+      if !isQuiet { Console.note(answer.summary) }
+      if answer.end == .interrupted { Glibc.exit(Interrupt.status.rawValue) }
+      messages.append(.init(.assistant, answer.text))
+    }
+    if prompts { Console.note() }
+  }
+
+  private func nextLine(_ lines: inout InputLines) throws(Failure) -> String? {
+    do throws(Failure) { return try lines.next() } catch {
+      guard Interrupt.isRequested else { throw error }
+      // Nothing is under way: this is a way to leave.
+      if prompts { Console.note() }
+      Glibc.exit(Interrupt.status.rawValue)
+    }
+  }
+}

@@ -1,0 +1,82 @@
+import Decoding
+import Models
+import Tensors
+import Tokenizers
+
+// Every sentence a person can see when `ingot run` fails.
+
+extension Failure {
+  /// - Parameter model: the model whose tokenizer it is.
+  init(_ error: TokenizerError, of model: String) {
+    let parts = "\(error)".split(separator: "\n  in ", maxSplits: 1)
+    let file = parts.count > 1 ? ": \(parts[1])" : ""
+    self.init(what: Shown.text(String(parts[0]), limit: 400), place: "`\(model)`\(file)", hint: error.hint)
+  }
+
+  /// - Parameters:
+  ///   - source: what held the prompt: "-p", a file's name.
+  ///   - longest: the tokens that could be asked for after this prompt.
+  init(_ error: DecodingError, prompt source: String, longest: Int) {
+    switch error {
+    case .model(let error): self.init(error)
+    case .tooLong(let positions, let limit):
+      self.init(
+        what: "prompt and answer take \(Format.count(positions)) positions, the model has \(Format.count(limit))",
+        place: source,
+        hint: longest > 0
+          ? "ask for at most --gen-length \(longest)"
+          : "the prompt alone fills them; shorten it")
+    case .tokenOutOfRange(let id, let index, let vocabulary):
+      self.init(
+        what: "token \(id), number \(index + 1), is outside the vocabulary of \(Format.count(vocabulary))",
+        place: source, hint: "the ids must come from this model's tokenizer")
+    case .maskInPrompt(let index):
+      self.init(
+        what: "the prompt holds the mask token, as number \(index + 1)", place: source,
+        hint: "a mask is what the model fills in; a prompt has none")
+    case .emptyPrompt:
+      self.init(what: "the prompt is empty", place: source, hint: "say something with -p TEXT", code: .usage)
+    case .option(let name, let detail):
+      self.init(what: "\(name) \(detail)", hint: "see `ingot help run` for what options may be", code: .usage)
+    case .interrupted: self.init(what: "interrupted", code: Interrupt.status)
+    }
+  }
+
+  init(notRunnable path: String) {
+    self.init(
+      what: "a single .safetensors file is no model", place: "`\(path)`",
+      hint: "run a pack, or the directory with config.json, tokenizer.json and the weights", code: .usage)
+  }
+
+  init(noTokenizer path: String) {
+    self.init(
+      what: "there is no tokenizer.json", place: "`\(path)`",
+      hint: "fetch it with the checkpoint, and pack the checkpoint again if this is a pack")
+  }
+
+  init(maskOfTokenizer mask: Int, ofConfiguration wanted: Int, path: String) {
+    self.init(
+      what: "the tokenizer's mask token is \(mask), config.json says mask_token_id \(wanted)", place: "`\(path)`",
+      hint: "the tokenizer belongs to another model; Ling's, for one, has another token at LLaDA2's mask")
+  }
+
+  init(noControlTokens path: String) {
+    self.init(
+      what: "decoder 2.2 needs `delete_token_id` and `split_token_id`, config.json lacks one", place: "`\(path)`",
+      hint: "models before LLaDA2.2 were not trained to edit so: use --decoder 2.0 or one of 2.1", code: .usage)
+  }
+
+  /// Text from outside that is no UTF-8.
+  init(invalidUTF8 source: String, byteOffset: Int) {
+    self.init(
+      what: "the text is not valid UTF-8", place: "\(source), byte \(Format.count(byteOffset))",
+      hint: "convert it, e.g. with `iconv -t UTF-8`")
+  }
+
+  /// A file of token ids that is none.
+  init(tokens source: String, detail: String, byteOffset: Int) {
+    self.init(
+      what: "the token ids cannot be read: \(detail)", place: "\(source), byte \(Format.count(byteOffset))",
+      hint: "give ids between white space, or one JSON array")
+  }
+}

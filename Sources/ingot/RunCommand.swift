@@ -1,0 +1,180 @@
+import ArgumentParser
+import Decoding
+import Glibc
+import JSON
+import Kernels
+import Models
+import Tokenizers
+
+struct RunCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "run",
+    abstract: "Answer a prompt with a pack or a checkpoint.",
+    discussion: """
+      The prompt is -p, --tokens, or stdin. On a terminal the block under work is shown while its masks fill in; a pipe \
+      gets the finished text alone, block by block. Ctrl-C prints what is finished and exits with 130.
+
+      Decoders: 2.0 commits above a threshold (0.95); 2.1-quality (0.7) and 2.1-speed (0.5) also edit what is written; \
+      2.2 (0.5) also deletes and inserts. --threshold replaces the number. JSON and traces are described in \
+      Formats/run.md.
+
+      EXAMPLES
+        ingot run mini.ingot -p "Why is the sky blue?"
+        ingot run mini.ingot --chat --system "Answer in one sentence."
+        ingot run LLaDA2.0-mini --json --trace steps.jsonl < question.txt
+      """)
+
+  @Argument(help: "A pack, or a directory with a checkpoint.")
+  var model: String
+
+  @Option(name: [.customShort("p"), .long], help: ArgumentHelp("The user's message.", valueName: "text"))
+  var prompt: String?
+
+  @Flag(help: "Take the text as the whole prompt: no chat template.")
+  var raw = false
+
+  @Option(help: ArgumentHelp("Take token ids, between white space or as JSON; - is stdin.", valueName: "file"))
+  var tokens: String?
+
+  @Flag(help: "Converse: each line of stdin is a message; /exit or the end of input ends.")
+  var chat = false
+
+  @Option(help: ArgumentHelp("Text of the system, before the conversation.", valueName: "text"))
+  var system: String?
+
+  @Option(help: "Tokens asked for.")
+  var genLength = 512
+
+  @Option(help: "Positions denoised together; 1 is autoregressive.")
+  var blockLength = 32
+
+  @Option(help: "Forwards that a block's masks are spread over. (default: the block length)")
+  var steps: Int?
+
+  @Option(help: "Probability above which a token is committed. (default: the decoder's)")
+  var threshold: Float?
+
+  @Option(help: "0 takes the most probable token.")
+  var temperature: Float = 0
+
+  @Option(help: "Draw among so many tokens.")
+  var topK: Int?
+
+  @Option(help: "Draw among the most probable tokens that make up this share.")
+  var topP: Float?
+
+  @Option(help: "Of the draws.")
+  var seed: UInt64 = 0
+
+  @Option(help: "2.0, 2.1-quality, 2.1-speed or 2.2. (default: 2.2 for a model with block routing, else 2.0)")
+  var decoder: DecoderName?
+
+  @Flag(name: .customLong("no-cache"), help: "Compute finished blocks anew in each forward: the same tokens, slower.")
+  var noCache = false
+
+  @Option(name: .shortAndLong, help: "Threads that compute. (default: the processors this process may use)")
+  var threads: Int?
+
+  @Option(help: ArgumentHelp("Memory for unpacked chunks of a compressed pack.", valueName: "size"))
+  var maxMemory = ByteCount(argument: "2GiB")!  // a valid literal
+
+  @Option(help: ArgumentHelp("Write each forward as a line of JSON.", valueName: "file.jsonl"))
+  var trace: String?
+
+  @Flag(help: "With --trace: also the experts each row chose, by layer.")
+  var traceExperts = false
+
+  @Flag(name: .shortAndLong, help: "Replace an existing trace.")
+  var force = false
+
+  @Flag(help: "Print the result as JSON on stdout.")
+  var json = false
+
+  @Flag(name: .shortAndLong, help: "Say nothing on stderr unless something fails.")
+  var quiet = false
+
+  func validate() throws {
+    if let threads, !(1...1024).contains(threads) { throw ValidationError("--threads must be 1 to 1024") }
+    if prompt != nil, tokens != nil { throw ValidationError("use one of -p and --tokens") }
+    if chat, raw || tokens != nil || json || trace != nil {
+      throw ValidationError("--chat goes with neither --raw, --tokens, --json nor --trace")
+    }
+    if system != nil, raw || tokens != nil { throw ValidationError("--system needs the chat template") }
+    if traceExperts, trace == nil { throw ValidationError("--trace-experts needs --trace FILE") }
+  }
+
+  func run() throws {
+    guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
+      throw Failure(unknownKernels: KernelSet.forcedName ?? "")
+    }
+    let compute = Compute(kernels: kernels, threads: threads ?? Machine.threads)
+    let opened = try RunModel(path: model, compute: compute, cacheBudget: maxMemory.value)
+    let name = decoder ?? DecoderName(for: opened.configuration)
+    let answering = try Answering(
+      opened, options: try options(name, opened),
+      special: try opened.specialTokens(stopsAtTurnEnd: name == .llada22), recordsExperts: traceExperts)
+    if !quiet, !raw, tokens == nil { warn(of: opened.tokenizer.chatTemplate) }
+    if chat { return try Conversation(answering, isQuiet: quiet).run(system: system, first: try checkedPrompt()) }
+
+    let (ids, source) = try promptTokens(opened.tokenizer)
+    try answering.check(ids, from: source)
+    let answer = try answer(ids, answering)
+    if json {
+      Console.print(answer.json(answering, decoder: name, threads: compute.threads, kernels: kernels.name).text())
+    }
+    if !quiet { Console.note(answer.summary) }
+    if answer.end == .interrupted { Glibc.exit(Interrupt.status.rawValue) }
+  }
+
+  private func options(_ name: DecoderName, _ model: RunModel) throws(Failure) -> DecodingOptions {
+    var options = try name.options(model.configuration, path: model.path)
+    options.blockLength = blockLength
+    options.steps = steps ?? blockLength
+    options.generationLength = genLength
+    options.threshold = threshold ?? options.threshold
+    options.temperature = temperature
+    options.topK = topK
+    options.topP = topP
+    options.seed = seed
+    options.usesCache = !noCache
+    return options
+  }
+
+  private func warn(of template: ChatTemplate) {
+    if template.match == .different {
+      Console.note("note: the model's chat template is not one that ingot knows; LLaDA2's is used (--raw uses none)")
+    }
+    if system != nil, template.ignoresLeadingSystem {
+      Console.note("note: the model's chat template leaves out the text of --system")
+    }
+  }
+
+  private func checkedPrompt() throws(Failure) -> String? {
+    guard let prompt else { return nil }
+    return try PromptSource.text(ofOption: prompt)
+  }
+
+  private func promptTokens(_ tokenizer: Tokenizer) throws(Failure) -> (ids: [Int], source: String) {
+    if let tokens { return (try PromptSource.tokens(file: tokens), tokens == "-" ? "stdin" : "`\(tokens)`") }
+    let source = prompt == nil ? "stdin" : "-p"
+    let text: String
+    if let option = try checkedPrompt() { text = option } else { text = try PromptSource.standardInput() }
+    if raw { return (tokenizer.encode(text), source) }
+    if text.isEmpty { throw Failure(.emptyPrompt, prompt: source, longest: 0) }
+    if let system { _ = try PromptSource.text(ofOption: system) }
+    let messages = (system.map { [ChatTemplate.Message(.system, $0)] } ?? []) + [.init(.user, text)]
+    return (tokenizer.encode(tokenizer.chatTemplate.prompt(for: messages)), source)
+  }
+
+  private func answer(_ prompt: [Int], _ answering: Answering) throws(Failure) -> Answer {
+    let file: TraceFile?
+    if let trace { file = try TraceFile(path: trace, replacing: force) } else { file = nil }
+    if json {
+      var display = SilentDisplay()
+      return try answering.answer(prompt, display: &display, trace: file)
+    }
+    return try answering.answerOnStdout(prompt, isQuiet: quiet, trace: file)
+  }
+}
+
+extension DecoderName: ExpressibleByArgument {}

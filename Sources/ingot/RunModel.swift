@@ -1,0 +1,92 @@
+import Decoding
+import Inspection
+import Models
+import Tokenizers
+
+/// A model opened to be run: weights, tokenizer, the ids that decoding needs.
+struct RunModel {
+  let path: String
+  let weights: any WeightSource
+  let model: LLaDA2Model
+  let tokenizer: Tokenizer
+  let isPack: Bool
+
+  var configuration: ModelConfiguration { weights.configuration }
+
+  /// Opens an ingot or a checkpoint directory.
+  ///
+  /// - Parameter cacheBudget: bytes of unpacked chunks to keep.
+  init(path: String, compute: Compute, cacheBudget: Int) throws(Failure) {
+    let kind = InspectedModel.kind(of: path)
+    if kind == .safetensors { throw Failure(notRunnable: path) }
+    self.path = path
+    isPack = kind == .pack
+    do throws(ModelError) {
+      weights = isPack ? try PackWeights(path: path, cacheBudget: cacheBudget) : try CheckpointWeights(directory: path)
+    } catch { throw Failure(error) }
+    tokenizer = try Self.tokenizer(of: weights)
+    do throws(ModelError) { model = try LLaDA2Model(weights, compute: compute) } catch { throw Failure(error) }
+  }
+
+  private static func tokenizer(of weights: any WeightSource) throws(Failure) -> Tokenizer {
+    let json: [UInt8]?
+    let config: [UInt8]?
+    do throws(ModelError) {
+      json = try weights.file(named: "tokenizer.json")
+      config = try weights.file(named: "tokenizer_config.json")
+    } catch { throw Failure(error) }
+    guard let json else { throw Failure(noTokenizer: weights.path) }
+    do throws(TokenizerError) { return try Tokenizer(tokenizerJSON: json, configJSON: config) } catch {
+      throw Failure(error, of: weights.path)
+    }
+  }
+
+  /// The mask and what ends an answer. The tokenizer decides; the configuration stands in where it names none, and must not
+  /// contradict it: with a relative's tokenizer, prompts would be full of masks.
+  ///
+  /// - Parameter stopsAtTurnEnd: whether the end of a turn ends an answer too, as for LLaDA2.2.
+  func specialTokens(stopsAtTurnEnd: Bool) throws(Failure) -> SpecialTokens {
+    guard let mask = tokenizer.maskID ?? configuration.maskTokenID else {
+      throw Failure(.noSpecialToken(purpose: "mask"), of: path)
+    }
+    if let wanted = configuration.maskTokenID, wanted != mask {
+      throw Failure(maskOfTokenizer: mask, ofConfiguration: wanted, path: path)
+    }
+    guard let eos = tokenizer.eosID ?? configuration.eosTokenID ?? configuration.padTokenID else {
+      throw Failure(.noSpecialToken(purpose: "end-of-text"), of: path)
+    }
+    var stops = [eos]
+    if stopsAtTurnEnd, let roleEnd = tokenizer.roleEndID { stops.append(roleEnd) }
+    return SpecialTokens(mask: mask, stops: stops)
+  }
+
+  /// Bytes of text that tokens stand for; special tokens are none. A row of the vocabulary without a token is U+FFFD.
+  func text(of tokens: some Sequence<Int>) -> [UInt8] {
+    tokens.flatMap { (try? tokenizer.bytes(of: [$0], skippingSpecial: true)) ?? [0xEF, 0xBF, 0xBD] }
+  }
+}
+
+/// The rules by which a sequence is decoded, as typed.
+enum DecoderName: String, CaseIterable {
+  case llada20 = "2.0"
+  case quality21 = "2.1-quality"
+  case speed21 = "2.1-speed"
+  case llada22 = "2.2"
+
+  /// What a model asks for: block routing came with 2.2; 2.0 and 2.1 cannot be told apart.
+  init(for configuration: ModelConfiguration) { self = configuration.blockRouting == nil ? .llada20 : .llada22 }
+
+  /// Its thresholds and limits, as its authors published them.
+  func options(_ configuration: ModelConfiguration, path: String) throws(Failure) -> DecodingOptions {
+    switch self {
+    case .llada20: return DecodingOptions()
+    case .quality21: return .quality21
+    case .speed21: return .speed21
+    case .llada22:
+      guard let delete = configuration.deleteTokenID, let split = configuration.splitTokenID else {
+        throw Failure(noControlTokens: path)
+      }
+      return .levenshtein22(.init(delete: delete, split: split))
+    }
+  }
+}

@@ -1,0 +1,134 @@
+import Glibc
+import JSON
+import Tensors
+
+/// Where a prompt comes from, read and checked.
+enum PromptSource {
+  /// What follows `-p`. The words of the command line are repaired when Swift reads them, so that is looked for here.
+  static func text(ofOption text: String) throws(Failure) -> String {
+    for index in 1..<max(1, Int(CommandLine.argc)) {
+      guard let word = unsafe CommandLine.unsafeArgv[index] else { continue }
+      let bytes = unsafe Array(UnsafeRawBufferPointer(start: word, count: strlen(word)))
+      _ = try string(bytes, "command line, word \(index)")
+    }
+    return text
+  }
+
+  /// All of stdin, without one line end at its end.
+  static func standardInput() throws(Failure) -> String {
+    if isatty(STDIN_FILENO) == 1 { Console.note("type the prompt; end it with Ctrl-D") }
+    var bytes = try readAll()
+    if bytes.last == UInt8(ascii: "\n") { bytes.removeLast() }
+    if bytes.last == UInt8(ascii: "\r") { bytes.removeLast() }
+    return try string(bytes, "stdin")
+  }
+
+  /// Ids between white space, or a JSON array of them; `-` is stdin.
+  static func tokens(file path: String) throws(Failure) -> [Int] {
+    let source = path == "-" ? "stdin" : "`\(path)`"
+    let bytes = path == "-" ? try readAll() : try contents(of: path)
+    let isArray = bytes.first { !isSpace($0) } == UInt8(ascii: "[")
+    return isArray ? try arrayTokens(bytes, source) : try plainTokens(bytes, source)
+  }
+
+  private static func contents(of path: String) throws(Failure) -> [UInt8] {
+    let file: MappedFile
+    do throws(FileError) { file = try MappedFile(path: path) } catch { throw Failure(error) }
+    return file.bytes.array
+  }
+
+  private static func arrayTokens(_ bytes: [UInt8], _ source: String) throws(Failure) -> [Int] {
+    let document: JSONValue
+    do throws(JSONError) { document = try unsafe JSONParser.parse(bytes.span.bytes) } catch {
+      throw Failure(tokens: source, detail: error.reason, byteOffset: error.byteOffset)
+    }
+    let elements = document.array ?? []
+    let ids = elements.compactMap(\.int)
+    guard ids.count == elements.count else {
+      let wrong = elements.first { $0.int == nil }?.kind ?? "nothing"
+      throw Failure(tokens: source, detail: "the array holds \(wrong) that is no integer", byteOffset: 0)
+    }
+    return ids
+  }
+
+  private static func plainTokens(_ bytes: [UInt8], _ source: String) throws(Failure) -> [Int] {
+    var ids: [Int] = []
+    var start = 0
+    for word in bytes.split(omittingEmptySubsequences: false, whereSeparator: isSpace) {
+      defer { start = word.endIndex + 1 }
+      guard !word.isEmpty else { continue }
+      let text = String(decoding: word, as: UTF8.self)
+      guard let id = Int(text) else {
+        throw Failure(tokens: source, detail: "`\(Shown.text(text, limit: 40))` is no integer", byteOffset: start)
+      }
+      ids.append(id)
+    }
+    return ids
+  }
+
+  private static func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0D).contains(byte) }
+
+  static func string(_ bytes: [UInt8], _ source: String) throws(Failure) -> String {
+    let valid = validPrefix(bytes)
+    guard valid == bytes.count else { throw Failure(invalidUTF8: source, byteOffset: valid) }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+
+  private static func validPrefix(_ bytes: [UInt8]) -> Int {
+    do throws(UTF8.ValidationError) {
+      _ = try UTF8Span(validating: bytes.span)
+      return bytes.count
+    } catch { return error.byteOffsets.lowerBound }
+  }
+
+  private static func readAll() throws(Failure) -> [UInt8] {
+    var bytes: [UInt8] = []
+    while let more = try read() { bytes += more }
+    return bytes
+  }
+
+  /// What stdin has next, nil at its end. An interrupt ends the waiting.
+  static func read() throws(Failure) -> [UInt8]? {
+    var buffer = [UInt8](repeating: 0, count: 1 << 16)
+    while true {
+      if Interrupt.isRequested { throw Failure(what: "interrupted", code: Interrupt.status) }
+      // A signal between the check and the call would be slept through without the time limit.
+      var event = pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)
+      let ready = unsafe poll(&event, 1, 200)
+      if ready <= 0 {
+        if ready < 0, errno != EINTR { throw Failure(FileError("read", "stdin")) }
+        continue
+      }
+      let count = unsafe Glibc.read(STDIN_FILENO, &buffer, buffer.count)
+      if count < 0 {
+        if errno == EINTR || errno == EAGAIN { continue }
+        throw Failure(FileError("read", "stdin"))
+      }
+      return count == 0 ? nil : Array(buffer[..<count])
+    }
+  }
+}
+
+/// Lines of stdin, one by one.
+struct InputLines {
+  private var rest: [UInt8] = []
+  private var isAtEnd = false
+
+  /// The next line without its end; nil when there is none.
+  mutating func next() throws(Failure) -> String? {
+    while true {
+      if let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
+        var line = Array(rest[..<end])
+        rest.removeFirst(end + 1)
+        if line.last == UInt8(ascii: "\r") { line.removeLast() }
+        return try PromptSource.string(line, "stdin")
+      }
+      if isAtEnd {
+        guard !rest.isEmpty else { return nil }
+        defer { rest = [] }
+        return try PromptSource.string(rest, "stdin")
+      }
+      if let more = try PromptSource.read() { rest += more } else { isAtEnd = true }
+    }
+  }
+}

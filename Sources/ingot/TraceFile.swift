@@ -1,0 +1,60 @@
+import Decoding
+import Glibc
+import JSON
+import Tensors
+
+/// The record of a run, one line of JSON for each forward (Formats/run.md §2).
+///
+/// Lines are appended as they happen, each with one call, rather than written beside and renamed: a trace is a log, its
+/// lines are whole whatever ends the run, and it can be watched while it grows.
+final class TraceFile {
+  private let path: String
+  private let descriptor: Int32
+
+  /// Creates the file. What exists is kept unless `replacing`; a pipe or a device is written to as it is.
+  init(path: String, replacing: Bool) throws(Failure) {
+    var status = stat()
+    let isThere = unsafe stat(path, &status) == 0
+    if isThere, status.st_mode & S_IFMT == S_IFREG, !replacing {
+      throw Failure(what: "`\(path)` exists already", hint: "choose another name, or replace it with --force")
+    }
+    let opened = unsafe open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0o666)
+    guard opened >= 0 else { throw Failure(FileError("create", path)) }
+    self.path = path
+    descriptor = opened
+  }
+
+  deinit { close(descriptor) }
+
+  func append(_ record: StepRecord) throws(FileError) {
+    var bytes = Array((record.json.text(indented: false) + "\n").utf8)[...]
+    while !bytes.isEmpty {
+      let count = unsafe bytes.withUnsafeBytes { unsafe write(descriptor, $0.baseAddress, $0.count) }
+      if count < 0 {
+        if errno == EINTR { continue }
+        throw FileError("write", path)
+      }
+      bytes = bytes.dropFirst(count)
+    }
+  }
+}
+
+extension StepRecord {
+  fileprivate var json: JSONValue {
+    let commits = commits.map { commit -> JSONValue in
+      [
+        JSONValue(commit.position), JSONValue(commit.token), JSONValue(commit.probability), JSONValue(commit.margin),
+      ]
+    }
+    var object = JSONObject()
+    object.append(.init(key: "block", value: JSONValue(block)))
+    object.append(.init(key: "step", value: JSONValue(step)))
+    object.append(.init(key: "masked", value: JSONValue(masked)))
+    object.append(.init(key: "commits", value: .array(commits)))
+    if !experts.isEmpty {
+      let layers = experts.map { rows in JSONValue.array(rows.map { .array($0.map { JSONValue($0) }) }) }
+      object.append(.init(key: "experts", value: .array(layers)))
+    }
+    return .object(object)
+  }
+}

@@ -1,0 +1,21 @@
+import Kernels
+
+/// What `--version` says; with `--verbose` also what runs here.
+enum VersionReport {
+  static var text: String {
+    guard CommandLine.arguments.contains("--verbose") else { return toolVersion }
+    let available = KernelSet.available.map(\.name)
+    let chosen = KernelSet.selected(forced: KernelSet.forcedName)
+    var rows = [
+      ["ingot", toolVersion],
+      ["kernels", (chosen?.name ?? "none: INGOT_KERNELS names no set of this machine")],
+      ["available", available.joined(separator: ", ")],
+      ["threads", "\(Machine.threads)"],
+    ]
+    rows += libraries
+    return Format.table(rows).joined(separator: "\n")
+  }
+
+  /// Libraries that are loaded on demand, each with what it chose for this processor.
+  private static var libraries: [[String]] { [] }
+}

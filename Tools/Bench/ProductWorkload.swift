@@ -1,0 +1,130 @@
+import Kernels
+import Tensors
+
+/// Products of a few activations with many matrices of the shapes of LLaDA2.0-mini's experts, which together are larger
+/// than the caches, beside the rates of plain reading and of plain arithmetic.
+struct ProductWorkload {
+  private static let expertCount = 256
+  private static let shapes = [(rows: 512, columns: 2048), (rows: 2048, columns: 512)]
+  private static let formats: [WeightFormat] =
+    [128, 64, 32].map { .codes(CodeFormat(bits: 4, groupSize: $0)) }
+    + [128, 64, 32].map { .codes(CodeFormat(bits: 8, groupSize: $0)) } + [.float(.bf16), .float(.f16), .float(.f32)]
+
+  private let options: Options
+  /// Any bytes do as codes; as bf16 these are weights, and as f16 and f32 they are at least finite.
+  private let planes: Planes
+
+  init(_ options: Options) {
+    self.options = options
+    planes = Planes(byteCount: options.mebibytes << 20)
+  }
+
+  func run() {
+    for kernels in KernelSet.available {
+      for format in Self.formats {
+        for shape in Self.shapes {
+          for tokens in [1, 2, 4, 8, 32] {
+            for threads in 1...2 {
+              let title = "\(format) \(shape.rows)x\(shape.columns) \(tokens)t \(kernels) \(threads)"
+              guard options.wants(title) else { continue }
+              measure(format, shape.rows, shape.columns, tokens, kernels, threads)
+            }
+          }
+        }
+      }
+    }
+  }
+
+  private func measure(
+    _ format: WeightFormat, _ rows: Int, _ columns: Int, _ tokens: Int, _ kernels: KernelSet, _ threads: Int
+  ) {
+    let codeByteCount = rows * format.rowByteCount(columns: columns)
+    let byteCount = codeByteCount + rows * format.rowScaleByteCount(columns: columns)
+    let most = min(Self.expertCount, planes.byteCount / codeByteCount)
+    let count = kernels.name == "scalar" ? min(most, 4) : most
+    let x = (0..<tokens * columns).map { Float($0 % 17 - 8) / 8 }
+    var y = [Float](repeating: 0, count: tokens * rows)
+    var reads: [Double] = []
+    var products: [Double] = []
+    var arithmetic: [Double] = []
+    for _ in 0...options.runs {
+      // Turn by turn, so that all meet the same noise.
+      reads.append(seconds { planes.read(count * codeByteCount, threads: threads) })
+      arithmetic.append(
+        seconds { perform(threads, threads: threads) { _ in _ = kernels.multiplyAndAdd(rounds: Self.rounds) } })
+      products.append(
+        seconds {
+          planes.multiply(
+            format, rows, columns, x, tokens: tokens, into: &y, kernels: kernels, threads: threads, count: count)
+        })
+    }
+    let operations = 2 * rows * columns * tokens * count
+    let read = Rates(byteCount: count * codeByteCount, seconds: Array(reads.dropFirst()))
+    let fma = Rates(
+      byteCount: kernels.multiplyAndAdd(rounds: Self.rounds) * threads, seconds: Array(arithmetic.dropFirst()))
+    let product = Rates(byteCount: count * byteCount, seconds: Array(products.dropFirst()))
+    let rate = Rates(byteCount: operations, seconds: Array(products.dropFirst()))
+    print(
+      """
+      {"workload":"product","format":"\(format)","set":"\(kernels)","threads":\(threads),"shape":[\(rows),\(columns)],\
+      "tokens":\(tokens),"matrices":\(count),"bytes":\(count * byteCount),"runs":\(options.runs),\
+      "us_per_matrix":\(digits(Double(byteCount) / product.median / 1000)),"gb_per_s":\(product.json),\
+      "gflop_per_s":\(rate.json),"read_gb_per_s":\(read.json),"fma_gflop_per_s":\(fma.json),\
+      "share_of_read":\(digits(product.median / read.median)),"share_of_fma":\(digits(rate.median / fma.median)),\
+      "checksum":\(digits(y.reduce(0) { $0 + Double($1) }))}
+      """)
+  }
+
+  private static let rounds = 1 << 20
+}
+
+/// The bytes of all matrices, and scales for them.
+private final class Planes: Sendable {
+  let byteCount: Int
+  private let weights: SharedBuffer
+  private let scales: SharedBuffer
+
+  init(byteCount: Int) {
+    self.byteCount = byteCount
+    weights = Self.filled(byteCount)
+    scales = Self.filled(1 << 20)
+  }
+
+  private static func filled(_ byteCount: Int) -> SharedBuffer {
+    var buffer = AlignedBuffer(byteCount: byteCount)
+    let piece = SyntheticWeights.bf16(count: 1 << 20, seed: 1)
+    var bytes = buffer.mutableBytes
+    for start in stride(from: 0, to: byteCount, by: piece.count) {
+      bytes.write(piece.bytes.extracting(..<min(piece.count, byteCount - start)), at: start)
+    }
+    return buffer.share()
+  }
+
+  func read(_ count: Int, threads: Int) {
+    Parallel.rows(count: count, threads: threads, multiple: 4096) { range in
+      let weights = self.weights
+      _ = KernelSet.available[0].readSum(weights.bytes.extracting(range))
+    }
+  }
+
+  func multiply(
+    _ format: WeightFormat, _ rows: Int, _ columns: Int, _ x: [Float], tokens: Int, into y: inout [Float],
+    kernels: KernelSet, threads: Int, count: Int
+  ) {
+    let codeByteCount = rows * format.rowByteCount(columns: columns)
+    let scaleByteCount = rows * format.rowScaleByteCount(columns: columns)
+    let weights = self.weights
+    let scales = self.scales
+    let numbers = x.span
+    var out = y.mutableSpan
+    for index in 0..<count {
+      let start = index * codeByteCount
+      // Scales go round in 1 MiB: a tenth of the bytes at most.
+      let scaleStart = index * scaleByteCount % (scales.byteCount - scaleByteCount + 2)
+      kernels.multiply(
+        weights.bytes.extracting(start..<start + codeByteCount),
+        scales: scales.bytes.extracting(scaleStart..<scaleStart + scaleByteCount), as: format, rows: rows,
+        columns: columns, x: numbers, tokens: tokens, into: &out, stride: rows, threads: threads)
+    }
+  }
+}

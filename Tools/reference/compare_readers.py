@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""Compares the second reader with `ingot`, bit for bit.
+
+    compare_readers.py INGOT CHECKPOINT
+
+Packs the checkpoint in several ways; for each pack, rules and hashes must hold, listings must agree with `ingot inspect --json`,
+and every tensor must decode to the same bytes as `ingot inspect --npy` writes. Exits with 1 at the first difference.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from argparse import Namespace
+from pathlib import Path
+
+import read_pack
+
+PACKS = {
+    "default": [],
+    "zstd": ["--compress", "zstd"],
+    "mixed": ["--experts", "int8-g32", "--rest", "int8-g64", "--override", r"layers\.1\..*down_proj=int4-g32",
+              "--override", r"experts\.(3|7)\.up_proj=keep", "--compress", "zstd", "--solver", "absmax"],
+}
+
+
+def run(*arguments):
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, arguments))}: exit {done.returncode}\n{done.stderr}")
+    return done.stdout
+
+
+def require(condition, what):
+    if not condition:
+        sys.exit(f"the readers differ: {what}")
+
+
+def compare(ingot, path, directory):
+    require(read_pack.check_pack(Namespace(file=path)) == 0, f"{path}: the second reader finds broken rules")
+    run(ingot, "inspect", path, "--check", "-q")
+    theirs = json.loads(run(ingot, "inspect", path, "--json"))
+    ours = read_pack.as_json(read_pack.open_pack(path))
+    require(theirs["file"]["root_hash"] == ours["header"]["root_hash"], "root hash")
+    require([c["stored_hash"] for c in theirs["chunks"]] == [c["stored_hash"] for c in ours["chunks"]], "chunk hashes")
+    require([c["offset"] for c in theirs["chunks"]] == [c["offset"] for c in ours["chunks"]], "chunk offsets")
+    require([f["name"] for f in theirs["files"]] == [f["name"] for f in ours["files"]], "embedded files")
+    require(len(theirs["tensors"]) == len(ours["tensors"]), "number of tensors")
+    for a, b in zip(sorted(theirs["tensors"], key=lambda t: t["name"]), ours["tensors"]):
+        name = b["name"]
+        require(a["name"] == name and a["shape"] == b["dimensions"] and a["encoding"] == b["encoding_name"], name)
+        require(a["chunks"] == [b["first_chunk"], b["chunk_count"]], f"{name}: chunks")
+        require((a["relative_rmse"] or 0) == b["relative_rmse"], f"{name}: relative RMSE")
+        npy = [f"{directory}/{reader}.npy" for reader in ("ingot", "python")]
+        run(ingot, "inspect", path, "--tensor", name, "--npy", npy[0], "--force", "-q")
+        read_pack.decode_tensor(Namespace(file=path, tensor=name, out=npy[1]))
+        arrays = [read_pack.np.load(file) for file in npy]
+        require(arrays[0].dtype == arrays[1].dtype and arrays[0].tobytes() == arrays[1].tobytes(), f"{name}: numbers")
+    return len(ours["tensors"])
+
+
+def main():
+    ingot, checkpoint = sys.argv[1:]
+    with tempfile.TemporaryDirectory() as directory:
+        for name, options in PACKS.items():
+            path = f"{directory}/{name}.ingot"
+            run(ingot, "quantize", checkpoint, "-o", path, "-q", *options)
+            count = compare(ingot, path, directory)
+            print(f"{name}: {Path(path).stat().st_size:,} bytes, {count} tensors agree bit for bit")
+
+
+if __name__ == "__main__":
+    main()
