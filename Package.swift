@@ -45,7 +45,9 @@ targets += library("Pack", uses: ["JSON", "Tensors", "CZstd", "CXXHash"], spans)
 targets += library(
   "Models", uses: ["JSON", "Tensors", "Kernels", "Safetensors", "Pack"], spans,
   testsUse: ["Conversion", "Quantization"])
-targets += library("Decoding", uses: ["Models"], testsUse: ["JSON", "Kernels"])
+targets += library(
+  "Decoding", uses: ["Models"],
+  testsUse: ["JSON", "Kernels", "Tensors", "Conversion", "Quantization", "Pack", "Safetensors"])
 targets += library(
   "Conversion", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"])
 targets += library(

@@ -36,6 +36,10 @@ package struct TinyCheckpoint {
   package var width = 32
   package var denseWidth = 96
   package var vocabulary = 48
+  package var heads = 2
+  package var keyValueHeads = 1
+  /// Of the two layers, those that are no mixtures.
+  package var denseLayers = 1
   package var experts = 4
   package var sharedExperts = 1
   package var hasQKNorm = true
@@ -61,14 +65,16 @@ package struct TinyCheckpoint {
   package var config: JSONValue {
     let standard: JSONValue = [
       "model_type": "llada2_moe", "vocab_size": JSONValue(vocabulary), "hidden_size": JSONValue(hidden),
-      "intermediate_size": JSONValue(denseWidth), "num_hidden_layers": 2, "num_attention_heads": 2,
-      "num_key_value_heads": 1, "head_dim": 32, "hidden_act": "silu", "use_qkv_bias": .bool(usesQKVBias),
+      "intermediate_size": JSONValue(denseWidth), "num_hidden_layers": 2, "num_attention_heads": JSONValue(heads),
+      "num_key_value_heads": JSONValue(keyValueHeads), "head_dim": 32, "hidden_act": "silu",
+      "use_qkv_bias": .bool(usesQKVBias),
       "use_bias": .bool(usesBias), "rms_norm_eps": .number("1e-06"), "tie_word_embeddings": .bool(isTied),
       "max_position_embeddings": 128, "rope_theta": 600000, "rope_scaling": .null,
       "partial_rotary_factor": .number("0.5"), "num_experts": JSONValue(experts),
       "num_shared_experts": JSONValue(sharedExperts), "num_experts_per_tok": 2, "n_group": 2, "topk_group": 1,
       "routed_scaling_factor": .number("2.5"), "norm_topk_prob": true, "score_function": "sigmoid",
-      "moe_router_enable_expert_bias": true, "moe_intermediate_size": JSONValue(width), "first_k_dense_replace": 1,
+      "moe_router_enable_expert_bias": true, "moe_intermediate_size": JSONValue(width),
+      "first_k_dense_replace": JSONValue(denseLayers),
     ]
     var object = JSONObject()
     for member in standard.object?.members ?? [] {
@@ -96,19 +102,20 @@ package struct TinyCheckpoint {
       }
     }
     add("model.word_embeddings.weight", [vocabulary, hidden], dtype)
+    let rows = (heads + 2 * keyValueHeads) * 32
     for layer in 0..<2 {
       let prefix = "model.layers.\(layer)."
       add(prefix + "input_layernorm.weight", [hidden], dtype)
-      add(prefix + "attention.query_key_value.weight", [128, hidden], dtype)
-      if usesQKVBias { add(prefix + "attention.query_key_value.bias", [128], dtype) }
+      add(prefix + "attention.query_key_value.weight", [rows, hidden], dtype)
+      if usesQKVBias { add(prefix + "attention.query_key_value.bias", [rows], dtype) }
       if hasQKNorm {
         add(prefix + "attention.query_layernorm.weight", [32], dtype)
         add(prefix + "attention.key_layernorm.weight", [32], dtype)
       }
-      add(prefix + "attention.dense.weight", [hidden, 64], dtype)
+      add(prefix + "attention.dense.weight", [hidden, heads * 32], dtype)
       if usesBias { add(prefix + "attention.dense.bias", [hidden], dtype) }
       add(prefix + "post_attention_layernorm.weight", [hidden], dtype)
-      guard layer == 1 else {
+      guard layer >= denseLayers else {
         addMLP(prefix + "mlp.", denseWidth)
         continue
       }

@@ -1,0 +1,85 @@
+import Conversion
+import Decoding
+import JSON
+import Kernels
+import Models
+import Pack
+import TestSupport
+import Testing
+
+/// The golden prompts from packs.
+@Suite(.enabled(if: Shared.directory != nil), .serialized) struct PackDecodeTests {
+  /// Runs of `decode.json` that are taken: every so many.
+  private static let strides = ["pico": 2, "nano": 7]
+
+  private func outputs(_ model: String, _ weights: any WeightSource) throws -> [BlockDiffusion.Output] {
+    let bytes = try contents(of: Shared.golden(model, "decode.json"))
+    let document = try #require(try parse(bytes).object)
+    let ids = try #require(document["ids"]?.object)
+    let special = SpecialTokens(
+      mask: try #require(ids["mask_token_id"]?.int), stops: [try #require(ids["eos_token_id"]?.int)])
+    let loaded = try LLaDA2Model(weights, compute: Compute(threads: 2))
+    let runs = try #require(document["runs"]?.array)
+    return try stride(from: 0, to: runs.count, by: Self.strides[model] ?? 1).map { number in
+      let run = try #require(runs[number].object)
+      let given = try #require(run["options"]?.object)
+      var options = DecodingOptions()
+      options.blockLength = try #require(given["block"]?.int)
+      options.steps = try #require(given["steps"]?.int)
+      options.generationLength = try #require(given["gen"]?.int)
+      options.threshold = Float(try #require(given["threshold"]?.double))
+      let prompt = run["prompt_ids"]?.array?.compactMap(\.int) ?? []
+      return try BlockDiffusion(loaded, options: options, special: special).decode(prompt: prompt)
+    }
+  }
+
+  private func pack(_ model: String, experts: String, _ compression: Compression, to path: String) throws {
+    var options = ConversionPlan.Options()
+    options.recipe = Recipe(experts: try #require(Recipe.Choice(name: experts)), rest: .keep)
+    options.compression = compression
+    options.tool = "ingot test"
+    let plan = try ConversionPlan(checkpoint: Shared.checkpoint(model), options: options)
+    let converter = try Converter(plan, kernels: .best, threads: 2, memoryLimit: 1 << 30)
+    _ = try converter.write(to: path, progress: { _ in }, isInterrupted: { false })
+  }
+
+  @Test(
+    "experts kept in bf16 give the same tokens, records and probabilities, raw and compressed, with any cache",
+    arguments: Shared.models)
+  func kept(model: String) throws {
+    let expected = try outputs(model, CheckpointWeights(directory: Shared.checkpoint(model)))
+    try withTemporaryDirectory { directory in
+      let path = directory + "/kept.ingot"
+      try pack(model, experts: "keep", .none, to: path)
+      #expect(try outputs(model, PackWeights(path: path, cacheBudget: 0)) == expected)
+      try pack(model, experts: "keep", .zstd, to: path)
+      let c = try PackWeights(path: path, cacheBudget: 0).configuration
+      let oneExpert = 3 * 2 * c.hiddenSize * c.expertIntermediateSize + 4096
+      for budget in [0, oneExpert, 1 << 30] {
+        let weights = try PackWeights(path: path, cacheBudget: budget)
+        #expect(try outputs(model, weights) == expected, "a cache of \(budget)")
+        let counters = weights.counters
+        #expect(counters.experts > 0 && counters.bytesRead > 0)
+        // With room for one, the next expert has always taken its place.
+        if budget == 0 { #expect(counters.hits == 0) }
+        if budget == 1 << 30 { #expect(counters.hits > counters.experts / 2) }
+      }
+    }
+  }
+
+  @Test(
+    "experts in eight and four bits run to an end",
+    arguments: ["int8-g32", "int4-g32"])
+  func quantized(experts: String) throws {
+    try withTemporaryDirectory { directory in
+      let path = directory + "/q.ingot"
+      try pack("pico", experts: experts, .zstd, to: path)
+      let found = try outputs("pico", PackWeights(path: path, cacheBudget: 1 << 20))
+      #expect(found.allSatisfy { !$0.tokens.isEmpty && $0.forwards > 0 })
+      let probabilities = found.flatMap(\.steps).flatMap(\.commits).map(\.probability)
+      #expect(probabilities.allSatisfy { $0 > 0 && $0 <= 1.0001 })
+    }
+  }
+}
+
+private func parse(_ bytes: [UInt8]) throws -> JSONValue { try unsafe JSONParser.parse(bytes.span.bytes) }
