@@ -5,6 +5,7 @@ import JSON
 import Kernels
 import Models
 import Pack
+import Safetensors
 import Tensors
 
 struct InspectCommand: ParsableCommand {

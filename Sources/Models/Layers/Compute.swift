@@ -6,6 +6,17 @@ package struct Compute: Sendable {
   package let kernels: KernelSet
   package let threads: Int
 
+  /// OpenBLAS for full-precision products of many tokens; nil where it cannot be loaded, which `blasProblem` explains.
+  private static let blas: Result<BLAS, BLASError> = {
+    do throws(BLASError) { return .success(try BLAS.load()) } catch { return .failure(error) }
+  }()
+
+  /// Why full-precision products take the slower path, if they do.
+  package static var blasProblem: BLASError? { if case .failure(let error) = blas { error } else { nil } }
+
+  /// Tokens from which on OpenBLAS is ahead of a product that reads each weight once from memory.
+  private static let blasTokens = 64
+
   package init(kernels: KernelSet = .best, threads: Int) {
     precondition(threads >= 1)
     self.kernels = kernels
@@ -22,6 +33,15 @@ package struct Compute: Sendable {
     var span = y.mutableSpan
     for block in matrix.blocks {
       let content = block.content
+      if case .float(let format) = WeightFormat(matrix.encoding), tokens >= Self.blasTokens,
+        case .success(let blas) = Self.blas
+      {
+        blas.multiply(
+          content.bytes.extracting(block.codes), as: format, rows: block.rows.count, columns: matrix.columns, x: x.span,
+          tokens: tokens, into: &span, rowOffset: block.rows.lowerBound, stride: matrix.rows, kernels: kernels,
+          threads: threads)
+        continue
+      }
       kernels.multiply(
         content.bytes.extracting(block.codes), scales: content.bytes.extracting(block.scales),
         as: WeightFormat(matrix.encoding), rows: block.rows.count, columns: matrix.columns, x: x.span, tokens: tokens,
