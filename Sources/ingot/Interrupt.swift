@@ -14,7 +14,9 @@ enum Interrupt {
         if Interrupt.received.exchange(number, ordering: .relaxed) != 0 { _exit(128 + number) }
       }
       // What `nohup` and shells in the background chose stays.
-      if unsafe unsafeBitCast(previous, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self) { _ = signal(number, SIG_IGN) }
+      if unsafe unsafeBitCast(previous, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self) {
+        _ = signal(number, SIG_IGN)
+      }
     }
     // Writing to a closed pipe is then an error that `Console` takes for success.
     _ = signal(SIGPIPE, SIG_IGN)

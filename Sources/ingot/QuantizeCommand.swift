@@ -151,7 +151,8 @@ struct QuantizeCommand: ParsableCommand {
     if let output, !dryRun, let free = Machine.freeBytes(beside: output), free < report.rawByteCount {
       // What zstd will save is not known before; a disk that fills up is then found while writing.
       guard compress == .zstd else { throw .diskSpace(needed: report.rawByteCount, free: free, path: output) }
-      Console.note("note: the disk has room for this pack only if zstd saves \(Format.bytes(report.rawByteCount - free))")
+      Console.note(
+        "note: the disk has room for this pack only if zstd saves \(Format.bytes(report.rawByteCount - free))")
     }
     var progress = Progress(dryRun ? "measuring" : "quantizing", total: plan.sourceByteCount, isQuiet: quiet)
     let outcome: Converter.Outcome

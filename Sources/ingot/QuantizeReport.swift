@@ -52,7 +52,8 @@ struct QuantizeReport {
 
   private var recipeText: String {
     let recipe = plan.options.recipe
-    let overrides = recipe.overrides.isEmpty ? "" : ", \(recipe.overrides.count) override\(recipe.overrides.count == 1 ? "" : "s")"
+    let overrides =
+      recipe.overrides.isEmpty ? "" : ", \(recipe.overrides.count) override\(recipe.overrides.count == 1 ? "" : "s")"
     return "experts \(recipe.experts), rest \(recipe.rest)\(overrides); scales by \(plan.options.solver.rawValue)"
       + (plan.options.compression == .none ? "" : "; \(plan.options.compression.rawValue)")
   }
