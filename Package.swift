@@ -62,7 +62,7 @@ targets += [
     ],
     swiftSettings: settings),
   .executableTarget(
-    name: "bench", dependencies: ["Kernels", "Quantization", "Pack", "Tensors"], path: "Tools/Bench",
+    name: "bench", dependencies: ["Kernels", "Models", "Quantization", "Pack", "Tensors"], path: "Tools/Bench",
     exclude: ["runs", "compare-encodings.py"],
     swiftSettings: settings),
   // Runs the binary, so it must be built first.

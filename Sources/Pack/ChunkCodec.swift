@@ -37,22 +37,30 @@ package final class EncodedChunk: Sendable {
   private static let level: Int32 = 1
 
   private let compression: Compression
-  private let compressor: OpaquePointer
-  private let decompressor: OpaquePointer
+  // Made when first needed: contents of raw chunks pass through without.
+  private var madeCompressor: OpaquePointer?
+  private var madeDecompressor: OpaquePointer?
 
-  package init(_ compression: Compression = .none) {
-    self.compression = compression
-    guard let compressor = unsafe ZSTD_createCCtx(), let decompressor = unsafe ZSTD_createDCtx() else {
-      fatalError("out of memory: zstd contexts")
-    }
-    unsafe ZSTD_CCtx_setParameter(compressor, ZSTD_c_compressionLevel, Self.level)
-    unsafe self.compressor = compressor
-    unsafe self.decompressor = decompressor
-  }
+  package init(_ compression: Compression = .none) { self.compression = compression }
 
   deinit {
-    unsafe ZSTD_freeCCtx(compressor)
-    unsafe ZSTD_freeDCtx(decompressor)
+    unsafe ZSTD_freeCCtx(madeCompressor)
+    unsafe ZSTD_freeDCtx(madeDecompressor)
+  }
+
+  private var compressor: OpaquePointer {
+    if let made = unsafe madeCompressor { return unsafe made }
+    guard let made = unsafe ZSTD_createCCtx() else { fatalError("out of memory: zstd context") }
+    unsafe ZSTD_CCtx_setParameter(made, ZSTD_c_compressionLevel, Self.level)
+    unsafe madeCompressor = made
+    return unsafe made
+  }
+
+  private var decompressor: OpaquePointer {
+    if let made = unsafe madeDecompressor { return unsafe made }
+    guard let made = unsafe ZSTD_createDCtx() else { fatalError("out of memory: zstd context") }
+    unsafe madeDecompressor = made
+    return unsafe made
   }
 
   /// Bytes of anonymous memory that encoding one content of this size takes beside the content: the split copy, the

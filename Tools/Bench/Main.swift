@@ -1,13 +1,12 @@
 import Glibc
 import Kernels
-import Pack
 
-/// `bench encode|product|open [--runs N] [--mib N] [--only TEXT] [--pack FILE]`: each line on standard output is one measurement as a JSON object.
+/// `bench encode|product|open|forward [--runs N] [--mib N] [--only TEXT] [--model PATH]`: each line on standard output is one measurement as a JSON object.
 @main struct Bench {
   static func main() {
     var arguments = Array(CommandLine.arguments.dropFirst())
-    guard let workload = arguments.first, ["encode", "product", "open"].contains(workload) else {
-      fail("usage: bench encode|product|open [--runs N] [--mib N] [--only TEXT]… [--pack FILE]")
+    guard let workload = arguments.first, ["encode", "product", "open", "forward"].contains(workload) else {
+      fail("usage: bench encode|product|open|forward [--runs N] [--mib N] [--only TEXT]… [--model PATH]")
     }
     arguments.removeFirst()
     var options = Options()
@@ -17,7 +16,7 @@ import Pack
       switch (name, Int(value)) {
       case ("--runs", let number?) where number > 0: options.runs = number
       case ("--mib", let number?) where number > 0: options.mebibytes = number
-      case ("--pack", _): options.pack = value
+      case ("--model", _): options.model = value
       case ("--only", _): options.only.append(value)
       default: fail("`\(name) \(value)` is no option")
       }
@@ -28,8 +27,10 @@ import Pack
     case "encode": EncodeWorkload(options).run()
     case "product": ProductWorkload(options).run()
     default:
-      guard let pack = options.pack else { fail("open wants --pack FILE") }
-      do throws(PackError) { try OpenWorkload(options).run(pack) } catch { fail("`\(pack)`: \(error)") }
+      guard let model = options.model else { fail("`\(workload)` wants --model PATH") }
+      do {
+        if workload == "open" { try OpenWorkload(options).run(model) } else { try ForwardWorkload(options).run(model) }
+      } catch { fail("`\(model)`: \(error)") }
     }
   }
 
@@ -43,8 +44,8 @@ import Pack
 struct Options {
   /// Timed passes; one more before them is not counted.
   var runs = 7
-  /// The pack that `open` opens.
-  var pack: String?
+  /// The pack that `open` opens; the pack or checkpoint that `forward` runs.
+  var model: String?
   /// Input of one pass.
   var mebibytes = 512
   /// Words that the title of a measurement, such as `int4-g64 search avx512 2` or `int4-g64 512x2048 1t avx512 2`, must all

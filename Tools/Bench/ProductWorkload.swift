@@ -79,7 +79,7 @@ struct ProductWorkload {
 }
 
 /// The bytes of all matrices, and scales for them.
-private final class Planes: Sendable {
+final class Planes: Sendable {
   let byteCount: Int
   private let weights: SharedBuffer
   private let scales: SharedBuffer
@@ -90,7 +90,7 @@ private final class Planes: Sendable {
     scales = Self.filled(1 << 20)
   }
 
-  private static func filled(_ byteCount: Int) -> SharedBuffer {
+  static func filled(_ byteCount: Int) -> SharedBuffer {
     var buffer = AlignedBuffer(byteCount: byteCount)
     let piece = SyntheticWeights.bf16(count: 1 << 20, seed: 1)
     var bytes = buffer.mutableBytes

@@ -1,0 +1,84 @@
+import Kernels
+import Models
+import Tensors
+
+/// One block of 32 tokens through all layers of a model, without the vocabulary head, and one token alone; beside the rates of
+/// reading memory and of arithmetic in the same run. Tokens are random, so routing is as spread as it can be.
+struct ForwardWorkload {
+  private static let laneByteCount = 256 << 20
+  private static let rounds = 1 << 20
+  private let options: Options
+
+  init(_ options: Options) { self.options = options }
+
+  func run(_ path: String) throws(ModelError) {
+    let weights: any WeightSource =
+      path.hasSuffix(".ingot")
+      ? try PackWeights(path: path, cacheBudget: 1 << 30) : try CheckpointWeights(directory: path)
+    let dense = try denseByteCount(weights)
+    let memory = (0..<2).map { _ in Planes.filled(Self.laneByteCount) }
+    for threads in 1...2 {
+      let model = try LLaDA2Model(weights, compute: Compute(kernels: .best, threads: threads))
+      for count in [1, 32] {
+        guard options.wants("\(count) \(threads)") else { continue }
+        try measure(model, tokens: count, threads: threads, dense: dense, memory)
+      }
+    }
+  }
+
+  private func measure(
+    _ model: LLaDA2Model, tokens count: Int, threads: Int, dense: Int, _ memory: [SharedBuffer]
+  ) throws(ModelError) {
+    var times: [Double] = []
+    var reads: [Double] = []
+    var arithmetic: [Double] = []
+    var bytes = 0
+    var state: UInt64 = 1
+    for _ in 0...options.runs {
+      let tokens = (0..<count).map { _ in
+        state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+        return Int(state >> 33) % model.configuration.vocabularySize
+      }
+      let segment = LLaDA2Model.Segment(tokens: tokens, start: 0, cache: KeyValueCache(model.configuration))
+      let before = model.weights.counters.bytesRead
+      var failure: ModelError?
+      times.append(
+        seconds {
+          do throws(ModelError) { _ = try model.hiddenStates([segment], blockLength: 32) } catch { failure = error }
+        })
+      if let failure { throw failure }
+      bytes = model.weights.counters.bytesRead - before + dense
+      reads.append(
+        seconds {
+          perform(threads, threads: threads) { lane in
+            let buffer = memory[lane]
+            _ = KernelSet.available[0].readSum(buffer.bytes)
+          }
+        })
+      arithmetic.append(
+        seconds { perform(threads, threads: threads) { _ in _ = KernelSet.best.multiplyAndAdd(rounds: Self.rounds) } })
+    }
+    let sorted = times.dropFirst().sorted()
+    let rates = Rates(byteCount: bytes, seconds: Array(times.dropFirst()))
+    let read = Rates(byteCount: Self.laneByteCount * threads, seconds: Array(reads.dropFirst()))
+    let fma = Rates(
+      byteCount: KernelSet.best.multiplyAndAdd(rounds: Self.rounds) * threads, seconds: Array(arithmetic.dropFirst()))
+    print(
+      "{\"workload\":\"forward\",\"model\":\"\(model.weights.path)\",\"set\":\"\(KernelSet.best)\",\"threads\":\(threads),"
+        + "\"tokens\":\(count),\"runs\":\(options.runs),\"ms\":{\"min\":\(digits(sorted[0] * 1e3)),"
+        + "\"median\":\(digits(sorted[sorted.count / 2] * 1e3)),\"max\":\(digits(sorted[sorted.count - 1] * 1e3))},"
+        + "\"tokens_per_s\":\(digits(Double(count) / sorted[sorted.count / 2])),\"bytes\":\(bytes),"
+        + "\"gb_per_s\":\(rates.json),\"read_gb_per_s\":\(read.json),\"fma_gflop_per_s\":\(fma.json),"
+        + "\"share_of_read\":\(digits(rates.median / read.median))}")
+  }
+
+  /// Bytes of all matrices but routed experts, embedding and head: what every pass reads.
+  private func denseByteCount(_ weights: any WeightSource) throws(ModelError) -> Int {
+    var sum = 0
+    for item in LLaDA2MoE.items(weights.configuration, has: weights.hasTensor) {
+      guard case .tensor(let tensor) = item, tensor.role != .embedding, tensor.role != .head else { continue }
+      sum += try weights.matrix(tensor.name).byteCount
+    }
+    return sum
+  }
+}
