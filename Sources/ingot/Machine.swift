@@ -38,6 +38,11 @@ enum Machine {
     return Int(status.f_bavail) * Int(status.f_frsize)
   }
 
+  static func isRegularFile(_ path: String) -> Bool {
+    var status = stat()
+    return unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
+  }
+
   static func isFile(_ path: String, oneOf others: [String]) -> Bool {
     guard let file = identity(path) else { return false }
     return others.contains { identity($0).map { $0 == file } ?? false }

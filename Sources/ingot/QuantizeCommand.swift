@@ -81,6 +81,11 @@ struct QuantizeCommand: ParsableCommand {
     guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
       throw Failure(unknownKernels: KernelSet.forcedName ?? "")
     }
+    guard !Machine.isRegularFile(checkpoint) else {
+      throw Failure(
+        what: "`\(checkpoint)` is a file; quantize takes the directory of a checkpoint",
+        hint: "the directory that holds config.json and the safetensors files; `ingot inspect` looks into single files")
+    }
     let writes = !dryRun && explain == nil
     if let output, writes { try Machine.requireFree(output, force: force) }
     let plan: ConversionPlan
