@@ -48,10 +48,16 @@ package struct PackCheck: Sendable {
     return report
   }
 
+  /// Room for the chunks under way; one chunk may take more.
+  private static let memoryByteCount = 1 << 30
+
   private func checkChunks(
     _ structure: PackStructure, tablesOffset: Int, threads: Int, _ progress: (Int) -> Void, _ report: inout Report
   ) throws(PackError) {
     var done = 0
+    // A thread holds a chunk's stored bytes, its content and a copy in planes: fewer threads for larger chunks.
+    let largest = structure.chunks.reduce(1) { max($0, ($1?.storedLength ?? 0) + 2 * ($1?.contentLength ?? 0)) }
+    let threads = max(1, min(threads, Self.memoryByteCount / largest))
     // Each chunk is read with the gap before it; the last gap, before the tables, is an item of its own.
     try inOrder(
       count: structure.chunks.count + 1, threads: threads, window: 2 * threads,

@@ -1,6 +1,7 @@
 package import Tensors
 
-/// The rules that a safetensors file and a checkpoint directory must keep, numbered for tests and reports.
+/// The rules that a safetensors file and a checkpoint directory must keep, numbered for tests and reports;
+/// `Formats/checkpoint.md`.
 ///
 /// A number is never given a second meaning; new rules go at the end of their part.
 package enum SafetensorsRule: Int, Sendable, CaseIterable {

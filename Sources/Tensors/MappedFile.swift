@@ -8,6 +8,7 @@ import Glibc
   package let path: String
   package let byteCount: Int
   private let descriptor: Int32
+  private let residencyIsTold: Bool
   private nonisolated(unsafe) let base: UnsafeRawPointer
 
   /// Maps the file. An empty file is mapped as no bytes.
@@ -25,6 +26,7 @@ import Glibc
     self.path = path
     self.byteCount = byteCount
     self.descriptor = descriptor
+    residencyIsTold = Self.isResidencyTold(of: descriptor, path: path)
     unsafe self.base = UnsafeRawPointer(base)
   }
 
@@ -56,13 +58,24 @@ import Glibc
   }
 
   /// Whether the page cache holds the first and the last page of the range.
+  ///
+  /// Of a file that we may neither write nor own, the system claims that all of it is there, so as not to tell what
+  /// others read; then the answer is no.
   package func isResident(_ range: Range<Int>) -> Bool {
     guard !range.isEmpty else { return true }
+    guard residencyIsTold else { return false }
     return [range.lowerBound, range.upperBound - 1].allSatisfy { position in
       var resident: UInt8 = 0
       let page = unsafe base + position / Self.pageSize * Self.pageSize
       return unsafe mincore(UnsafeMutableRawPointer(mutating: page), 1, &resident) == 0 && resident & 1 == 1
     }
+  }
+
+  private static func isResidencyTold(of descriptor: Int32, path: String) -> Bool {
+    var status = stat()
+    guard unsafe fstat(descriptor, &status) == 0 else { return false }
+    let isWritable = unsafe access(path, W_OK) == 0
+    return status.st_uid == geteuid() || isWritable
   }
 
   private static let pageSize = sysconf(Int32(_SC_PAGESIZE))
