@@ -1,8 +1,6 @@
 /// What a process ends with.
 enum ExitStatus: Int32 {
   case failed = 1
-  /// A quality gate failed; the report was written.
-  case gate = 3
   /// A file is not what it says it is: hash, truncation, broken rule.
   case integrity = 4
   /// Would exceed memory or disk; nothing was started.

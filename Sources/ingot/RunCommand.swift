@@ -114,7 +114,10 @@ struct RunCommand: ParsableCommand {
       opened, options: try options(name, opened),
       special: try opened.specialTokens(stopsAtTurnEnd: name == .llada22), recordsExperts: traceExperts)
     if !quiet, !raw, tokens == nil { warn(of: opened.tokenizer.chatTemplate) }
-    if chat { return try Conversation(answering, isQuiet: quiet).run(system: system, first: try checkedPrompt()) }
+    if chat {
+      defer { warnOfSlowPath() }
+      return try Conversation(answering, isQuiet: quiet).run(system: system, first: try checkedPrompt())
+    }
 
     let (ids, source) = try promptTokens(opened.tokenizer)
     try answering.check(ids, from: source)
@@ -123,7 +126,13 @@ struct RunCommand: ParsableCommand {
       Console.print(answer.json(answering, decoder: name, threads: compute.threads, kernels: kernels.name).text())
     }
     if !quiet { Console.note(answer.summary) }
+    warnOfSlowPath()
     if answer.end == .interrupted { Glibc.exit(Interrupt.status.rawValue) }
+  }
+
+  private func warnOfSlowPath() {
+    guard !quiet, let problem = Compute.blasProblem else { return }
+    Console.note("note: products with many tokens took a slower path; OpenBLAS: \(problem.text)")
   }
 
   private func options(_ name: DecoderName, _ model: RunModel) throws(Failure) -> DecodingOptions {

@@ -19,10 +19,16 @@ enum VersionReport {
   /// Libraries that are loaded on demand, each with what it chose for this processor.
   private static var libraries: [[String]] {
     do throws(BLASError) { return [["openblas", try BLAS.load().coreName]] } catch {
-      switch error {
-      case .notFound(let reason): return [["openblas", "not there: \(Shown.text(reason))"]]
-      case .incomplete(let symbol): return [["openblas", "lacks \(symbol)"]]
-      }
+      return [["openblas", error.text]]
+    }
+  }
+}
+
+extension BLASError {
+  var text: String {
+    switch self {
+    case .notFound(let reason): "not there: \(Shown.text(reason))"
+    case .incomplete(let symbol): "lacks \(symbol)"
     }
   }
 }

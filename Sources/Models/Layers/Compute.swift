@@ -1,4 +1,5 @@
 package import Kernels
+import Synchronization
 import Tensors
 
 /// Products with a set of kernels on some threads.
@@ -6,13 +7,18 @@ package struct Compute: Sendable {
   package let kernels: KernelSet
   package let threads: Int
 
-  /// OpenBLAS for full-precision products of many tokens; nil where it cannot be loaded, which `blasProblem` explains.
+  /// OpenBLAS for full-precision products of many tokens.
   private static let blas: Result<BLAS, BLASError> = {
     do throws(BLASError) { return .success(try BLAS.load()) } catch { return .failure(error) }
   }()
 
-  /// Why full-precision products take the slower path, if they do.
-  package static var blasProblem: BLASError? { if case .failure(let error) = blas { error } else { nil } }
+  private static let missedBLAS = Atomic<Bool>(false)
+
+  /// Why full-precision products took the slower path, if some did; to be told to the person who waits.
+  package static var blasProblem: BLASError? {
+    guard missedBLAS.load(ordering: .relaxed), case .failure(let error) = blas else { return nil }
+    return error
+  }
 
   /// Tokens from which on OpenBLAS is ahead of a product that reads each weight once from memory.
   private static let blasTokens = 64
@@ -33,14 +39,15 @@ package struct Compute: Sendable {
     var span = y.mutableSpan
     for block in matrix.blocks {
       let content = block.content
-      if case .float(let format) = WeightFormat(matrix.encoding), tokens >= Self.blasTokens,
-        case .success(let blas) = Self.blas
-      {
-        blas.multiply(
-          content.bytes.extracting(block.codes), as: format, rows: block.rows.count, columns: matrix.columns, x: x.span,
-          tokens: tokens, into: &span, rowOffset: block.rows.lowerBound, stride: matrix.rows, kernels: kernels,
-          threads: threads)
-        continue
+      if case .float(let format) = WeightFormat(matrix.encoding), tokens >= Self.blasTokens {
+        if case .success(let blas) = Self.blas {
+          blas.multiply(
+            content.bytes.extracting(block.codes), as: format, rows: block.rows.count, columns: matrix.columns,
+            x: x.span, tokens: tokens, into: &span, rowOffset: block.rows.lowerBound, stride: matrix.rows,
+            kernels: kernels, threads: threads)
+          continue
+        }
+        Self.missedBLAS.store(true, ordering: .relaxed)
       }
       kernels.multiply(
         content.bytes.extracting(block.codes), scales: content.bytes.extracting(block.scales),
