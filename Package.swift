@@ -52,13 +52,16 @@ targets += library(
   "Conversion", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"])
 targets += library(
   "Inspection", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"], spans)
+targets += library(
+  "Drift", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Pack", "Models", "Decoding", "Inspection"], spans,
+  testsUse: ["Conversion", "Safetensors", "Tokenizers"])
 
 targets += [
   .executableTarget(
     name: "ingot",
     dependencies: [
       "JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Conversion", "Inspection",
-      "Tokenizers", "Decoding", argumentParser,
+      "Tokenizers", "Decoding", "Drift", argumentParser,
     ],
     swiftSettings: settings),
   .executableTarget(

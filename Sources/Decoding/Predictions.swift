@@ -91,13 +91,13 @@ struct Predictions {
 }
 
 /// A small generator with a seed (Steele, Lea, Flood 2014), the same on every machine.
-struct SplitMix64 {
+package struct SplitMix64: Sendable {
   private var state: UInt64
 
-  init(seed: UInt64) { state = seed }
+  package init(seed: UInt64) { state = seed }
 
   /// In 0 ..< 1.
-  mutating func uniform() -> Double {
+  package mutating func uniform() -> Double {
     state &+= 0x9E37_79B9_7F4A_7C15
     var z = state
     z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
