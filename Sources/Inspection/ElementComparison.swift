@@ -5,9 +5,10 @@ import Tensors
 
 /// How far the elements y of one tensor are from those of another, x.
 package struct ElementDifference: Sendable, Equatable {
-  /// Σ (x − y)² and Σ x².
+  /// Σ (x − y)², Σ x² and Σ y².
   package private(set) var squaredError = 0.0
   package private(set) var squaredWeight = 0.0
+  package private(set) var squaredOther = 0.0
   package private(set) var maximumError: Float = 0
   /// Elements that differ and of which one is infinite or NaN; left out of the others.
   package private(set) var nonFiniteCount = 0
@@ -19,14 +20,29 @@ package struct ElementDifference: Sendable, Equatable {
     if squaredError == 0 { return 0 }
     return squaredWeight == 0 ? nil : (squaredError / squaredWeight).squareRoot()
   }
+  /// Σ xy / sqrt(Σ x² · Σ y²), by way of 2 Σ xy = Σ x² + Σ y² − Σ (x − y)²; nil where all x or all y are 0.
+  package var cosine: Double? {
+    let scale = (squaredWeight * squaredOther).squareRoot()
+    return scale > 0 ? (squaredWeight + squaredOther - squaredError) / (2 * scale) : nil
+  }
   package var isZero: Bool { maximumError == 0 && nonFiniteCount == 0 }
   /// The larger the worse.
   var rank: Double { nonFiniteCount > 0 ? .infinity : relativeRMSE ?? .greatestFiniteMagnitude }
+
+  /// The elements of another part too.
+  package static func += (sum: inout Self, other: Self) {
+    sum.squaredError += other.squaredError
+    sum.squaredWeight += other.squaredWeight
+    sum.squaredOther += other.squaredOther
+    sum.maximumError = max(sum.maximumError, other.maximumError)
+    sum.nonFiniteCount += other.nonFiniteCount
+  }
 
   package mutating func add(_ x: Span<Float>, _ y: Span<Float>) {
     precondition(x.count == y.count)
     var errors = SIMD8<Double>()
     var weights = SIMD8<Double>()
+    var others = SIMD8<Double>()
     var largest = SIMD8<Float>()
     let whole = x.count / 8 * 8
     for start in stride(from: 0, to: whole, by: 8) {
@@ -34,14 +50,16 @@ package struct ElementDifference: Sendable, Equatable {
       let d = SIMD8<Double>(a) - SIMD8<Double>(b)
       errors += d * d
       weights += SIMD8<Double>(a) * SIMD8<Double>(a)
+      others += SIMD8<Double>(b) * SIMD8<Double>(b)
       let e = a - b
       largest.replace(with: e, where: e .> largest)
       largest.replace(with: -e, where: -e .> largest)
     }
-    let (error, weight) = (errors.sum(), weights.sum())
-    guard error.isFinite, weight.isFinite else { return addOneByOne(x, y, 0) }
+    let (error, weight, other) = (errors.sum(), weights.sum(), others.sum())
+    guard error.isFinite, weight.isFinite, other.isFinite else { return addOneByOne(x, y, 0) }
     squaredError += error
     squaredWeight += weight
+    squaredOther += other
     maximumError = max(maximumError, largest.max())
     addOneByOne(x, y, whole)
   }
@@ -56,6 +74,7 @@ package struct ElementDifference: Sendable, Equatable {
       let d = Double(a) - Double(b)
       squaredError += d * d
       squaredWeight += Double(a) * Double(a)
+      squaredOther += Double(b) * Double(b)
       maximumError = max(maximumError, Float(abs(d)))
     }
   }

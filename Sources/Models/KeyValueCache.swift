@@ -37,7 +37,7 @@ package final class KeyValueCache {
   }
 
   /// Forgets one layer.
-  func drop(layer index: Int) {
+  package func drop(layer index: Int) {
     for head in layers[index].keys.indices {
       layers[index].keys[head] = []
       layers[index].values[head] = []

@@ -21,6 +21,8 @@ package final class LLaDA2Model: Sendable {
     package var hidden: ((Int, [Float]) -> Void)?
     /// Called with the layer and the route of each row.
     package var routes: ((Int, [Router.Route]) -> Void)?
+    /// Called with the layer and what its router says of each row, (T, experts), before the sigmoid.
+    package var routerLogits: ((Int, [Float]) -> Void)?
     package init(hidden: ((Int, [Float]) -> Void)? = nil, routes: ((Int, [Router.Route]) -> Void)? = nil) {
       self.hidden = hidden
       self.routes = routes
@@ -111,7 +113,7 @@ package final class LLaDA2Model: Sendable {
   }
 
   /// The final norm, on (rows, H) in place.
-  func normalize(_ hidden: inout [Float]) { finalNorm.apply(to: &hidden) }
+  package func normalize(_ hidden: inout [Float]) { finalNorm.apply(to: &hidden) }
 
   /// Only writes keys and values of a segment whose tokens are final.
   package func writeCache(_ segment: Segment, blockLength: Int) throws(ModelError) {
@@ -133,8 +135,11 @@ package final class LLaDA2Model: Sendable {
   }
 
   /// One layer for all segments; `hidden` (T, H) is changed in place.
+  ///
+  /// - Parameter replayed: by row, where the experts of this layer shall be in place of what its router says.
   package func advance(
-    _ hidden: inout [Float], through index: Int, _ segments: [Segment], blockLength: Int, taps: Taps = Taps()
+    _ hidden: inout [Float], through index: Int, _ segments: [Segment], blockLength: Int, taps: Taps = Taps(),
+    replaying replayed: [Router.Route]? = nil
   ) throws(ModelError) {
     let layer = layers[index]
     let rows = segments.reduce(0) { $0 + $1.tokens.count }
@@ -156,8 +161,11 @@ package final class LLaDA2Model: Sendable {
         defer { end += segment.tokens.count }
         return (rows: end..<end + segment.tokens.count, start: segment.start)
       }
-      let (output, routes) = try experts.apply(to: x, segments: places, weights: weights, compute: compute)
+      let logits = experts.logits(x, rows: rows, compute)
+      taps.routerLogits?(index, logits)
+      let routes = replayed ?? experts.routes(logits, segments: places)
       taps.routes?(index, routes)
+      let output = try experts.apply(to: x, routes: routes, weights: weights, compute: compute)
       add(output, bias: nil, to: &hidden)
     }
   }

@@ -12,22 +12,31 @@ struct MixtureOfExperts: Sendable {
   /// which reads the weights again: for mini that is every 4,096 tokens.
   private static let outputByteCount = 256 << 20
 
+  /// What the router says of each row, (rows, experts), before the sigmoid.
+  func logits(_ x: [Float], rows: Int, _ compute: Compute) -> [Float] { compute.product(gate, x, tokens: rows) }
+
   /// - Parameters:
-  ///   - x: (rows, hidden), normalised.
+  ///   - logits: (rows, experts)
   ///   - segments: the rows of each sequence and where they start in it.
-  /// - Returns: (rows, hidden), and each row's route.
-  func apply(
-    to x: [Float], segments: [(rows: Range<Int>, start: Int)], weights: any WeightSource, compute: Compute
-  ) throws(ModelError) -> (output: [Float], routes: [Router.Route]) {
-    let rows = segments.reduce(0) { $0 + $1.rows.count }
-    let hidden = x.count / max(rows, 1)
-    let logits = compute.product(gate, x, tokens: rows)
+  func routes(_ logits: [Float], segments: [(rows: Range<Int>, start: Int)]) -> [Router.Route] {
     var routes: [Router.Route] = []
     for segment in segments {
       let width = gate.rows
       let part = logits.span.extracting(segment.rows.lowerBound * width..<segment.rows.upperBound * width)
       routes += router.routes(logits: part, start: segment.start)
     }
+    return routes
+  }
+
+  /// - Parameters:
+  ///   - x: (rows, hidden), normalised.
+  ///   - routes: of each row.
+  /// - Returns: (rows, hidden).
+  func apply(
+    to x: [Float], routes: [Router.Route], weights: any WeightSource, compute: Compute
+  ) throws(ModelError) -> [Float] {
+    let rows = routes.count
+    let hidden = x.count / max(rows, 1)
     var output = shared?.apply(to: x, rows: rows, compute) ?? [Float](repeating: 0, count: x.count)
     let slots = routes.first?.experts.count ?? 1
     let tileRows = max(1, Self.outputByteCount / (slots * hidden * MemoryLayout<Float>.size))
@@ -35,7 +44,7 @@ struct MixtureOfExperts: Sendable {
       let tile = start..<min(rows, start + tileRows)
       try addRouted(x, routes, tile, hidden, weights, compute, to: &output)
     }
-    return (output, routes)
+    return output
   }
 
   private func addRouted(

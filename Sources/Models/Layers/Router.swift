@@ -8,6 +8,11 @@ package struct Router: Sendable {
   package struct Route: Sendable, Equatable {
     package var experts: [Int] = []
     package var weights: [Float] = []
+
+    package init(experts: [Int] = [], weights: [Float] = []) {
+      self.experts = experts
+      self.weights = weights
+    }
   }
 
   private let expertCount: Int

@@ -1,0 +1,158 @@
+import Glibc
+package import Kernels
+
+/// What the reference says of one position: enough to compare any candidate with, and the same whether it was just
+/// computed or comes from a record.
+package struct ReferenceRow: Sendable, Equatable {
+  /// Ids of the most probable tokens, descending; empty where all tokens of the vocabulary count, in the order of ids.
+  package var tokens: [Int32]
+  /// ln p of them.
+  package var logProbabilities: [Float]
+  /// The most probable token other than the mask.
+  package var best: Int
+  package var bestLogProbability: Float
+  /// ln p of the text's own token.
+  package var truthLogProbability: Float
+
+  /// Vocabularies up to this size count whole.
+  package static let wholeVocabulary = 4096
+  /// Tokens that count of larger ones.
+  package static let topCount = 256
+
+  package init(
+    tokens: [Int32], logProbabilities: [Float], best: Int, bestLogProbability: Float, truthLogProbability: Float
+  ) {
+    self.tokens = tokens
+    self.logProbabilities = logProbabilities
+    self.best = best
+    self.bestLogProbability = bestLogProbability
+    self.truthLogProbability = truthLogProbability
+  }
+
+  /// - Parameters:
+  ///   - truth: the text's own token.
+  ///   - mask: never the best.
+  package init(_ row: LogSoftmax, truth: Int, mask: Int) {
+    if row.count <= Self.wholeVocabulary {
+      tokens = []
+      logProbabilities = (0..<row.count).map(row.logProbability)
+    } else {
+      let top = row.largest(Self.topCount)
+      tokens = top.map(Int32.init)
+      logProbabilities = top.map(row.logProbability)
+    }
+    best = row.best(excluding: mask)
+    bestLogProbability = row.logProbability(best)
+    truthLogProbability = row.logProbability(truth)
+  }
+}
+
+/// ln of the softmax of one row of logits.
+package struct LogSoftmax: Sendable {
+  private let logits: ArraySlice<Float>
+  private let normalizer: Double
+
+  /// - Parameter logits: (vocabulary)
+  package init(_ logits: ArraySlice<Float>, kernels: KernelSet) {
+    let largest = logits.max() ?? 0
+    var powers = logits.map { $0 - largest }
+    var span = powers.mutableSpan
+    kernels.exp(&span)
+    var total = 0.0
+    for power in powers { total += Double(power) }
+    self.logits = logits
+    normalizer = Double(largest) + Glibc.log(total)
+  }
+
+  package var count: Int { logits.count }
+
+  /// In nats, rounded to binary32.
+  package func logProbability(_ token: Int) -> Float {
+    Float(Double(logits[logits.startIndex + token]) - normalizer)
+  }
+
+  /// The most probable token other than `mask`; of equal ones the lowest id.
+  package func best(excluding mask: Int) -> Int {
+    var best = mask == 0 ? 1 : 0
+    for token in 0..<count where token != mask && logits[logits.startIndex + token] > logits[logits.startIndex + best] {
+      best = token
+    }
+    return best
+  }
+
+  /// The `count` most probable tokens, descending; of equal ones the lower id first.
+  package func largest(_ count: Int) -> [Int] {
+    // A sorted list is short and seldom touched: nearly all tokens are below its last.
+    var tokens: [Int] = []
+    var values: [Float] = []
+    for (token, value) in logits.enumerated() {
+      if tokens.count == count, value <= values[count - 1] { continue }
+      var low = 0
+      var high = values.count
+      while low < high {
+        let middle = (low + high) / 2
+        if values[middle] >= value { low = middle + 1 } else { high = middle }
+      }
+      tokens.insert(token, at: low)
+      values.insert(value, at: low)
+      if tokens.count > count {
+        tokens.removeLast()
+        values.removeLast()
+      }
+    }
+    return tokens
+  }
+
+  /// KL(self‖other) over all tokens, in nats.
+  package func divergence(to other: LogSoftmax) -> Double {
+    var sum = 0.0
+    for token in 0..<count {
+      let p = Double(logits[logits.startIndex + token]) - normalizer
+      let q = Double(other.logits[other.logits.startIndex + token]) - other.normalizer
+      if p > -80 { sum += Glibc.exp(p) * (p - q) }
+    }
+    return sum
+  }
+}
+
+/// Candidate against reference at one position.
+package struct Comparison: Sendable, Equatable {
+  /// KL(reference‖candidate) in nats, over the reference's tokens and the rest as one outcome.
+  package let kl: Double
+  package let sameTop: Bool
+  /// Probability of the reference's best token under the reference and under the candidate.
+  package let reference: Float
+  package let candidate: Float
+  /// Probability of the candidate's own best token.
+  package let candidateBest: Float
+  /// −ln probability of the text's token.
+  package let referenceLoss: Float
+  package let candidateLoss: Float
+
+  package init(_ reference: ReferenceRow, _ candidate: LogSoftmax, truth: Int, mask: Int) {
+    var sum = 0.0
+    var coveredReference = 0.0
+    var coveredCandidate = 0.0
+    for (index, p) in reference.logProbabilities.enumerated() {
+      let token = reference.tokens.isEmpty ? index : Int(reference.tokens[index])
+      let q = candidate.logProbability(token)
+      let probability = Glibc.exp(Double(p))
+      sum += probability * Double(p - q)
+      coveredReference += probability
+      coveredCandidate += Glibc.exp(Double(q))
+    }
+    if !reference.tokens.isEmpty {
+      // Differences of sums near 1 are known to about 1e-7.
+      let rest = (max(1 - coveredReference, 1e-7), max(1 - coveredCandidate, 1e-7))
+      sum += rest.0 * Glibc.log(rest.0 / rest.1)
+    }
+    kl = max(sum, 0)
+    let best = candidate.best(excluding: mask)
+    sameTop = best == reference.best
+    self.reference = expf(reference.bestLogProbability)
+    self.candidate = expf(candidate.logProbability(reference.best))
+    candidateBest = expf(candidate.logProbability(best))
+    referenceLoss = -reference.truthLogProbability
+    candidateLoss = -candidate.logProbability(truth)
+  }
+}

@@ -1,0 +1,206 @@
+package import Decoding
+package import Models
+
+/// A model, or a mixture of two, on its way through the layers.
+package struct Lane: Sendable {
+  package let model: LLaDA2Model
+  /// The first layer that differs from lane 0, which it follows up to there. 0 means the embeddings are its own, too; the
+  /// number of layers, that only norm and head differ.
+  package var fork = 0
+  /// Standard deviation of the relative noise put on each layer's output.
+  package var noise = 0.0
+  /// A lower lane, whose routes are taken in place of its own.
+  package var replays: Int?
+
+  package init(_ model: LLaDA2Model, fork: Int = 0, noise: Double = 0, replays: Int? = nil) {
+    self.model = model
+    self.fork = fork
+    self.noise = noise
+    self.replays = replays
+  }
+}
+
+/// Why drift could not be measured.
+package enum DriftError: Error, Sendable, Equatable {
+  case model(ModelError)
+  case decoding(DecodingError)
+  case interrupted
+}
+
+/// Advances models through the same states, all of them one layer before any goes to the next, so that each weight is read
+/// once however many texts there are, and states of one layer can be compared without being kept.
+///
+/// The earlier blocks of a text go through the model once; the states, in descending order of their blocks, read their keys
+/// and values. A state writes its own over those of its block, which no later state of that text sees.
+package struct Lockstep {
+  /// A row of the hidden states that counts.
+  package struct Row: Sendable {
+    package let row: Int
+    package let state: Int
+    /// Which of the state's counted positions.
+    package let place: Int
+  }
+
+  /// What watches. Rows are those of one batch of texts.
+  package struct Observer {
+    /// Layer (−1: embeddings), hidden states (T, H) by lane (empty before its fork), rows that count.
+    package var hidden: ((Int, [[Float]], [Row]) -> Void)?
+    /// Layer, routes and router logits (T, experts) by lane (empty before its fork), rows that count.
+    package var routing: ((Int, [[Router.Route]], [[Float]], [Row]) -> Void)?
+    /// State, and by lane the logits (counted rows of the state, vocabulary).
+    package var logits: (Int, [ArraySlice<Float>]) -> Void
+    package init(logits: @escaping (Int, [ArraySlice<Float>]) -> Void) { self.logits = logits }
+  }
+
+  /// Rows whose logits are held at once; from 64 on the head is a product of OpenBLAS.
+  private static let logitRows = 64
+
+  private let lanes: [Lane]
+  private let blockLength: Int
+  private let seed: UInt64
+  private let memory: Int
+
+  /// - Parameters:
+  ///   - lanes: the first one is what others follow up to their fork; none forks behind a lane that it replays.
+  ///   - memory: bytes for hidden states; more texts than fit are scored in turns, each of which reads the weights again.
+  package init(_ lanes: [Lane], blockLength: Int, seed: UInt64, memory: Int) {
+    precondition(!lanes.isEmpty && lanes[0].fork == 0)
+    self.lanes = lanes
+    self.blockLength = blockLength
+    self.seed = seed
+    self.memory = memory
+  }
+
+  /// - Parameter progress: called with a share of the work done; false stops the run.
+  /// - Returns: how often each weight was read.
+  @discardableResult
+  package func run(
+    texts: [[Int]], states: [MaskedState], observer: Observer, progress: (Double) -> Bool = { _ in true }
+  ) throws(DriftError) -> Int {
+    let batches = batches(texts: texts, states: states)
+    for (index, batch) in batches.enumerated() {
+      try run(batch, observer) { progress((Double(index) + $0) / Double(batches.count)) }
+    }
+    return batches.count
+  }
+
+  private struct Batch {
+    var segments: [LLaDA2Model.Segment] = []
+    /// By segment, a number that does not depend on the batch: noise is drawn from it.
+    var identities: [UInt64] = []
+    var rows: [Row] = []
+    var rowCount = 0
+  }
+
+  private func batches(texts: [[Int]], states: [MaskedState]) -> [Batch] {
+    let byText = Dictionary(grouping: states.indices) { states[$0].text }
+    let configuration = lanes[0].model.configuration
+    // Hidden states of all lanes, and about eight more for one lane's norms, queries, keys and products.
+    let rowBytes = (lanes.count + 8) * configuration.hiddenSize * MemoryLayout<Float>.size
+    let limit = max(1, memory / rowBytes)
+    var batches: [Batch] = []
+    for (text, tokens) in texts.enumerated() {
+      let own = (byText[text] ?? []).sorted { (states[$1].start, $0) < (states[$0].start, $1) }
+      guard let last = own.first else { continue }
+      let cleanCount = states[last].start
+      let count = own.reduce(cleanCount) { $0 + states[$1].tokens.count }
+      if batches.isEmpty || batches[batches.count - 1].rowCount + count > limit { batches.append(Batch()) }
+      let batch = batches.count - 1
+      let cache = KeyValueCache(configuration)
+      func add(_ tokens: [Int], start: Int, _ identity: Int) {
+        batches[batch].segments.append(.init(tokens: tokens, start: start, cache: cache))
+        batches[batch].identities.append(UInt64(identity))
+        batches[batch].rowCount += tokens.count
+      }
+      if cleanCount > 0 { add(Array(tokens[..<cleanCount]), start: 0, states.count + text) }
+      for index in own {
+        let state = states[index]
+        let first = batches[batch].rowCount
+        batches[batch].rows += state.counted.enumerated().map { Row(row: first + $1, state: index, place: $0) }
+        add(state.tokens, start: state.start, index)
+      }
+    }
+    return batches
+  }
+
+  private func run(_ batch: Batch, _ observer: Observer, progress: (Double) -> Bool) throws(DriftError) {
+    let layerCount = lanes[0].model.configuration.layerCount
+    let hasForks = Set(lanes.map(\.fork))
+    var hidden = lanes.map { $0.fork == 0 ? $0.model.embed(batch.segments) : [] }
+    observer.hidden?(-1, hidden, batch.rows)
+    for layer in 0..<layerCount {
+      let trunk = layer > 0 && hasForks.contains(layer) ? hidden[0] : []
+      var routes = [[Router.Route]](repeating: [], count: lanes.count)
+      var logits = [[Float]](repeating: [], count: lanes.count)
+      for (index, lane) in lanes.enumerated() where lane.fork <= layer {
+        if layer > 0, lane.fork == layer { hidden[index] = trunk }
+        var taps = LLaDA2Model.Taps()
+        taps.routes = { routes[index] = $1 }
+        if observer.routing != nil { taps.routerLogits = { logits[index] = $1 } }
+        let replayed = lane.replays.flatMap { routes[$0].isEmpty ? nil : routes[$0] }
+        do throws(ModelError) {
+          try lane.model.advance(
+            &hidden[index], through: layer, batch.segments, blockLength: blockLength, taps: taps, replaying: replayed)
+        } catch { throw .model(error) }
+        for segment in batch.segments { segment.cache.drop(layer: layer) }
+        if lane.noise > 0 { addNoise(lane.noise, layer, batch, to: &hidden[index]) }
+        guard progress((Double(layer) + Double(index + 1) / Double(lanes.count)) / Double(layerCount + 1)) else {
+          throw .interrupted
+        }
+      }
+      if !routes[0].isEmpty { observer.routing?(layer, routes, logits, batch.rows) }
+      observer.hidden?(layer, hidden, batch.rows)
+    }
+    for (index, lane) in lanes.enumerated() where lane.fork == layerCount { hidden[index] = hidden[0] }
+    try score(hidden, batch, observer) { progress((Double(layerCount) + $0) / Double(layerCount + 1)) }
+  }
+
+  /// Norm, head and the observer, for some states at a time.
+  private func score(
+    _ hidden: [[Float]], _ batch: Batch, _ observer: Observer, progress: (Double) -> Bool
+  ) throws(DriftError) {
+    let width = lanes[0].model.configuration.hiddenSize
+    let vocabulary = lanes[0].model.configuration.vocabularySize
+    var first = 0
+    while first < batch.rows.count {
+      var end = first
+      var ends: [Int] = []
+      while end < batch.rows.count {
+        let state = batch.rows[end].state
+        let next = batch.rows[end...].firstIndex { $0.state != state } ?? batch.rows.count
+        if !ends.isEmpty, next - first > Self.logitRows { break }
+        ends.append(next)
+        end = next
+      }
+      let logits = lanes.indices.map { index in
+        var rows: [Float] = []
+        rows.reserveCapacity((end - first) * width)
+        for row in batch.rows[first..<end] { rows += hidden[index][row.row * width..<(row.row + 1) * width] }
+        lanes[index].model.normalize(&rows)
+        return lanes[index].model.logits(rows)
+      }
+      var start = first
+      for next in ends {
+        let range = (start - first) * vocabulary..<(next - first) * vocabulary
+        observer.logits(batch.rows[start].state, logits.map { $0[range] })
+        start = next
+      }
+      first = end
+      guard progress(Double(first) / Double(batch.rows.count)) else { throw .interrupted }
+    }
+  }
+
+  /// h · (1 + σ z), z uniform with mean 0 and variance 1, as rounding errors are.
+  private func addNoise(_ deviation: Double, _ layer: Int, _ batch: Batch, to hidden: inout [Float]) {
+    let width = lanes[0].model.configuration.hiddenSize
+    let scale = deviation * 12.0.squareRoot()
+    var index = 0
+    for (segment, identity) in zip(batch.segments, batch.identities) {
+      var random = SplitMix64(seed: seed ^ (identity &* 0x9E37_79B9_7F4A_7C15) ^ (UInt64(layer) << 48))
+      for _ in 0..<segment.tokens.count * width {
+        hidden[index] *= Float(1 + scale * (random.uniform() - 0.5))
+        index += 1
+      }
+    }
+  }
+}

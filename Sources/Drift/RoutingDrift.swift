@@ -1,0 +1,158 @@
+import Glibc
+package import JSON
+package import Models
+
+/// How the choice of experts changes (`Formats/drift-report.md` §8). Fed one layer of one batch at a time.
+package struct RoutingDrift: Sendable {
+  private struct Sums: Sendable {
+    var changed = Sample()
+    var overlap = Sample()
+    var kl = Sample()
+    var shift = Sample()
+
+    mutating func add(_ a: Router.Route, _ b: Router.Route, kl divergence: Double?, cluster: Int) {
+      let common = Set(a.experts).intersection(b.experts).count
+      changed.add(common == a.experts.count ? 0 : 1, cluster: cluster)
+      overlap.add(Double(common) / Double(max(a.experts.count, 1)), cluster: cluster)
+      if let divergence { kl.add(divergence, cluster: cluster) }
+      shift.add(RoutingDrift.weightShift(a, b), cluster: cluster)
+    }
+
+    /// As plain numbers.
+    func json(_ key: String, _ value: JSONValue, _ more: [(String, JSONValue)] = []) -> JSONValue {
+      var object = JSONObject()
+      let number = { (value: Double?) in value.map { JSONValue($0) } ?? .null }
+      let own: [(String, JSONValue)] = [
+        (key, value), ("changed", number(changed.mean)), ("overlap", number(overlap.mean)), ("kl", number(kl.mean)),
+        ("weight_shift", number(shift.mean)),
+      ]
+      for (key, value) in own + more { object.append(.init(key: key, value: value)) }
+      return .object(object)
+    }
+  }
+
+  private var total = Sums()
+  private var byLayer: [Int: Sums] = [:]
+  private var byRatio: [Int: Sums] = [:]
+  private var floor: [Int: Sample] = [:]
+
+  package init() {}
+
+  /// Of the reference's and candidate's router logits, the softmax replaced by sigmoid scores over their sum.
+  static func divergence(_ a: ArraySlice<Float>, _ b: ArraySlice<Float>) -> Double {
+    let s = a.map { 1 / (1 + Glibc.exp(-Double($0))) }
+    let t = b.map { 1 / (1 + Glibc.exp(-Double($0))) }
+    let (sumS, sumT) = (s.reduce(0, +), t.reduce(0, +))
+    var kl = 0.0
+    for (x, y) in zip(s, t) where x > 0 { kl += x / sumS * (Glibc.log(x / sumS) - Glibc.log(max(y, 1e-300) / sumT)) }
+    return max(kl, 0)
+  }
+
+  /// ½ Σ abs(v − w) / Σ v over all experts.
+  static func weightShift(_ a: Router.Route, _ b: Router.Route) -> Double {
+    var difference: [Int: Double] = [:]
+    for (expert, weight) in zip(a.experts, a.weights) { difference[expert, default: 0] += Double(weight) }
+    for (expert, weight) in zip(b.experts, b.weights) { difference[expert, default: 0] -= Double(weight) }
+    let sum = a.weights.reduce(0.0) { $0 + Double($1) }
+    // In a fixed order, so that the sum has the same bits each time.
+    return sum > 0 ? difference.sorted { $0.key < $1.key }.reduce(0) { $0 + abs($1.value) } / (2 * sum) : 0
+  }
+
+  /// - Parameters:
+  ///   - routes: of the counted rows, reference and candidate.
+  ///   - logits: (experts) of the row, of both; nil from a record.
+  package mutating func add(
+    layer: Int, ratio: Int, text: Int, _ a: Router.Route, _ b: Router.Route,
+    logits: (ArraySlice<Float>, ArraySlice<Float>)?
+  ) {
+    let divergence = logits.map { Self.divergence($0.0, $0.1) }
+    total.add(a, b, kl: divergence, cluster: text)
+    byLayer[layer, default: Sums()].add(a, b, kl: divergence, cluster: text)
+    byRatio[ratio, default: Sums()].add(a, b, kl: divergence, cluster: text)
+  }
+
+  /// The reference against its noisy self.
+  package mutating func addFloor(layer: Int, text: Int, _ a: Router.Route, _ b: Router.Route) {
+    floor[layer, default: Sample()].add(Set(a.experts) == Set(b.experts) ? 0 : 1, cluster: text)
+  }
+
+  package var changedByRatio: [Int: Sample] { byRatio.mapValues(\.changed) }
+
+  /// Share of rows of the floor whose set changed.
+  package var floorChanged: Sample {
+    var all = Sample()
+    for (_, sample) in floor.sorted(by: { $0.key < $1.key }) {
+      for (value, cluster) in zip(sample.values, sample.clusters) { all.add(value, cluster: cluster) }
+    }
+    return all
+  }
+
+  /// Null for a model without mixtures.
+  package func json(ratios: [Double], seed: UInt64) -> JSONValue {
+    guard total.changed.count > 0 else { return .null }
+    return [
+      "changed": total.changed.meanJSON(seed: seed), "overlap": total.overlap.meanJSON(seed: seed),
+      "kl": total.kl.meanJSON(seed: seed), "weight_shift": total.shift.meanJSON(seed: seed),
+      "by_layer": .array(
+        byLayer.sorted { $0.key < $1.key }.map { layer, sums in
+          sums.json(
+            "layer", JSONValue(layer), [("floor_changed", floor[layer]?.mean.map { JSONValue($0) } ?? .null)])
+        }),
+      "by_mask_ratio": .array(
+        byRatio.sorted { $0.key < $1.key }.map { ratio, sums in sums.json("mask_ratio", JSONValue(ratios[ratio])) }),
+    ]
+  }
+}
+
+/// How hidden states move apart from layer to layer (`Formats/drift-report.md` §7).
+package struct LayerDrift: Sendable {
+  private struct Sums: Sendable {
+    var error = 0.0
+    var weight = 0.0
+    var cosines = 0.0
+    var rows = 0
+    var floorError = 0.0
+    var hasFloor = false
+  }
+  private var layers: [Int: Sums] = [:]
+
+  package init() {}
+
+  /// - Parameters:
+  ///   - a: (rows, width) of the reference.
+  ///   - b: of the candidate.
+  ///   - floor: of the reference with noise, or nil.
+  ///   - rows: those that count.
+  package mutating func add(layer: Int, _ a: [Float], _ b: [Float], floor: [Float]?, rows: [Int], width: Int) {
+    var sums = layers[layer] ?? Sums()
+    for row in rows {
+      var (aa, bb, ab, error, noise) = (0.0, 0.0, 0.0, 0.0, 0.0)
+      for index in row * width..<(row + 1) * width {
+        let (x, y) = (Double(a[index]), Double(b[index]))
+        aa += x * x
+        bb += y * y
+        ab += x * y
+        error += (x - y) * (x - y)
+        if let floor { noise += (x - Double(floor[index])) * (x - Double(floor[index])) }
+      }
+      sums.error += error
+      sums.weight += aa
+      sums.cosines += error == 0 ? 1 : aa * bb > 0 ? ab / (aa * bb).squareRoot() : 0
+      sums.rows += 1
+      sums.floorError += noise
+    }
+    if floor != nil { sums.hasFloor = true }
+    layers[layer] = sums
+  }
+
+  package var json: [JSONValue] {
+    layers.sorted { $0.key < $1.key }.map { layer, sums in
+      let relative = { (error: Double) in sums.weight > 0 ? (error / sums.weight).squareRoot() : 0 }
+      return [
+        "layer": JSONValue(layer), "relative_error": JSONValue(relative(sums.error)),
+        "cosine": JSONValue(sums.cosines / Double(max(sums.rows, 1))),
+        "floor": sums.hasFloor ? JSONValue(relative(sums.floorError)) : .null,
+      ]
+    }
+  }
+}

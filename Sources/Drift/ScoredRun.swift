@@ -1,0 +1,219 @@
+import Kernels
+package import Models
+
+/// What is scored: texts, and which of their positions are masked.
+package struct Scoring: Sendable {
+  package let plan: MaskPlan
+  package let texts: [ScoredText]
+  package let states: [MaskedState]
+  /// By state, where its positions begin among all.
+  let starts: [Int]
+  package let positionCount: Int
+
+  package init(_ texts: [ScoredText], plan: MaskPlan) {
+    self.init(texts, plan: plan, states: plan.states(of: texts))
+  }
+
+  /// - Parameter states: made elsewhere, as those along a trajectory.
+  package init(_ texts: [ScoredText], plan: MaskPlan, states: [MaskedState]) {
+    self.plan = plan
+    self.texts = texts
+    self.states = states
+    var starts: [Int] = []
+    var count = 0
+    for state in states {
+      starts.append(count)
+      count += state.counted.count
+    }
+    self.starts = starts
+    positionCount = count
+  }
+
+  /// The text's own token at a counted position.
+  func truth(_ state: Int, _ place: Int) -> Int {
+    texts[states[state].text].tokens[states[state].start + states[state].counted[place]]
+  }
+}
+
+/// What the reference says of all positions of a scoring: computed, or read from a record.
+package struct ReferenceScores: Sendable, Equatable {
+  /// In the order of states and their counted positions.
+  package var rows: [ReferenceRow]
+  /// By mixture layer, in the same order.
+  package var routes: [Int: [Router.Route]]
+
+  package init(rows: [ReferenceRow], routes: [Int: [Router.Route]]) {
+    self.rows = rows
+    self.routes = routes
+  }
+}
+
+/// Scores models against a reference on the same states.
+package struct ScoredRun {
+  /// What stands beside the reference.
+  package enum Role: Sendable, Equatable {
+    case candidate
+    /// The reference with noise.
+    case floor
+    /// Any mixture, of which only the divergence counts.
+    case part
+  }
+
+  package struct Result: Sendable {
+    /// By lane beside the reference: a comparison of each position.
+    package var comparisons: [[Comparison]] = []
+    package var scores: ReferenceScores
+    package var layers = LayerDrift()
+    package var routing = RoutingDrift()
+    /// Σ KL over all tokens of the candidate; nil with a recorded reference.
+    package var fullDivergence: Double?
+    package var worst = WorstPositions()
+    /// Gate mass Σ w² by layer and expert, of the reference.
+    package var gateMass: [Int: [Int: Double]] = [:]
+    /// How often each weight was read.
+    package var passes = 0
+  }
+
+  private let scoring: Scoring
+  private let memory: Int
+
+  /// - Parameter memory: bytes for hidden states.
+  package init(_ scoring: Scoring, memory: Int) {
+    self.scoring = scoring
+    self.memory = memory
+  }
+
+  /// - Parameters:
+  ///   - reference: the model, or nil where `recorded` stands for it.
+  ///   - lanes: models beside it; at most one candidate and one floor. Their `replays` counts the reference as lane 0.
+  ///   - recorded: what the reference said when it was recorded.
+  package func run(
+    reference: LLaDA2Model?, lanes: [(role: Role, lane: Lane)], recorded: ReferenceScores? = nil,
+    progress: (Double) -> Bool = { _ in true }
+  ) throws(DriftError) -> Result {
+    precondition((reference == nil) == (recorded != nil))
+    let own = reference.map { [Lane($0)] } ?? []
+    let offset = own.count
+    let all = own + lanes.map(\.lane)
+    let collector = Collector(
+      scoring, hiddenSize: all[0].model.configuration.hiddenSize, roles: lanes.map(\.role), offset: offset,
+      recorded: recorded)
+    let kernels = all[0].model.compute.kernels
+    let lockstep = Lockstep(all, blockLength: scoring.plan.blockLength, seed: scoring.plan.seed, memory: memory)
+    var observer = Lockstep.Observer { collector.add(state: $0, logits: $1, kernels: kernels) }
+    if lanes.contains(where: { $0.role != .part }) || lanes.isEmpty {
+      observer.routing = collector.addRouting
+      if reference != nil { observer.hidden = collector.addHidden }
+    }
+    let passes = try lockstep.run(
+      texts: scoring.texts.map(\.tokens), states: scoring.states, observer: observer, progress: progress)
+    return collector.result(passes: passes)
+  }
+}
+
+/// Takes in what a run tells, in any order of states.
+private final class Collector {
+  private let scoring: Scoring
+  private let hiddenSize: Int
+  private let roles: [ScoredRun.Role]
+  /// Lanes before the first of `roles`: 1 with a reference that runs, else 0.
+  private let offset: Int
+  private let recorded: ReferenceScores?
+  private var rows: [ReferenceRow?]
+  private var routes: [Int: [Router.Route]] = [:]
+  private var comparisons: [[Comparison?]]
+  private var layers = LayerDrift()
+  private var routing = RoutingDrift()
+  private var fullDivergence = 0.0
+  private var worst = WorstPositions()
+  private var gateMass: [Int: [Int: Double]] = [:]
+
+  init(_ scoring: Scoring, hiddenSize: Int, roles: [ScoredRun.Role], offset: Int, recorded: ReferenceScores?) {
+    self.scoring = scoring
+    self.hiddenSize = hiddenSize
+    self.roles = roles
+    self.offset = offset
+    self.recorded = recorded
+    rows = recorded?.rows ?? Array(repeating: nil, count: scoring.positionCount)
+    comparisons = roles.map { _ in Array(repeating: nil, count: scoring.positionCount) }
+  }
+
+  func add(state: Int, logits: [ArraySlice<Float>], kernels: KernelSet) {
+    let mask = scoring.plan.mask
+    for place in scoring.states[state].counted.indices {
+      let position = scoring.starts[state] + place
+      let truth = scoring.truth(state, place)
+      let distributions = logits.map { lane in
+        let width = lane.count / scoring.states[state].counted.count
+        return LogSoftmax(
+          lane[lane.startIndex + place * width..<lane.startIndex + (place + 1) * width], kernels: kernels)
+      }
+      if offset == 1 { rows[position] = ReferenceRow(distributions[0], truth: truth, mask: mask) }
+      guard let reference = rows[position] else { preconditionFailure("a record holds every position") }
+      for (index, role) in roles.enumerated() {
+        let distribution = distributions[offset + index]
+        let comparison = Comparison(reference, distribution, truth: truth, mask: mask)
+        comparisons[index][position] = comparison
+        guard role == .candidate else { continue }
+        worst.add(state: state, place: place, comparison, reference, distribution)
+        if offset == 1 {
+          fullDivergence +=
+            reference.tokens.isEmpty ? comparison.kl : distributions[0].divergence(to: distribution)
+        }
+      }
+    }
+  }
+
+  func addHidden(_ layer: Int, _ hidden: [[Float]], _ rows: [Lockstep.Row]) {
+    guard let candidate = roles.firstIndex(of: .candidate), let first = hidden.first else { return }
+    let floor = roles.firstIndex(of: .floor).map { hidden[offset + $0] }
+    layers.add(
+      layer: layer, first, hidden[offset + candidate], floor: floor, rows: rows.map(\.row), width: hiddenSize)
+  }
+
+  func addRouting(_ layer: Int, _ lanes: [[Router.Route]], _ logits: [[Float]], _ rows: [Lockstep.Row]) {
+    let candidate = roles.firstIndex(of: .candidate).map { offset + $0 }
+    let floor = roles.firstIndex(of: .floor).map { offset + $0 }
+    for row in rows {
+      let position = scoring.starts[row.state] + row.place
+      let state = scoring.states[row.state]
+      let own: Router.Route
+      if offset == 1 {
+        own = lanes[0][row.row]
+        if routes[layer] == nil { routes[layer] = Array(repeating: Router.Route(), count: scoring.positionCount) }
+        routes[layer]?[position] = own
+        for (expert, weight) in zip(own.experts, own.weights) {
+          gateMass[layer, default: [:]][expert, default: 0] += Double(weight) * Double(weight)
+        }
+      } else if let known = recorded?.routes[layer] {
+        own = known[position]
+      } else {
+        continue
+      }
+      if let candidate {
+        let pair = offset == 1 ? (slice(logits[0], row.row, lanes[0]), slice(logits[candidate], row.row, lanes[0])) : nil
+        routing.add(
+          layer: layer, ratio: state.ratio, text: state.text, own, lanes[candidate][row.row], logits: pair)
+      }
+      if let floor { routing.addFloor(layer: layer, text: state.text, own, lanes[floor][row.row]) }
+    }
+  }
+
+  private func slice(_ logits: [Float], _ row: Int, _ lane: [Router.Route]) -> ArraySlice<Float> {
+    let width = logits.count / lane.count
+    return logits[row * width..<(row + 1) * width]
+  }
+
+  func result(passes: Int) -> ScoredRun.Result {
+    var result = ScoredRun.Result(
+      scores: recorded ?? ReferenceScores(rows: rows.compactMap { $0 }, routes: routes))
+    result.comparisons = comparisons.map { $0.compactMap { $0 } }
+    result.layers = layers
+    result.routing = routing
+    result.fullDivergence = offset == 1 ? fullDivergence : nil
+    result.worst = worst
+    result.gateMass = gateMass
+    result.passes = passes
+    return result
+  }
+}

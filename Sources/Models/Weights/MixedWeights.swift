@@ -1,0 +1,41 @@
+/// One model with some of its tensors taken from another of the same architecture: what swapping a part costs.
+package struct MixedWeights: WeightSource {
+  private let base: any WeightSource
+  private let donor: any WeightSource
+  private let takes: @Sendable (String) -> Bool
+
+  /// - Parameter takes: whether the tensor of that (published) name comes from the donor.
+  package init(_ base: any WeightSource, with donor: any WeightSource, takes: @escaping @Sendable (String) -> Bool) {
+    self.base = base
+    self.donor = donor
+    self.takes = takes
+  }
+
+  package var configuration: ModelConfiguration { base.configuration }
+  package var path: String { base.path }
+  package func hasTensor(_ name: String) -> Bool { base.hasTensor(name) }
+
+  package func matrix(_ name: String) throws(ModelError) -> Matrix {
+    try (takes(name) ? donor : base).matrix(name)
+  }
+
+  package func expert(layer: Int, expert: Int) throws(ModelError) -> ExpertWeights {
+    let taken = LLaDA2MoE.projections.map { takes(LLaDA2MoE.expertName(layer: layer, expert: expert, $0)) }
+    guard taken.contains(true) else { return try base.expert(layer: layer, expert: expert) }
+    let donated = try donor.expert(layer: layer, expert: expert)
+    guard taken.contains(false) else { return donated }
+    let kept = try base.expert(layer: layer, expert: expert)
+    return ExpertWeights(
+      gate: taken[0] ? donated.gate : kept.gate, up: taken[1] ? donated.up : kept.up,
+      down: taken[2] ? donated.down : kept.down)
+  }
+
+  package func willNeed(layer: Int, experts: [Int]) {
+    base.willNeed(layer: layer, experts: experts)
+    donor.willNeed(layer: layer, experts: experts)
+  }
+
+  /// Those of the base; the donor has its own.
+  package var counters: WeightCounters { base.counters }
+  package func file(named name: String) throws(ModelError) -> [UInt8]? { try base.file(named: name) }
+}
