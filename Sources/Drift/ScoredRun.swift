@@ -191,7 +191,8 @@ private final class Collector {
         continue
       }
       if let candidate {
-        let pair = offset == 1 ? (slice(logits[0], row.row, lanes[0]), slice(logits[candidate], row.row, lanes[0])) : nil
+        let pair =
+          offset == 1 ? (slice(logits[0], row.row, lanes[0]), slice(logits[candidate], row.row, lanes[0])) : nil
         routing.add(
           layer: layer, ratio: state.ratio, text: state.text, own, lanes[candidate][row.row], logits: pair)
       }

@@ -11,7 +11,7 @@ struct Ingot: ParsableCommand {
       75 no room while writing (try again), 130/143 interrupted.
       """,
     version: VersionReport.text,
-    subcommands: [QuantizeCommand.self, InspectCommand.self, RunCommand.self])
+    subcommands: [QuantizeCommand.self, InspectCommand.self, RunCommand.self, VerifyCommand.self])
 
   @Flag(help: "With --version: also kernels, threads and libraries.")
   var verbose = false

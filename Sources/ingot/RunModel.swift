@@ -41,6 +41,11 @@ struct RunModel {
     }
   }
 
+  /// `tokenizer.json` as it is stored.
+  func tokenizerBytes() throws(Failure) -> [UInt8] {
+    do throws(ModelError) { return try weights.file(named: "tokenizer.json") ?? [] } catch { throw Failure(error) }
+  }
+
   /// The mask and what ends an answer. The tokenizer decides; the configuration stands in where it names none, and must not
   /// contradict it: with a relative's tokenizer, prompts would be full of masks.
   ///

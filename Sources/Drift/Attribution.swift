@@ -1,0 +1,124 @@
+package import JSON
+package import Models
+
+/// Which parts of the candidate cost how much (`Formats/drift-report.md` §14): each stands alone in the reference.
+package struct Attribution {
+  package enum Subject: String, CaseIterable, Sendable {
+    case layers, experts, projections
+  }
+
+  /// Tensors that are swapped together.
+  package struct Part: Sendable {
+    package let name: String
+    /// First layer that the swap changes.
+    let fork: Int
+    let takes: @Sendable (String) -> Bool
+  }
+
+  package let subject: Subject
+  package let parts: [Part]
+  /// Parts that are not measured.
+  package let leftOut: Int
+
+  /// Experts that are measured: those with the largest Σ w² · (relative error of the weights)², w the gate weights that
+  /// the reference gave them.
+  package static let expertLimit = 64
+
+  /// - Parameters:
+  ///   - gateMass: Σ w² by layer and expert.
+  ///   - errors: relative RMSE by layer and expert; experts without one hold the same numbers.
+  package init(
+    _ subject: Subject, _ configuration: ModelConfiguration, gateMass: [Int: [Int: Double]],
+    errors: [Int: [Int: Double]]
+  ) {
+    self.subject = subject
+    switch subject {
+    case .layers:
+      parts = (0..<configuration.layerCount).map { layer in
+        let prefix = "model.layers.\(layer)."
+        return Part(name: "layer \(layer)", fork: layer) { $0.hasPrefix(prefix) }
+      }
+      leftOut = 0
+    case .experts:
+      var ranked: [(layer: Int, expert: Int, score: Double)] = []
+      for (layer, experts) in errors {
+        for (expert, error) in experts {
+          ranked.append((layer, expert, error * error * (gateMass[layer]?[expert] ?? 0)))
+        }
+      }
+      ranked.sort { ($1.score, $0.layer, $0.expert) < ($0.score, $1.layer, $1.expert) }
+      leftOut = max(0, ranked.count - Self.expertLimit)
+      parts = ranked.prefix(Self.expertLimit).map { part in
+        let prefix = "model.layers.\(part.layer).mlp.experts.\(part.expert)."
+        return Part(name: "layer \(part.layer) expert \(part.expert)", fork: part.layer) { $0.hasPrefix(prefix) }
+      }
+    case .projections:
+      let firstMixture = (0..<configuration.layerCount).first(where: configuration.isMoE) ?? 0
+      let experts = LLaDA2MoE.projections.map { projection in
+        Part(name: "experts.\(projection)", fork: firstMixture) {
+          $0.contains(".mlp.experts.") && $0.hasSuffix("\(projection).weight")
+        }
+      }
+      let others: [(String, Int, @Sendable (String) -> Bool)] = [
+        ("shared experts", firstMixture, { $0.contains(".shared_experts.") }),
+        ("router", firstMixture, { $0.contains(".mlp.gate.") }),
+        ("dense MLP", 0, { name in LLaDA2MoE.projections.contains { name.hasSuffix(".mlp.\($0).weight") } }),
+        ("attention", 0, { $0.contains(".attention.") }),
+        ("norms", 0, { $0.hasSuffix("layernorm.weight") && !$0.contains(".attention.") || $0 == "model.norm.weight" }),
+        ("embeddings", 0, { $0 == "model.word_embeddings.weight" }),
+        ("head", configuration.layerCount, { $0 == "lm_head.weight" }),
+      ]
+      parts = experts + others.map { Part(name: $0.0, fork: $0.1, takes: $0.2) }
+      leftOut = 0
+    }
+  }
+
+  /// Measures all parts, some at a time where their hidden states do not fit.
+  ///
+  /// - Parameters:
+  ///   - whole: mean KL of the whole candidate on the same states.
+  ///   - isCounted: which texts count.
+  ///   - memory: bytes for hidden states.
+  package func json(
+    _ scoring: Scoring, reference: LLaDA2Model, candidate: any WeightSource, whole: Double?, threshold: Float,
+    without rejected: Set<Int>, memory: Int, progress: (Double) -> Bool
+  ) throws(DriftError) -> JSONValue {
+    var measured: [(name: String, kl: Sample)] = []
+    let rows = scoring.positionCount * scoring.plan.blockLength
+    let laneBytes = max(1, rows * reference.configuration.hiddenSize * MemoryLayout<Float>.size)
+    let wave = max(1, min(parts.count, memory / laneBytes - 9))
+    for start in stride(from: 0, to: parts.count, by: wave) {
+      let some = parts[start..<min(parts.count, start + wave)]
+      let lanes = try some.map { part throws(DriftError) in
+        let mixed = MixedWeights(reference.weights, with: candidate, takes: part.takes)
+        do throws(ModelError) {
+          return (
+            role: ScoredRun.Role.part,
+            lane: Lane(try LLaDA2Model(mixed, compute: reference.compute), fork: part.fork)
+          )
+        } catch { throw .model(error) }
+      }
+      let run = ScoredRun(scoring, memory: memory)
+      let result = try run.run(reference: reference, lanes: lanes) {
+        progress((Double(start) + $0 * Double(some.count)) / Double(parts.count))
+      }
+      for (part, comparisons) in zip(some, result.comparisons) {
+        measured.append((part.name, ScoredDrift.masked(scoring, comparisons, threshold, without: rejected).kl))
+      }
+    }
+    let sum = measured.reduce(0) { $0 + ($1.kl.mean ?? 0) }
+    let order = measured.sorted { ($1.kl.mean ?? 0) < ($0.kl.mean ?? 0) }
+    return [
+      "by": JSONValue(subject.rawValue),
+      "parts": .array(
+        order.map {
+          [
+            "part": JSONValue($0.name), "kl": $0.kl.meanJSON(seed: scoring.plan.seed),
+            "share": sum > 0 ? JSONValue(($0.kl.mean ?? 0) / sum) : .null,
+          ]
+        }),
+      "sum": JSONValue(sum), "whole": whole.map { JSONValue($0) } ?? .null,
+      "additivity": whole.map { $0 > 0 ? JSONValue(sum / $0) : .null } ?? .null, "left_out": JSONValue(leftOut),
+    ]
+  }
+}

@@ -1,0 +1,53 @@
+package import JSON
+import Models
+import Pack
+import Safetensors
+import Tensors
+
+/// Which model it is, and how large: `reference` and `candidate` of `Formats/drift-report.md` §2.
+package struct ModelIdentity: Sendable {
+  package let path: String
+  package let kind: InspectedModel.Kind
+  package let hash: UInt64
+  package let byteCount: Int
+  package let bitsPerWeight: Double?
+  /// Encodings of the routed experts, sorted.
+  package let experts: [String]
+
+  /// Bytes of a checkpoint's data that are looked at.
+  private static let sampledByteCount = 64 << 20
+  private static let page = 4096
+
+  package init(_ model: InspectedModel) {
+    path = model.path
+    kind = model.kind
+    byteCount = model.fileByteCount
+    let tensors = model.published?.tensors ?? model.tensors
+    let parameters = tensors.reduce(0) { $0 + $1.shape.elementCount }
+    bitsPerWeight = parameters > 0 ? 8 * Double(model.fileByteCount) / Double(parameters) : nil
+    experts = Set(tensors.filter { $0.role == .expert }.map { "\($0.type)" }).sorted()
+    hash = model.header.map(\.rootHash) ?? Self.hash(of: model)
+  }
+
+  /// XXH3 of the XXH3 of each file's name, length, header and every n-th page: all of a small checkpoint, 64 MiB of a
+  /// large one.
+  private static func hash(of model: InspectedModel) -> UInt64 {
+    let pages = model.fileByteCount / page + 1
+    let stride = max(1, pages * page / sampledByteCount)
+    var hashes: [UInt64] = []
+    for shard in model.shards.sorted(by: { $0.name < $1.name }) {
+      let name = Array(shard.name.utf8)
+      hashes.append(unsafe XXH3.hash(name.span.bytes))
+      hashes.append(UInt64(shard.file.byteCount))
+      let file = shard.file
+      let bytes = file.bytes
+      hashes.append(XXH3.hash(bytes.extracting(0..<shard.headerByteCount)))
+      var start = shard.headerByteCount
+      while start < bytes.byteCount {
+        hashes.append(XXH3.hash(bytes.extracting(start..<min(bytes.byteCount, start + page))))
+        start += page * stride
+      }
+    }
+    return unsafe XXH3.hash(hashes.span.bytes)
+  }
+}
