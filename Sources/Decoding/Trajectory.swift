@@ -14,6 +14,8 @@ package struct Trajectory: Sendable {
     package var promptCount: Int { work.promptCount }
     /// Offsets of masks.
     package var masked: [Int] { work.masked }
+    /// Masks / block length.
+    package var maskRatio: Double { Double(masked.count) / Double(tokens.count) }
     /// Counted from 0 in each block.
     package let step: Int
     /// Offsets whose scores the decision was made from.
@@ -39,6 +41,11 @@ package struct Decision: Sendable, Equatable {
   package let commits: [StepRecord.Commit]
   /// For each commit of the state, whether its token is the most probable one there.
   package let agrees: [Bool]
+
+  package init(commits: [StepRecord.Commit], agrees: [Bool]) {
+    self.commits = commits
+    self.agrees = agrees
+  }
 }
 
 extension BlockDiffusion {

@@ -125,6 +125,27 @@ import Testing
     #expect(decisions.map(\.agrees) == [[false, true], [true], [true]])
   }
 
+  @Test("a model that is shown the states of its own run decides the same", arguments: CacheTests.decoders)
+  func model(decoder: DecodingOptions.Decoder) throws {
+    try withLiveModel { model in
+      var options = DecodingOptions.plain(length: 24, threshold: 0.2)
+      options.decoder = decoder
+      let decoding = try BlockDiffusion(model, options: options, special: ID.special)
+      let prompt = (0..<10).map { ($0 * 7 + 3) % 40 }
+      let output = try decoding.decode(prompt: prompt)
+      let trajectory = try #require(decoding.trajectory(prompt: prompt, output: output))
+      let width = model.configuration.hiddenSize
+      for state in trajectory.states {
+        let seen = Array(trajectory.canvas[..<state.start] + state.tokens)
+        let segment = LLaDA2Model.Segment(tokens: seen, start: 0, cache: KeyValueCache(model.configuration))
+        let hidden = try model.hiddenStates([segment], blockLength: 4)
+        let rows = state.offsets.map { state.start + $0 }.flatMap { hidden[$0 * width..<($0 + 1) * width] }
+        let decision = decoding.decision(at: state, logits: model.logits(rows))
+        #expect(decision.commits.map { [$0.position, $0.token] } == state.commits.map { [$0.position, $0.token] })
+      }
+    }
+  }
+
   @Test("an output that is not the decoder's has no states")
   func foreign() throws {
     let run = try run(.plain(length: 8), prompt: [1, 1, 1]) { _, offset in [5: 0.1 + 0.1 * Float(offset)] }
