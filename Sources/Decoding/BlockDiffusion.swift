@@ -1,6 +1,6 @@
 package import Models
 
-/// Decodes a sequence block by block (llada2.md §4): the loop that all decoders share.
+/// Decodes sequences block by block (llada2.md §4), one alone or many together: the passes that a ``DecodingSession`` asks for.
 package struct BlockDiffusion {
   package struct Output: Sendable, Equatable {
     /// Generated tokens, cut after the first stop token, which is kept.
@@ -12,19 +12,23 @@ package struct BlockDiffusion {
     package var cachePasses = 0
     /// Whether a stop token ended it, rather than the length.
     package var stopped = false
+
+    package init() {}
   }
 
   /// Called after each step with its record and the tokens of the block as they are now; returns false to stop.
   package typealias Observer = (StepRecord, [Int]) -> Bool
 
-  private let configuration: ModelConfiguration
+  package let options: DecodingOptions
+  let configuration: ModelConfiguration
+  /// Nil where something else predicts.
+  let model: LLaDA2Model?
   private let makePredictor: () -> any BlockPredictor
-  private let options: DecodingOptions
   private let special: SpecialTokens
 
   /// - Throws: ``DecodingError/option(name:detail:)``.
   package init(_ model: LLaDA2Model, options: DecodingOptions, special: SpecialTokens) throws(DecodingError) {
-    try self.init(model.configuration, options: options, special: special) {
+    try self.init(model.configuration, model, options, special) {
       Window(model: model, blockLength: options.blockLength, usesCache: options.usesCache)
     }
   }
@@ -35,8 +39,16 @@ package struct BlockDiffusion {
     _ configuration: ModelConfiguration, options: DecodingOptions, special: SpecialTokens,
     predictor: @escaping () -> any BlockPredictor
   ) throws(DecodingError) {
+    try self.init(configuration, nil, options, special, predictor)
+  }
+
+  private init(
+    _ configuration: ModelConfiguration, _ model: LLaDA2Model?, _ options: DecodingOptions, _ special: SpecialTokens,
+    _ makePredictor: @escaping () -> any BlockPredictor
+  ) throws(DecodingError) {
     self.configuration = configuration
-    makePredictor = predictor
+    self.model = model
+    self.makePredictor = makePredictor
     self.options = options
     self.special = special
     try options.check(configuration, special)
@@ -49,92 +61,40 @@ package struct BlockDiffusion {
   package func decode(
     prompt: [Int], recordsExperts: Bool = false, observer: Observer = { _, _ in true }
   ) throws(DecodingError) -> Output {
-    try check(prompt: prompt)
-    let blockLength = options.blockLength
-    // The canvas: prompt, then masks up to whole blocks. The prompt is not padded: its last, partial block is completed.
-    let total = (prompt.count + options.generationLength).dividedRoundingUp(by: blockLength) * blockLength
-    var canvas = prompt + Array(repeating: special.mask, count: total - prompt.count)
+    var session = try session(prompt: prompt)
     var predictor = makePredictor()
-    var output = Output()
-    var rule = makeRule()
-    var random = SplitMix64(seed: options.seed)
-    let firstBlock = prompt.count / blockLength
-    do throws(ModelError) {
-      if firstBlock > 0, try predictor.finish(canvas, through: firstBlock) { output.cachePasses += 1 }
-    } catch { throw .model(error) }
-
-    for index in firstBlock..<total / blockLength {
-      let range = index * blockLength..<(index + 1) * blockLength
-      var block = Block(
-        index: index, start: range.lowerBound, tokens: Array(canvas[range]),
-        promptCount: max(0, prompt.count - range.lowerBound), mask: special.mask)
-      var step = 0
-      var isDone = !rule.begin(block)
-      while !isDone {
-        let masked = block.masked.count
-        let offsets = rule.offsets(in: block)
-        let pass: (logits: [Float], experts: [[[Int]]])
+    while let pass = session.next {
+      switch pass {
+      case .denoise(let block, let offsets):
+        let scores: (logits: [Float], experts: [[[Int]]])
         do throws(ModelError) {
-          pass = try predictor.predict(offsets, block: index, in: canvas, recordsExperts: recordsExperts)
+          scores = try predictor.predict(offsets, block: block, in: session.canvas, recordsExperts: recordsExperts)
         } catch { throw .model(error) }
-        let predictions = Predictions(
-          offsets: offsets, logits: pass.logits, vocabulary: configuration.vocabularySize, options: options,
-          mask: special.mask)
-        let commits: [StepRecord.Commit]
-        (commits, isDone) = rule.step(&block, predictions, using: &random)
-        canvas.replaceSubrange(range, with: block.tokens)
-        var record = StepRecord(block: index, step: step, masked: masked, commits: commits)
-        record.experts = pass.experts
-        output.steps.append(record)
-        output.forwards += 1
-        step += 1
-        guard observer(record, block.tokens) else { throw .interrupted }
-        if options.stopsEarly, rule.writesAreFinal, commits.contains(where: { special.stops.contains($0.token) }),
-          let stop = firstStop(in: canvas[prompt.count..<range.upperBound]),
-          !canvas[prompt.count..<stop].contains(special.mask)
-        {
-          return finish(&output, canvas, prompt.count)
-        }
-      }
-      if firstStop(in: canvas[prompt.count..<range.upperBound]) != nil { break }
-      // Not after the last block: nobody would read it.
-      if range.upperBound < total {
+        let record = session.denoise(predictions(offsets, scores.logits), experts: scores.experts)
+        guard observer(record, session.block.tokens) else { throw .interrupted }
+      case .finish(let count):
         do throws(ModelError) {
-          if rule.lastPassWasFinal {
-            predictor.accept(through: index + 1)
-          } else if try predictor.finish(canvas, through: index + 1) {
-            output.cachePasses += 1
-          }
+          session.finish(withPass: try predictor.finish(session.canvas, through: count))
         } catch { throw .model(error) }
+      case .accept(let count):
+        predictor.accept(through: count)
+        session.finish(withPass: false)
       }
     }
-    return finish(&output, canvas, prompt.count)
+    return session.output
   }
 
-  /// The search starts behind the prompt: a stop token there is the user's.
-  private func firstStop(in generated: ArraySlice<Int>) -> Int? {
-    generated.firstIndex { special.stops.contains($0) }
+  /// A sequence of which nothing is decoded yet.
+  ///
+  /// - Throws: what ``check(prompt:)`` throws.
+  func session(prompt: [Int]) throws(DecodingError) -> DecodingSession {
+    try check(prompt: prompt)
+    return DecodingSession(prompt: prompt, options: options, special: special)
   }
 
-  private func finish(_ output: inout Output, _ canvas: [Int], _ promptCount: Int) -> Output {
-    // The last block may go beyond what was asked for; the surplus is cut.
-    let generated = canvas[promptCount..<min(canvas.count, promptCount + options.generationLength)]
-    let stop = firstStop(in: generated)
-    output.stopped = stop != nil
-    output.tokens = Array(stop.map { generated[...$0] } ?? generated)
-    return output
-  }
-
-  private func makeRule() -> any DecodingRule {
-    switch options.decoder {
-    case .threshold: ThresholdRule(options)
-    case .editing(let threshold, let maximumPostSteps):
-      EditingRule(options, editingThreshold: threshold, maximumPostSteps: maximumPostSteps)
-    case .levenshtein(let tokens, let threshold, let maximumPostSteps, let maximumSteps):
-      LevenshteinRule(
-        options, tokens: tokens, editingThreshold: threshold, maximumPostSteps: maximumPostSteps,
-        maximumSteps: maximumSteps)
-    }
+  func predictions(_ offsets: [Int], _ logits: [Float]) -> Predictions {
+    Predictions(
+      offsets: offsets, logits: logits, vocabulary: configuration.vocabularySize, options: options, mask: special.mask)
   }
 
   /// Refuses a prompt that cannot be answered; ``decode(prompt:recordsExperts:observer:)`` does this first.
@@ -145,14 +105,18 @@ package struct BlockDiffusion {
       throw .tokenOutOfRange(id: prompt[index], index: index, vocabulary: vocabulary)
     }
     if let index = prompt.firstIndex(of: special.mask) { throw .maskInPrompt(index: index) }
-    let positions =
-      (prompt.count + options.generationLength).dividedRoundingUp(by: options.blockLength) * options.blockLength
+    let positions = options.positions(after: prompt.count)
     let limit = configuration.maximumPositions
     guard positions <= limit else { throw .tooLong(positions: positions, limit: limit) }
   }
 }
 
 extension DecodingOptions {
+  /// The length of the canvas: the prompt and what is asked for, up to whole blocks.
+  func positions(after promptCount: Int) -> Int {
+    (promptCount + generationLength).dividedRoundingUp(by: blockLength) * blockLength
+  }
+
   /// Refuses what could never commit anything.
   func check(_ configuration: ModelConfiguration, _ special: SpecialTokens) throws(DecodingError) {
     let positive = [

@@ -1,5 +1,5 @@
 /// A block under work.
-struct Block {
+struct Block: Sendable {
   let index: Int
   /// Position of its first token.
   let start: Int
@@ -9,26 +9,56 @@ struct Block {
   let mask: Int
 
   var masked: [Int] { tokens.indices.filter { tokens[$0] == mask } }
+
+  /// Its tokens with some written over.
+  func tokens(writing commits: [StepRecord.Commit]) -> [Int] {
+    var written = tokens
+    for commit in commits { written[commit.position - start] = commit.token }
+    return written
+  }
 }
 
-/// What a decoder decides at each step; the loop around it is the same for all (`BlockDiffusion`).
-protocol DecodingRule {
+/// What a decoder decides at each step; the course around it is the same for all (``DecodingSession``).
+///
+/// Deciding is apart from writing: what is written may also come from a record, and the rule is then in the state in which it
+/// was when the record was made.
+protocol DecodingRule: Sendable {
   /// Called when a block begins; false if it needs no step.
   mutating func begin(_ block: Block) -> Bool
 
   /// Offsets whose predictions the next step looks at.
   func offsets(in block: Block) -> [Int]
 
-  /// Writes to the block; says what and whether the block is done.
-  mutating func step(
-    _ block: inout Block, _ predictions: Predictions, using random: inout SplitMix64
-  ) -> (commits: [StepRecord.Commit], isDone: Bool)
+  /// Tokens that the next step must not write.
+  var excluded: Set<Int> { get }
+
+  /// What the next step writes, by position.
+  func decide(
+    _ block: Block, _ predictions: Predictions, using random: inout SplitMix64
+  ) -> [StepRecord.Commit]
+
+  /// Makes the step: writes to the block and says whether it is done.
+  mutating func apply(_ commits: [StepRecord.Commit], to block: inout Block) -> Bool
 
   /// Whether a written token stays, so that decoding may stop within a block.
   var writesAreFinal: Bool { get }
 
   /// Whether the keys and values of the last pass are those of the final tokens.
   var lastPassWasFinal: Bool { get }
+}
+
+extension DecodingOptions {
+  func makeRule() -> any DecodingRule {
+    switch decoder {
+    case .threshold: ThresholdRule(self)
+    case .editing(let threshold, let maximumPostSteps):
+      EditingRule(self, editingThreshold: threshold, maximumPostSteps: maximumPostSteps)
+    case .levenshtein(let tokens, let threshold, let maximumPostSteps, let maximumSteps):
+      LevenshteinRule(
+        self, tokens: tokens, editingThreshold: threshold, maximumPostSteps: maximumPostSteps,
+        maximumSteps: maximumSteps)
+    }
+  }
 }
 
 /// A token for an offset of the block.

@@ -23,9 +23,11 @@ struct EditingRule: DecodingRule {
   /// The prompt is protected by position, not by token.
   func offsets(in block: Block) -> [Int] { Array(block.promptCount..<block.tokens.count) }
 
-  mutating func step(
-    _ block: inout Block, _ predictions: Predictions, using random: inout SplitMix64
-  ) -> (commits: [StepRecord.Commit], isDone: Bool) {
+  var excluded: Set<Int> { [] }
+
+  func decide(
+    _ block: Block, _ predictions: Predictions, using random: inout SplitMix64
+  ) -> [StepRecord.Commit] {
     var unmasked: [Proposal] = []
     var edits: [Proposal] = []
     for (index, offset) in predictions.offsets.enumerated() {
@@ -36,15 +38,15 @@ struct EditingRule: DecodingRule {
         edits.append(proposal)
       }
     }
-    let hadMasks = !unmasked.isEmpty
-    let writes = (unmasked.accepted(threshold: threshold, quota: min(1, unmasked.count)) + edits)
-      .sorted { $0.offset < $1.offset }
-    for proposal in writes { block.tokens[proposal.offset] = proposal.candidate.token }
+    return (unmasked.accepted(threshold: threshold, quota: min(1, unmasked.count)) + edits)
+      .sorted { $0.offset < $1.offset }.map { $0.commit(in: block) }
+  }
 
-    // A pass that found nothing to change saw the final tokens.
-    lastPassWasFinal = !hadMasks && edits.isEmpty
+  mutating func apply(_ commits: [StepRecord.Commit], to block: inout Block) -> Bool {
+    // A pass that found nothing to change saw the final tokens. While there are masks, one at least is written.
+    lastPassWasFinal = commits.isEmpty && block.masked.isEmpty
+    block.tokens = block.tokens(writing: commits)
     if block.masked.isEmpty { postSteps += 1 }
-    let isDone = lastPassWasFinal || postSteps > maximumPostSteps
-    return (writes.map { $0.commit(in: block) }, isDone)
+    return lastPassWasFinal || postSteps > maximumPostSteps
   }
 }

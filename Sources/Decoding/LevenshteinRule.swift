@@ -44,16 +44,21 @@ struct LevenshteinRule: DecodingRule {
 
   func offsets(in block: Block) -> [Int] { Array(block.promptCount..<block.tokens.count) }
 
-  mutating func step(
-    _ block: inout Block, _ predictions: Predictions, using random: inout SplitMix64
-  ) -> (commits: [StepRecord.Commit], isDone: Bool) {
-    postSteps = isOriginal.contains(true) ? 0 : postSteps + 1
-    let isLast = postSteps >= maximumPostSteps || step + 1 >= maximumSteps
-    let controls: Set<Int> = isLast ? [tokens.delete, tokens.split] : []
+  /// Steps without a mask of the beginning, with the next one.
+  private var nextPostSteps: Int { isOriginal.contains(true) ? 0 : postSteps + 1 }
+
+  /// Whether the next step is the block's last, whatever it finds.
+  private var isLast: Bool { nextPostSteps >= maximumPostSteps || step + 1 >= maximumSteps }
+
+  var excluded: Set<Int> { isLast ? [tokens.delete, tokens.split] : [] }
+
+  func decide(
+    _ block: Block, _ predictions: Predictions, using random: inout SplitMix64
+  ) -> [StepRecord.Commit] {
     var unmasked: [Proposal] = []
     var edits: [Proposal] = []
     for (index, offset) in predictions.offsets.enumerated() {
-      let candidate = predictions.candidate(index, excluding: controls, using: &random)
+      let candidate = predictions.candidate(index, excluding: excluded, using: &random)
       let proposal = Proposal(offset: offset, candidate: candidate)
       if block.tokens[offset] == block.mask {
         unmasked.append(proposal)
@@ -61,23 +66,26 @@ struct LevenshteinRule: DecodingRule {
         edits.append(proposal)
       }
     }
-    let hadMasks = !unmasked.isEmpty
-    var writes = (unmasked.accepted(threshold: threshold, quota: quota(unmasked, in: block, isLast)) + edits)
+    var writes = (unmasked.accepted(threshold: threshold, quota: quota(unmasked, in: block)) + edits)
       .sorted { $0.offset < $1.offset }
-    breakLoop(&writes, block, predictions, excluding: controls, using: &random)
+    breakLoop(&writes, block, predictions, using: &random)
+    return writes.map { $0.commit(in: block) }
+  }
 
-    var written = block.tokens
-    for proposal in writes { written[proposal.offset] = proposal.candidate.token }
-    history.insert(written)
-    let commits = writes.map { $0.commit(in: block) }
-    scan(written, before: block.tokens, into: &block)
+  mutating func apply(_ commits: [StepRecord.Commit], to block: inout Block) -> Bool {
+    let isDone = isLast
+    postSteps = nextPostSteps
     step += 1
-    lastPassWasFinal = !hadMasks && edits.isEmpty
-    return (commits, isLast || lastPassWasFinal)
+    // A pass that found nothing to change saw the final tokens.
+    lastPassWasFinal = commits.isEmpty && block.masked.isEmpty
+    let written = block.tokens(writing: commits)
+    history.insert(written)
+    scan(written, before: block.tokens, into: &block)
+    return isDone || lastPassWasFinal
   }
 
   /// The schedule of the masks that were there at first, plus all that were made since; everything after its end.
-  private func quota(_ unmasked: [Proposal], in block: Block, _ isLast: Bool) -> Int {
+  private func quota(_ unmasked: [Proposal], in block: Block) -> Int {
     guard !isLast, step < quotas else { return unmasked.count }
     let scheduled = initialMasks / quotas + (step < initialMasks % quotas ? 1 : 0)
     let made = unmasked.count { !isOriginal[$0.offset] }
@@ -86,10 +94,9 @@ struct LevenshteinRule: DecodingRule {
 
   /// If the block would be one that was there before, the least certain write takes its next-best token.
   private func breakLoop(
-    _ writes: inout [Proposal], _ block: Block, _ predictions: Predictions, excluding controls: Set<Int>,
-    using random: inout SplitMix64
+    _ writes: inout [Proposal], _ block: Block, _ predictions: Predictions, using random: inout SplitMix64
   ) {
-    var excluded = controls
+    var excluded = excluded
     for _ in 0..<Self.maximumLoopBreaks {
       var written = block.tokens
       for proposal in writes { written[proposal.offset] = proposal.candidate.token }

@@ -32,13 +32,15 @@ struct Predictions {
   ///
   /// - Parameter excluded: further tokens that must not be chosen.
   func candidate(_ index: Int, excluding excluded: Set<Int> = [], using random: inout SplitMix64) -> Candidate {
-    let row = logits[index * vocabulary..<(index + 1) * vocabulary]
-    return options.temperature == 0
-      ? best(of: row, excluding: excluded) : sample(from: row, excluding: excluded, using: &random)
+    options.temperature == 0
+      ? best(index, excluding: excluded) : sample(index, excluding: excluded, using: &random)
   }
 
+  private func row(_ index: Int) -> ArraySlice<Float> { logits[index * vocabulary..<(index + 1) * vocabulary] }
+
   /// The most probable token, of equal ones the lowest id; its probability over the whole vocabulary.
-  private func best(of row: ArraySlice<Float>, excluding excluded: Set<Int>) -> Candidate {
+  func best(_ index: Int, excluding excluded: Set<Int>) -> Candidate {
+    let row = row(index)
     var chosen = -1
     var largest = -Float.infinity
     var second = -Float.infinity
@@ -55,9 +57,8 @@ struct Predictions {
   }
 
   /// A draw: temperature, then top-k, then top-p. The probability is the one under that distribution.
-  private func sample(
-    from row: ArraySlice<Float>, excluding excluded: Set<Int>, using random: inout SplitMix64
-  ) -> Candidate {
+  private func sample(_ index: Int, excluding excluded: Set<Int>, using random: inout SplitMix64) -> Candidate {
+    let row = row(index)
     var order = row.indices.map { $0 - row.startIndex }.filter { $0 != mask && !excluded.contains($0) }
     order.sort { (row[row.startIndex + $1], $0) < (row[row.startIndex + $0], $1) }
     // Less the largest before the division, which could overflow.

@@ -29,16 +29,21 @@ struct ThresholdRule: DecodingRule {
 
   func offsets(in block: Block) -> [Int] { block.masked }
 
-  mutating func step(
-    _ block: inout Block, _ predictions: Predictions, using random: inout SplitMix64
-  ) -> (commits: [StepRecord.Commit], isDone: Bool) {
+  var excluded: Set<Int> { [] }
+
+  func decide(
+    _ block: Block, _ predictions: Predictions, using random: inout SplitMix64
+  ) -> [StepRecord.Commit] {
     var proposals: [Proposal] = []
     for (index, offset) in predictions.offsets.enumerated() {
       proposals.append(Proposal(offset: offset, candidate: predictions.candidate(index, using: &random)))
     }
-    let accepted = proposals.accepted(threshold: threshold, quota: quotas[step])
-    for proposal in accepted { block.tokens[proposal.offset] = proposal.candidate.token }
+    return proposals.accepted(threshold: threshold, quota: quotas[step]).map { $0.commit(in: block) }
+  }
+
+  mutating func apply(_ commits: [StepRecord.Commit], to block: inout Block) -> Bool {
+    block.tokens = block.tokens(writing: commits)
     step += 1
-    return (accepted.map { $0.commit(in: block) }, block.masked.isEmpty || step == quotas.count)
+    return block.masked.isEmpty || step == quotas.count
   }
 }

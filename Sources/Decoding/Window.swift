@@ -38,16 +38,25 @@ struct Window: BlockPredictor {
     cache = KeyValueCache(model.configuration)
   }
 
+  /// The rows of a pass over what is not final, up to the end of a block.
+  ///
+  /// - Parameter count: of the blocks that it sees.
+  func segment(of canvas: [Int], through count: Int) -> LLaDA2Model.Segment {
+    let start = usesCache ? finished : 0
+    return LLaDA2Model.Segment(tokens: Array(canvas[start..<count * blockLength]), start: start, cache: cache)
+  }
+
+  /// Whether a pass must be made before the blocks below `count` count as final.
+  func needsPass(through count: Int) -> Bool { usesCache && count * blockLength > finished }
+
   mutating func predict(
     _ offsets: [Int], block: Int, in canvas: [Int], recordsExperts: Bool
   ) throws(ModelError) -> (logits: [Float], experts: [[[Int]]]) {
     var experts: [[[Int]]] = []
     var taps = LLaDA2Model.Taps()
     if recordsExperts { taps.routes = { _, routes in experts.append(routes.map(\.experts)) } }
-    let start = usesCache ? finished : 0
-    let end = (block + 1) * blockLength
-    let segment = LLaDA2Model.Segment(tokens: Array(canvas[start..<end]), start: start, cache: cache)
-    let hidden = try model.hiddenStates([segment], blockLength: blockLength, taps: taps)  // (end − start, H)
+    let segment = segment(of: canvas, through: block + 1)
+    let hidden = try model.hiddenStates([segment], blockLength: blockLength, taps: taps)  // (rows, H)
     let width = model.configuration.hiddenSize
     let first = hidden.count - blockLength * width
     let rows = offsets.flatMap { hidden[first + $0 * width..<first + ($0 + 1) * width] }
@@ -55,11 +64,9 @@ struct Window: BlockPredictor {
   }
 
   mutating func finish(_ canvas: [Int], through count: Int) throws(ModelError) -> Bool {
-    let end = count * blockLength
-    guard usesCache, end > finished else { return false }
-    let segment = LLaDA2Model.Segment(tokens: Array(canvas[finished..<end]), start: finished, cache: cache)
-    try model.writeCache(segment, blockLength: blockLength)
-    finished = end
+    guard needsPass(through: count) else { return false }
+    try model.writeCache(segment(of: canvas, through: count), blockLength: blockLength)
+    accept(through: count)
     return true
   }
 

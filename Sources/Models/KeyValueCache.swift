@@ -44,6 +44,12 @@ package final class KeyValueCache {
     }
   }
 
+  /// Bytes that a position takes in all layers together.
+  package static func bytesPerPosition(_ configuration: ModelConfiguration) -> Int {
+    2 * configuration.layerCount * configuration.keyValueHeadCount * configuration.headDimension
+      * MemoryLayout<Float>.size
+  }
+
   /// Bytes held.
   package var byteCount: Int {
     layers.reduce(0) { sum, layer in

@@ -1,8 +1,4 @@
 import Decoding
-import JSON
-import Kernels
-import Models
-import TestSupport
 import Testing
 
 /// The cache of finished blocks is exact (llada2.md §4.7), for every decoder.
@@ -46,24 +42,5 @@ import Testing
       #expect(output.steps[0].experts[0].allSatisfy { $0.count == 2 })
       #expect(try decoder.decode(prompt: [1, 2, 3, 4, 5]).steps.allSatisfy(\.experts.isEmpty))
     }
-  }
-}
-
-/// A tiny model whose attention and experts are far from indifferent.
-private func withLiveModel(_ body: (LLaDA2Model) throws -> Void) throws {
-  var tiny = TinyCheckpoint()
-  tiny.change = { tensors in
-    for index in tensors.indices {
-      let name = tensors[index].name
-      let scale: Float = name.contains("embeddings") ? 32 : name.contains("_layernorm.weight") ? 16 : 6
-      let offset: Float = name.contains("norm") ? 1 : 0
-      let x = floats(tensors[index].bytes, as: tensors[index].dtype)
-      tensors[index].bytes = x.flatMap { elementBytes($0 * scale + offset, as: tensors[index].dtype) }
-    }
-  }
-  try withTemporaryDirectory { directory in
-    try tiny.write(to: directory)
-    let weights = try CheckpointWeights(directory: directory)
-    try body(LLaDA2Model(weights, compute: Compute(threads: 1)))
   }
 }

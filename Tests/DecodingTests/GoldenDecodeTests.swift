@@ -1,5 +1,4 @@
 import Decoding
-import JSON
 import Kernels
 import Models
 import TestSupport
@@ -12,6 +11,14 @@ import Testing
     let kernels: KernelSet
     let usesCache: Bool
     var testDescription: String { "\(model) \(kernels) \(usesCache ? "cached" : "uncached")" }
+
+    func decoder(_ options: DecodingOptions, _ special: SpecialTokens) throws -> BlockDiffusion {
+      let weights = try CheckpointWeights(directory: Shared.checkpoint(model))
+      let model = try LLaDA2Model(weights, compute: Compute(kernels: kernels, threads: 2))
+      var options = options
+      options.usesCache = usesCache
+      return try BlockDiffusion(model, options: options, special: special)
+    }
   }
   static let cases: [Case] = Shared.models.flatMap { model in
     KernelSet.available.flatMap { kernels in
@@ -21,53 +28,22 @@ import Testing
 
   @Test("tokens, steps and probabilities are those of the original", arguments: cases)
   func decode(_ golden: Case) throws {
-    let document = try document(Shared.golden(golden.model, "decode.json"))
-    let ids = try #require(document["ids"]?.object)
-    let special = SpecialTokens(
-      mask: try #require(ids["mask_token_id"]?.int), stops: [try #require(ids["eos_token_id"]?.int)])
-    let weights = try CheckpointWeights(directory: Shared.checkpoint(golden.model))
-    let model = try LLaDA2Model(weights, compute: Compute(kernels: golden.kernels, threads: 2))
+    let document = try GoldenRuns(golden.model)
     var largest = 0.0
-    for (number, run) in try #require(document["runs"]?.array).enumerated() {
-      let run = try #require(run.object)
-      let options = try options(run, usesCache: golden.usesCache)
-      let decoder = try BlockDiffusion(model, options: options, special: special)
-      let output = try decoder.decode(prompt: integers(run["prompt_ids"]))
-      #expect(output.tokens == integers(run["output_ids"]), "run \(number)")
-      #expect(output.forwards == run["forwards"]?.int, "run \(number)")
-      let steps = run["steps"]?.array ?? []
-      #expect(steps.count == output.steps.count, "run \(number)")
-      for (expected, found) in zip(steps, output.steps) {
-        let expected = try #require(expected.object)
-        #expect(expected["block"]?.int == found.block && expected["step"]?.int == found.step)
-        #expect(expected["masked"]?.int == found.masked)
-        let commits = expected["commits"]?.array?.compactMap(\.array) ?? []
-        #expect(commits.map { [$0[0].int, $0[1].int] } == found.commits.map { [$0.position, $0.token] })
-        for (commit, record) in zip(commits, found.commits) {
-          largest = max(largest, abs((commit[2].double ?? .infinity) - Double(record.probability)))
-          largest = max(largest, abs((commit[3].double ?? .infinity) - Double(record.margin)))
-        }
-      }
+    for (number, run) in document.runs.enumerated() {
+      let output = try golden.decoder(run.options, document.special).decode(prompt: run.prompt)
+      largest = max(largest, try run.compare(output, "run \(number)"))
     }
     #expect(largest < 1e-4)
     print("\(golden.testDescription): largest difference of a probability or margin \(largest)")
   }
 
-  private func options(_ run: JSONObject, usesCache: Bool) throws -> DecodingOptions {
-    let given = try #require(run["options"]?.object)
-    var options = DecodingOptions()
-    options.blockLength = try #require(given["block"]?.int)
-    options.steps = try #require(given["steps"]?.int)
-    options.generationLength = try #require(given["gen"]?.int)
-    options.threshold = Float(try #require(given["threshold"]?.double))
-    options.usesCache = usesCache
-    return options
+  @Test("and so they are with all prompts decoded together", arguments: cases.filter { $0.kernels == .best })
+  func together(_ golden: Case) throws {
+    let document = try GoldenRuns(golden.model)
+    for runs in document.groups {
+      let outputs = try golden.decoder(runs[0].options, document.special).decodeTogether(prompts: runs.map(\.prompt))
+      for (run, output) in zip(runs, outputs) { #expect(try run.compare(output, "\(run.options)") < 1e-4) }
+    }
   }
 }
-
-private func document(_ path: String) throws -> JSONObject {
-  let bytes = try contents(of: path)
-  return try #require(try unsafe JSONParser.parse(bytes.span.bytes).object)
-}
-
-private func integers(_ value: JSONValue?) -> [Int] { value?.array?.compactMap(\.int) ?? [] }

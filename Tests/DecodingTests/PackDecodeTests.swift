@@ -1,6 +1,5 @@
 import Conversion
 import Decoding
-import JSON
 import Kernels
 import Models
 import Pack
@@ -13,23 +12,11 @@ import Testing
   private static let strides = ["pico": 2, "nano": 7]
 
   private func outputs(_ model: String, _ weights: any WeightSource) throws -> [BlockDiffusion.Output] {
-    let bytes = try contents(of: Shared.golden(model, "decode.json"))
-    let document = try #require(try parse(bytes).object)
-    let ids = try #require(document["ids"]?.object)
-    let special = SpecialTokens(
-      mask: try #require(ids["mask_token_id"]?.int), stops: [try #require(ids["eos_token_id"]?.int)])
+    let golden = try GoldenRuns(model)
     let loaded = try LLaDA2Model(weights, compute: Compute(threads: 2))
-    let runs = try #require(document["runs"]?.array)
-    return try stride(from: 0, to: runs.count, by: Self.strides[model] ?? 1).map { number in
-      let run = try #require(runs[number].object)
-      let given = try #require(run["options"]?.object)
-      var options = DecodingOptions()
-      options.blockLength = try #require(given["block"]?.int)
-      options.steps = try #require(given["steps"]?.int)
-      options.generationLength = try #require(given["gen"]?.int)
-      options.threshold = Float(try #require(given["threshold"]?.double))
-      let prompt = run["prompt_ids"]?.array?.compactMap(\.int) ?? []
-      return try BlockDiffusion(loaded, options: options, special: special).decode(prompt: prompt)
+    return try stride(from: 0, to: golden.runs.count, by: Self.strides[model] ?? 1).map { number in
+      let run = golden.runs[number]
+      return try BlockDiffusion(loaded, options: run.options, special: golden.special).decode(prompt: run.prompt)
     }
   }
 
@@ -81,5 +68,3 @@ import Testing
     }
   }
 }
-
-private func parse(_ bytes: [UInt8]) throws -> JSONValue { try unsafe JSONParser.parse(bytes.span.bytes) }

@@ -1,0 +1,70 @@
+package import Decoding
+package import JSON
+
+/// What the candidate would do at each state of the reference (`Formats/drift-report.md` §12.1): decisions without the
+/// drift that earlier decisions bring about. Fed state by state, in any order.
+package struct AlongReference: Sendable {
+  /// Of states with a share of masks in one quarter.
+  private struct Quarter {
+    var samePositions: [Bool] = []
+    var sameTokens: [Bool] = []
+  }
+
+  private var samePositions = Sample()
+  private var slots = Sample()
+  private var sameTokens = Sample()
+  private var sameDecision = Sample()
+  private var kl = Sample()
+  private var quarters = Array(repeating: Quarter(), count: 4)
+
+  package init() {}
+
+  /// - Parameters:
+  ///   - prompt: any integer; intervals draw whole prompts.
+  ///   - maskRatio: masks before the step / block length.
+  ///   - commits: the reference's.
+  ///   - decision: the candidate's.
+  ///   - kl: KL(reference‖candidate) in nats at the committed positions.
+  package mutating func add(
+    prompt: Int, maskRatio: Double, commits: [StepRecord.Commit], decision: Decision, kl values: [Double]
+  ) {
+    let positions = Set(commits.map(\.position))
+    let others = Set(decision.commits.map(\.position))
+    samePositions.add(positions == others, cluster: prompt)
+    if !positions.isEmpty {
+      slots.add(Double(positions.intersection(others).count) / Double(positions.count), cluster: prompt)
+    }
+    for agrees in decision.agrees { sameTokens.add(agrees, cluster: prompt) }
+    sameDecision.add(Set(commits.map(\.write)) == Set(decision.commits.map(\.write)), cluster: prompt)
+    for value in values { kl.add(value, cluster: prompt) }
+
+    let quarter = min(max(Int((maskRatio * 4).rounded(.up)) - 1, 0), 3)
+    quarters[quarter].samePositions.append(positions == others)
+    quarters[quarter].sameTokens += decision.agrees
+  }
+
+  /// `along_reference`; null without states.
+  ///
+  /// - Parameter seed: of the intervals.
+  package func json(seed: UInt64) -> JSONValue {
+    guard samePositions.count > 0 else { return .null }
+    return [
+      "states": JSONValue(samePositions.count),
+      "commits": JSONValue(sameTokens.count),
+      "same_positions": samePositions.meanJSON(seed: seed),
+      "slots": slots.meanJSON(seed: seed),
+      "same_tokens": sameTokens.meanJSON(seed: seed),
+      "same_decision": sameDecision.meanJSON(seed: seed),
+      "kl": kl.distributionJSON(seed: seed),
+      "by_mask_ratio": .array(
+        quarters.indices.map { index in
+          [
+            "from": JSONValue(Double(index) / 4), "to": JSONValue(Double(index + 1) / 4),
+            "states": JSONValue(quarters[index].samePositions.count),
+            "same_positions": JSONValue(quarters[index].samePositions.share),
+            "same_tokens": JSONValue(quarters[index].sameTokens.share),
+          ]
+        }),
+    ]
+  }
+}
