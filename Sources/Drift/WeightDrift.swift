@@ -2,7 +2,7 @@ import Glibc
 package import Inspection
 package import JSON
 import Models
-package import Tensors
+import Tensors
 
 /// Level 1: how far the candidate's weights are from the reference's (`Formats/drift-report.md` §5).
 package struct WeightDrift: Sendable {

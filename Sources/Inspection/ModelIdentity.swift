@@ -1,4 +1,3 @@
-package import JSON
 import Models
 import Pack
 import Safetensors

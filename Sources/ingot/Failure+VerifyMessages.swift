@@ -23,4 +23,17 @@ extension Failure {
       what: "the models cannot be compared: \(difference)", place: "`\(candidate)` and `\(reference)`",
       hint: "a candidate is verified against the checkpoint that it was made from")
   }
+
+  /// - Parameter source: the file of prompts.
+  init(_ error: AnswerError, in source: String) {
+    let (line, detail) =
+      switch error {
+      case .invalidPattern(let line, let detail): (line, "has an answer that is no regular expression: \(detail)")
+      case .noNumber(let line): (line, "has an answer without a number")
+      case .empty(let line): (line, "has an empty answer, which every text contains")
+      }
+    self.init(
+      what: "line \(line) \(detail)", place: "`\(source)`", hint: "choose another way to compare with --match",
+      code: .usage)
+  }
 }

@@ -19,7 +19,7 @@ struct VerifyOptions {
   var attribution: Attribution.Subject?
   var measuresFloor = true
   var replaysRoutes = true
-  var match = "exact"
+  var match = AnswerMatch.exact
   var seed: UInt64 = 0
   /// Bytes for hidden states.
   var memory = 1 << 30
@@ -170,28 +170,72 @@ struct Verification {
 
   // MARK: Levels
 
+  /// Both models decode the prompts; what they wrote is compared step by step, and held against the answers.
   private func trajectories(_ encoded: inout EncodedData, _ sections: inout Sections) throws(Failure) {
-    let isCompared = options.levels.contains(.trajectories) || options.levels.contains(.tasks)
-    let first = try decode(encoded.prompts, reference, "reference decodes")
-    let second = isCompared ? try decode(encoded.prompts, candidate, "candidate decodes") : []
-    _ = second
+    let needsBoth = options.levels.contains(.trajectories) || options.levels.contains(.tasks)
+    let decoder = try decoder(reference)
+    let first = try decode(encoded.prompts, decoder, "reference decodes")
     if encoded.texts.isEmpty {
       encoded.addGenerations(first, blockLength: options.decoding.blockLength, fill: special.stops[0])
     }
+    guard needsBoth else { return }
+    let second = try decode(encoded.prompts, try self.decoder(candidate), "candidate decodes")
+    if options.levels.contains(.trajectories) {
+      let pairs = zip(encoded.prompts, zip(first, second)).map { prompt, outputs in
+        TrajectoryPair(
+          prompt: prompt, reference: outputs.0, candidate: outputs.1, blockLength: options.decoding.blockLength)
+      }
+      sections.showsDrift = sections.showsDrift || pairs.contains { !$0.isIdentical }
+      sections.trajectories = TrajectoryDrift(pairs).json(
+        seed: options.seed, alongReference: try alongReference(encoded.prompts, first, decoder), text: words)
+    }
+    if options.levels.contains(.tasks) { sections.tasks = try tasks(first, second) }
+  }
+
+  private func decoder(_ model: RunModel) throws(Failure) -> BlockDiffusion {
+    do throws(DecodingError) {
+      return try BlockDiffusion(model.model, options: options.decoding, special: special)
+    } catch { throw Failure(error, prompt: data.source, longest: 0) }
   }
 
   private func decode(
-    _ prompts: [[Int]], _ model: RunModel, _ name: String
+    _ prompts: [[Int]], _ decoder: BlockDiffusion, _ name: String
   ) throws(Failure) -> [BlockDiffusion.Output] {
     do throws(DecodingError) {
-      let decoder = try BlockDiffusion(model.model, options: options.decoding, special: special)
-      var outputs: [BlockDiffusion.Output] = []
-      for (index, prompt) in prompts.enumerated() {
-        outputs.append(try decoder.decode(prompt: prompt) { _, _ in !Interrupt.isRequested })
-        progress.update(name, Double(index + 1) / Double(prompts.count))
+      return try decoder.decodeTogether(prompts: prompts) { _, done in
+        progress.update(name, Double(done) / Double(prompts.count))
       }
-      return outputs
     } catch { throw Failure(error, prompt: data.source, longest: 0) }
+  }
+
+  /// What the candidate would do at each state of the reference's runs.
+  private func alongReference(
+    _ prompts: [[Int]], _ outputs: [BlockDiffusion.Output], _ decoder: BlockDiffusion
+  ) throws(Failure) -> JSONValue {
+    let along = AlongRun(decoder, prompts: prompts, outputs: outputs, mask: special.mask, seed: options.seed)
+    do throws(DriftError) {
+      return try along.json(reference: reference.model, candidate: candidate.model, memory: options.memory) {
+        progress.update("along the reference", $0)
+      }
+    } catch { throw Failure(error) }
+  }
+
+  private func tasks(
+    _ first: [BlockDiffusion.Output], _ second: [BlockDiffusion.Output]
+  ) throws(Failure) -> JSONValue {
+    var rows: [TaskDrift.Row] = []
+    for (prompt, outputs) in zip(data.prompts, zip(first, second)) {
+      guard let answer = prompt.answer else { continue }
+      let check: AnswerCheck
+      do throws(AnswerError) { check = try AnswerCheck(options.match, answer: answer, line: prompt.line) } catch {
+        throw Failure(error, in: data.source)
+      }
+      let attempt = { (output: BlockDiffusion.Output) in
+        TaskDrift.Attempt(isCorrect: check.accepts(words(output.tokens)), isTruncated: !output.stopped)
+      }
+      rows.append(.init(task: prompt.task, reference: attempt(outputs.0), candidate: attempt(outputs.1)))
+    }
+    return TaskDrift(rows, match: options.match).json(seed: options.seed)
   }
 
   private func weights(_ sections: inout Sections) throws(Failure) -> [Int: [Int: Double]] {

@@ -59,6 +59,9 @@ struct VerifyCommand: ParsableCommand {
   @Option(help: "2.0, 2.1-quality, 2.1-speed or 2.2. (default: 2.2 for a model with block routing, else 2.0)")
   var decoder: DecoderName?
 
+  @Option(help: "When an answer is right: exact, contains, numeric, or regex (the answer is the pattern).")
+  var match = AnswerMatch.exact
+
   @Option(help: "Which parts cost how much: layers, experts or projections.")
   var attribute: Attribution.Subject?
 
@@ -127,6 +130,7 @@ struct VerifyCommand: ParsableCommand {
     options.attribution = attribute
     options.measuresFloor = !noFloor
     options.replaysRoutes = !noReplay
+    options.match = match
     options.seed = seed
     options.memory = maxMemory.value / 2
     return options
@@ -150,6 +154,7 @@ struct VerifyCommand: ParsableCommand {
 
 extension VerifyLevel: ExpressibleByArgument {}
 extension Attribution.Subject: ExpressibleByArgument {}
+extension AnswerMatch: ExpressibleByArgument {}
 
 /// Numbers between commas.
 struct NumberList: ExpressibleByArgument {
