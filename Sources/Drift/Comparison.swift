@@ -32,8 +32,9 @@ package struct ReferenceRow: Sendable, Equatable {
   /// - Parameters:
   ///   - truth: the text's own token.
   ///   - mask: never the best.
-  package init(_ row: LogSoftmax, truth: Int, mask: Int) {
-    if row.count <= Self.wholeVocabulary {
+  ///   - whole: the size up to which a vocabulary counts whole.
+  package init(_ row: LogSoftmax, truth: Int, mask: Int, whole: Int = wholeVocabulary) {
+    if row.count <= whole {
       tokens = []
       logProbabilities = (0..<row.count).map(row.logProbability)
     } else {
