@@ -3,6 +3,8 @@
 
     Tools/evaluate.py EVAL.jsonl MODEL... [-- OPTIONS OF ingot run]
 
+A MODEL may bring options of its own: "mini.ingot --activations int8" is one.
+
 Each line of EVAL.jsonl has `task`, `prompt` and `answer`; an answer counts when its text, without white space at its
 ends, is the expected one. The ingot to run is $INGOT, or the release build of this checkout.
 """
@@ -19,7 +21,9 @@ INGOT = os.environ.get("INGOT", str(ROOT / ".build/release/ingot"))
 
 
 def ask(model, prompt, options):
-    command = [INGOT, "run", model, "-p", prompt, "--json", "--quiet", "--threads", "1", *options]
+    model, *own = model.split(" --", 1)
+    own = ("--" + own[0]).split() if own else []
+    command = [INGOT, "run", model, "-p", prompt, "--json", "--quiet", "--threads", "1", *options, *own]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(done.stderr)

@@ -1,4 +1,4 @@
-// multiply_body.h with vectors of 8 floats: AVX2, FMA and F16C.
+// multiply_body.h and multiply_int8_body.h with vectors of 8 floats: AVX2, FMA and F16C.
 #include "kernels.h"
 
 #if defined(__x86_64__)
@@ -107,6 +107,8 @@ OPERATION int multiply_special(const ck_product *p, const float *x, float *y, si
 }
 
 #include "multiply_body.h"
+
+#include "multiply_int8_avx2.h"
 
 #pragma clang attribute pop
 #endif

@@ -1,10 +1,11 @@
-// multiply_body.h with vectors of 16 floats: AVX-512 F, BW and VL.
+// multiply_body.h and multiply_int8_body.h with vectors of 16 floats: AVX-512 F, BW, VL and VNNI.
 #include "kernels.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx2,fma,f16c"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c"))), \
+                             apply_to = function)
 #define OPERATION static inline __attribute__((always_inline))
 #define SET(name) name##_avx512
 
@@ -169,6 +170,8 @@ static int multiply_special(const ck_product *p, const float *x, float *y, size_
   all[p->group_size == 32 ? 0 : p->group_size == 64 ? 1 : 2][tokens - 1](p, arranged, y);
   return 1;
 }
+
+#include "multiply_int8_avx512.h"
 
 #pragma clang attribute pop
 #endif

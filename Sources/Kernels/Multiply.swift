@@ -28,7 +28,7 @@ package enum WeightFormat: Sendable, Equatable, CustomStringConvertible {
     }
   }
 
-  fileprivate var id: Int32 {
+  var id: Int32 {
     switch self {
     case .float(.f32): Int32(CK_F32)
     case .float(.bf16): Int32(CK_BF16)
@@ -37,7 +37,7 @@ package enum WeightFormat: Sendable, Equatable, CustomStringConvertible {
     }
   }
 
-  fileprivate var groupSize: Int {
+  var groupSize: Int {
     switch self {
     case .float: 1
     case .codes(let format): format.groupSize
@@ -93,27 +93,33 @@ extension KernelSet {
               weights: weights.baseAddress!, scales: scales.baseAddress, rows: rows, columns: columns,
               format: format.id, group_size: Int32(format.groupSize), tokens: tokens, x: x.baseAddress!,
               x_stride: xStride, y: y.baseAddress! + rowOffset, y_stride: stride)
-            unsafe multiply(product, as: format, threads: threads)
+            // A multiple of all block heights in multiply_avx512.c and multiply_avx2.c.
+            unsafe splitRows(of: product, as: format, threads: threads, multiple: 24) {
+              unsafe table.pointee.multiply(&$0)
+            }
           }
         }
       }
     }
   }
 
-  private func multiply(_ product: ck_product, as format: WeightFormat, threads: Int) {
+  /// Calls `multiply` for parts of the rows, of whole blocks of `multiple` rows.
+  func splitRows(
+    of product: ck_product, as format: WeightFormat, threads: Int, multiple: Int,
+    multiply: @Sendable (inout ck_product) -> Void
+  ) {
     let whole = unsafe Shared(product)
     let columns = unsafe product.columns
     let rowByteCount = format.rowByteCount(columns: columns)
     let rowScaleByteCount = format.rowScaleByteCount(columns: columns)
     let minimum = unsafe (1 << 17) / (columns * product.tokens) + 1
-    // Whole blocks of rows: a multiple of all block heights in multiply_avx512.c and multiply_avx2.c.
-    unsafe Parallel.rows(count: product.rows, threads: threads, minimum: minimum, multiple: 24) { range in
+    unsafe Parallel.rows(count: product.rows, threads: threads, minimum: minimum, multiple: multiple) { range in
       var part = unsafe whole.value
       unsafe part.weights += range.lowerBound * rowByteCount
       unsafe part.scales = part.scales.map { unsafe $0 + range.lowerBound * rowScaleByteCount }
       unsafe part.rows = range.count
       unsafe part.y += range.lowerBound
-      unsafe table.pointee.multiply(&part)
+      unsafe multiply(&part)
     }
   }
 

@@ -1,9 +1,10 @@
 import JSON
+import Kernels
 import Models
 
 extension Answer {
   /// `ingot.run/1` (Formats/run.md §1).
-  func json(_ answering: Answering, decoder: DecoderName, threads: Int, kernels: String) -> JSONValue {
+  func json(_ answering: Answering, decoder: DecoderName, compute: Compute) -> JSONValue {
     [
       "schema": "ingot.run/1",
       "model": .string(answering.model.path),
@@ -21,8 +22,10 @@ extension Answer {
       "bytes_read": JSONValue(weights.bytesRead),
       "expert_reads": JSONValue(weights.experts),
       "expert_hits": JSONValue(weights.hits),
-      "kernels": .string(kernels),
-      "threads": JSONValue(threads),
+      "kernels": .string(compute.kernels.name),
+      "threads": JSONValue(compute.threads),
+      "activations": .string(compute.activations.rawValue),
+      "int8_products": JSONValue(compute.int8ProductCount),
     ]
   }
 }

@@ -75,6 +75,9 @@ struct RunCommand: ParsableCommand {
   @Option(name: .shortAndLong, help: "Threads that compute. (default: the processors this process may use)")
   var threads: Int?
 
+  @Option(help: "How int4 and int8 matrices take activations; int8 rounds them: faster in blocks, less exact.")
+  var activations = Activations.fp32
+
   @Option(help: ArgumentHelp("Memory for unpacked chunks of a compressed pack.", valueName: "size"))
   var maxMemory = ByteCount(argument: "2GiB")!  // a valid literal
 
@@ -107,7 +110,7 @@ struct RunCommand: ParsableCommand {
     guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
       throw Failure(unknownKernels: KernelSet.forcedName ?? "")
     }
-    let compute = Compute(kernels: kernels, threads: threads ?? Machine.threads)
+    let compute = Compute(kernels: kernels, threads: threads ?? Machine.threads, activations: activations)
     let opened = try RunModel(path: model, compute: compute, cacheBudget: maxMemory.value)
     let name = decoder ?? DecoderName(for: opened.configuration)
     let answering = try Answering(
@@ -115,7 +118,10 @@ struct RunCommand: ParsableCommand {
       special: try opened.specialTokens(stopsAtTurnEnd: name == .llada22), recordsExperts: traceExperts)
     if !quiet, !raw, tokens == nil { warn(of: opened.tokenizer.chatTemplate) }
     if chat {
-      defer { warnOfSlowPath() }
+      defer {
+        warnOfActivations(compute)
+        warnOfSlowPath()
+      }
       return try Conversation(answering, isQuiet: quiet).run(system: system, first: try checkedPrompt())
     }
 
@@ -123,11 +129,17 @@ struct RunCommand: ParsableCommand {
     try answering.check(ids, from: source)
     let answer = try answer(ids, answering)
     if json {
-      Console.print(answer.json(answering, decoder: name, threads: compute.threads, kernels: kernels.name).text())
+      Console.print(answer.json(answering, decoder: name, compute: compute).text())
     }
     if !quiet { Console.note(answer.summary) }
+    warnOfActivations(compute)
     warnOfSlowPath()
     if answer.end == .interrupted { Glibc.exit(Interrupt.status.rawValue) }
+  }
+
+  private func warnOfActivations(_ compute: Compute) {
+    guard !quiet, activations == .int8, compute.int8ProductCount == 0 else { return }
+    Console.note("note: --activations int8 changed nothing: no matrix that was used is int4 or int8")
   }
 
   private func warnOfSlowPath() {
@@ -187,3 +199,4 @@ struct RunCommand: ParsableCommand {
 }
 
 extension DecoderName: ExpressibleByArgument {}
+extension Activations: ExpressibleByArgument {}

@@ -43,7 +43,7 @@ import Testing
       let keys = [
         "schema", "model", "decoder", "text", "tokens", "prompt_tokens", "stop_reason", "forwards", "cache_passes",
         "tokens_per_forward", "seconds", "seconds_to_first_block", "tokens_per_second", "bytes_read", "expert_reads",
-        "expert_hits", "kernels", "threads",
+        "expert_hits", "kernels", "threads", "activations", "int8_products",
       ]
       #expect(result.members.map(\.key) == keys)
       #expect(result["schema"] == "ingot.run/1" && result["text"]?.string == answer && result["stop_reason"] == "stop")
@@ -103,6 +103,36 @@ import Testing
         let other = try object(try ingot(prompt + option, in: directory))
         #expect(other["tokens"] == result["tokens"] && other["forwards"] == result["forwards"], "\(option)")
       }
+    }
+  }
+
+  @Test("int8 activations decode the same with any number of threads", arguments: ["int8-g64", "int4-g32"])
+  func int8Activations(experts: String) throws {
+    try withTemporaryDirectory { directory in
+      let packed = try ingot(["quantize", pico, "-o", "pico.ingot", "-q", "--experts", experts], in: directory)
+      #expect(packed.code == 0)
+      let prompt = ["run", "pico.ingot", "--json", "-p", "What day comes after Monday?", "--activations", "int8"]
+      let runs = try ["1", "2", "5"].map { try ingot(prompt + ["--threads", $0], in: directory) }
+      let results = try runs.map { try object($0) }
+      for result in results {
+        #expect(result["tokens"] == results[0]["tokens"] && result["forwards"] == results[0]["forwards"])
+        #expect(result["activations"] == "int8" && (result["int8_products"]?.int ?? 0) > 0)
+      }
+      #expect(runs.allSatisfy { !$0.err.contains("changed nothing") })
+      let full = try object(try ingot(Array(prompt.dropLast(2)), in: directory))
+      #expect(full["activations"] == "fp32" && full["int8_products"] == 0)
+    }
+  }
+
+  @Test func int8ActivationsThatChangeNothingAreToldOf() throws {
+    try withTemporaryDirectory { directory in
+      let full = try object(try ingot(["run", pico, "--json"] + question, in: directory))
+      let result = try ingot(["run", pico, "--json", "--activations", "int8"] + question, in: directory)
+      let found = try object(result)
+      #expect(result.err.contains("note: --activations int8 changed nothing"))
+      #expect(found["tokens"] == full["tokens"] && found["int8_products"] == 0 && found["activations"] == "int8")
+      let wrong = try ingot(["run", pico, "--activations", "int4"] + question, in: directory)
+      #expect(wrong.code == 64 && wrong.err.contains("fp32"), "\(wrong)")
     }
   }
 

@@ -17,6 +17,11 @@ struct ProductCase: Sendable, CustomTestStringConvertible {
     formats.map { ProductCase(kernels: kernels, format: $0) }
   }
 
+  /// Nil for floats.
+  var codes: CodeFormat? {
+    if case .codes(let codes) = format { codes } else { nil }
+  }
+
   var groupSize: Int {
     switch format {
     case .float: 1

@@ -18,36 +18,43 @@ struct ForwardWorkload {
     let dense = try denseByteCount(weights)
     let memory = (0..<2).map { _ in Planes.filled(Self.laneByteCount) }
     for threads in 1...2 {
-      let model = try LLaDA2Model(weights, compute: Compute(kernels: .best, threads: threads))
+      let models = try Activations.allCases.map { activations throws(ModelError) in
+        try LLaDA2Model(weights, compute: Compute(kernels: .best, threads: threads, activations: activations))
+      }
       for count in [1, 32] {
         guard options.wants("\(count) \(threads)") else { continue }
-        try measure(model, tokens: count, threads: threads, dense: dense, memory)
+        try measure(models, tokens: count, threads: threads, dense: dense, memory)
       }
     }
   }
 
+  /// The models, which differ in activations alone, take turns so that all meet the same noise.
   private func measure(
-    _ model: LLaDA2Model, tokens count: Int, threads: Int, dense: Int, _ memory: [SharedBuffer]
+    _ models: [LLaDA2Model], tokens count: Int, threads: Int, dense: Int, _ memory: [SharedBuffer]
   ) throws(ModelError) {
-    var times: [Double] = []
+    var times = [[Double]](repeating: [], count: models.count)
     var reads: [Double] = []
     var arithmetic: [Double] = []
-    var bytes = 0
+    var bytes = [Int](repeating: 0, count: models.count)
     var state: UInt64 = 1
+    do {
+      // So many tokens that all experts have been read and all pages are mapped.
+      let all = segment(of: models[0], tokens: 512, &state)
+      _ = try models[0].hiddenStates([all], blockLength: 32)
+    }
     for _ in 0...options.runs {
-      let tokens = (0..<count).map { _ in
-        state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-        return Int(state >> 33) % model.configuration.vocabularySize
+      for (index, model) in models.enumerated() {
+        // Tokens of its own: the experts that the model before read may still be in a cache.
+        let segment = segment(of: model, tokens: count, &state)
+        let before = model.weights.counters.bytesRead
+        var failure: ModelError?
+        times[index].append(
+          seconds {
+            do throws(ModelError) { _ = try model.hiddenStates([segment], blockLength: 32) } catch { failure = error }
+          })
+        if let failure { throw failure }
+        bytes[index] = model.weights.counters.bytesRead - before + dense
       }
-      let segment = LLaDA2Model.Segment(tokens: tokens, start: 0, cache: KeyValueCache(model.configuration))
-      let before = model.weights.counters.bytesRead
-      var failure: ModelError?
-      times.append(
-        seconds {
-          do throws(ModelError) { _ = try model.hiddenStates([segment], blockLength: 32) } catch { failure = error }
-        })
-      if let failure { throw failure }
-      bytes = model.weights.counters.bytesRead - before + dense
       reads.append(
         seconds {
           perform(threads, threads: threads) { lane in
@@ -58,18 +65,30 @@ struct ForwardWorkload {
       arithmetic.append(
         seconds { perform(threads, threads: threads) { _ in _ = KernelSet.best.multiplyAndAdd(rounds: Self.rounds) } })
     }
-    let sorted = times.dropFirst().sorted()
-    let rates = Rates(byteCount: bytes, seconds: Array(times.dropFirst()))
     let read = Rates(byteCount: Self.laneByteCount * threads, seconds: Array(reads.dropFirst()))
     let fma = Rates(
       byteCount: KernelSet.best.multiplyAndAdd(rounds: Self.rounds) * threads, seconds: Array(arithmetic.dropFirst()))
-    print(
-      "{\"workload\":\"forward\",\"model\":\"\(model.weights.path)\",\"set\":\"\(KernelSet.best)\",\"threads\":\(threads),"
-        + "\"tokens\":\(count),\"runs\":\(options.runs),\"ms\":{\"min\":\(digits(sorted[0] * 1e3)),"
-        + "\"median\":\(digits(sorted[sorted.count / 2] * 1e3)),\"max\":\(digits(sorted[sorted.count - 1] * 1e3))},"
-        + "\"tokens_per_s\":\(digits(Double(count) / sorted[sorted.count / 2])),\"bytes\":\(bytes),"
-        + "\"gb_per_s\":\(rates.json),\"read_gb_per_s\":\(read.json),\"fma_gflop_per_s\":\(fma.json),"
-        + "\"share_of_read\":\(digits(rates.median / read.median))}")
+    for (index, model) in models.enumerated() {
+      let sorted = times[index].dropFirst().sorted()
+      let rates = Rates(byteCount: bytes[index], seconds: Array(times[index].dropFirst()))
+      print(
+        "{\"workload\":\"forward\",\"model\":\"\(model.weights.path)\","
+          + "\"activations\":\"\(model.compute.activations.rawValue)\",\"set\":\"\(KernelSet.best)\","
+          + "\"threads\":\(threads),\"tokens\":\(count),\"runs\":\(options.runs),"
+          + "\"ms\":{\"min\":\(digits(sorted[0] * 1e3)),\"median\":\(digits(sorted[sorted.count / 2] * 1e3)),"
+          + "\"max\":\(digits(sorted[sorted.count - 1] * 1e3))},"
+          + "\"tokens_per_s\":\(digits(Double(count) / sorted[sorted.count / 2])),\"bytes\":\(bytes[index]),"
+          + "\"gb_per_s\":\(rates.json),\"read_gb_per_s\":\(read.json),\"fma_gflop_per_s\":\(fma.json),"
+          + "\"share_of_read\":\(digits(rates.median / read.median))}")
+    }
+  }
+
+  private func segment(of model: LLaDA2Model, tokens count: Int, _ state: inout UInt64) -> LLaDA2Model.Segment {
+    let tokens = (0..<count).map { _ in
+      state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+      return Int(state >> 33) % model.configuration.vocabularySize
+    }
+    return LLaDA2Model.Segment(tokens: tokens, start: 0, cache: KeyValueCache(model.configuration))
   }
 
   /// Bytes of all matrices but routed experts, embedding and head: what every pass reads.

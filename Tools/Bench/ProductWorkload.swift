@@ -44,8 +44,10 @@ struct ProductWorkload {
     let count = kernels.name == "scalar" ? min(most, 4) : most
     let x = (0..<tokens * columns).map { Float($0 % 17 - 8) / 8 }
     var y = [Float](repeating: 0, count: tokens * rows)
+    var int8 = y
     var reads: [Double] = []
     var products: [Double] = []
+    var int8Products: [Double] = []
     var arithmetic: [Double] = []
     for _ in 0...options.runs {
       // Turn by turn, so that all meet the same noise.
@@ -57,22 +59,31 @@ struct ProductWorkload {
           planes.multiply(
             format, rows, columns, x, tokens: tokens, into: &y, kernels: kernels, threads: threads, count: count)
         })
+      guard case .codes(let codes) = format else { continue }
+      int8Products.append(
+        seconds {
+          planes.multiplyInt8(
+            codes, rows, columns, x, tokens: tokens, into: &int8, kernels: kernels, threads: threads, count: count)
+        })
     }
     let operations = 2 * rows * columns * tokens * count
     let read = Rates(byteCount: count * codeByteCount, seconds: Array(reads.dropFirst()))
     let fma = Rates(
       byteCount: kernels.multiplyAndAdd(rounds: Self.rounds) * threads, seconds: Array(arithmetic.dropFirst()))
-    let product = Rates(byteCount: count * byteCount, seconds: Array(products.dropFirst()))
-    let rate = Rates(byteCount: operations, seconds: Array(products.dropFirst()))
-    print(
-      """
-      {"workload":"product","format":"\(format)","set":"\(kernels)","threads":\(threads),"shape":[\(rows),\(columns)],\
-      "tokens":\(tokens),"matrices":\(count),"bytes":\(count * byteCount),"runs":\(options.runs),\
-      "us_per_matrix":\(digits(Double(byteCount) / product.median / 1000)),"gb_per_s":\(product.json),\
-      "gflop_per_s":\(rate.json),"read_gb_per_s":\(read.json),"fma_gflop_per_s":\(fma.json),\
-      "share_of_read":\(digits(product.median / read.median)),"share_of_fma":\(digits(rate.median / fma.median)),\
-      "checksum":\(digits(y.reduce(0) { $0 + Double($1) }))}
-      """)
+    for (name, times, result) in [("fp32", products, y), ("int8", int8Products, int8)] where !times.isEmpty {
+      let product = Rates(byteCount: count * byteCount, seconds: Array(times.dropFirst()))
+      let rate = Rates(byteCount: operations, seconds: Array(times.dropFirst()))
+      print(
+        """
+        {"workload":"product","format":"\(format)","activations":"\(name)","set":"\(kernels)","threads":\(threads),\
+        "shape":[\(rows),\(columns)],"tokens":\(tokens),"matrices":\(count),"bytes":\(count * byteCount),\
+        "runs":\(options.runs),"us_per_matrix":\(digits(Double(byteCount) / product.median / 1000)),\
+        "gb_per_s":\(product.json),"gflop_per_s":\(rate.json),"read_gb_per_s":\(read.json),\
+        "fma_gflop_per_s":\(fma.json),"share_of_read":\(digits(product.median / read.median)),\
+        "share_of_fma":\(digits(rate.median / fma.median)),\
+        "checksum":\(digits(result.reduce(0) { $0 + Double($1) }))}
+        """)
+    }
   }
 
   private static let rounds = 1 << 20
@@ -111,20 +122,45 @@ final class Planes: Sendable {
     _ format: WeightFormat, _ rows: Int, _ columns: Int, _ x: [Float], tokens: Int, into y: inout [Float],
     kernels: KernelSet, threads: Int, count: Int
   ) {
-    let codeByteCount = rows * format.rowByteCount(columns: columns)
-    let scaleByteCount = rows * format.rowScaleByteCount(columns: columns)
-    let weights = self.weights
-    let scales = self.scales
     let numbers = x.span
     var out = y.mutableSpan
     for index in 0..<count {
-      let start = index * codeByteCount
-      // Scales go round in 1 MiB: a tenth of the bytes at most.
-      let scaleStart = index * scaleByteCount % (scales.byteCount - scaleByteCount + 2)
+      let (codes, scales) = places(index, format, rows, columns)
+      let weights = self.weights
+      let allScales = self.scales
       kernels.multiply(
-        weights.bytes.extracting(start..<start + codeByteCount),
-        scales: scales.bytes.extracting(scaleStart..<scaleStart + scaleByteCount), as: format, rows: rows,
+        weights.bytes.extracting(codes), scales: allScales.bytes.extracting(scales), as: format, rows: rows,
         columns: columns, x: numbers, tokens: tokens, into: &out, stride: rows, threads: threads)
     }
+  }
+
+  /// The same with activations rounded to int8, anew for each matrix.
+  func multiplyInt8(
+    _ format: CodeFormat, _ rows: Int, _ columns: Int, _ x: [Float], tokens: Int, into y: inout [Float],
+    kernels: KernelSet, threads: Int, count: Int
+  ) {
+    let numbers = x.span
+    var out = y.mutableSpan
+    for index in 0..<count {
+      let (codes, scales) = places(index, .codes(format), rows, columns)
+      let weights = self.weights
+      let allScales = self.scales
+      let x = kernels.int8Activations(numbers, tokens: tokens, columns: columns, groupSize: format.groupSize)
+      kernels.multiply(
+        weights.bytes.extracting(codes), scales: allScales.bytes.extracting(scales), as: format, rows: rows, x: x,
+        into: &out, stride: rows, threads: threads)
+    }
+  }
+
+  /// Where the planes of a matrix lie. Scales go round in 1 MiB: a tenth of the bytes at most.
+  private func places(
+    _ index: Int, _ format: WeightFormat, _ rows: Int, _ columns: Int
+  ) -> (codes: Range<Int>, scales: Range<Int>) {
+    let codeByteCount = rows * format.rowByteCount(columns: columns)
+    let scaleByteCount = rows * format.rowScaleByteCount(columns: columns)
+    let scaleStart = index * scaleByteCount % (scales.byteCount - scaleByteCount + 2)
+    return (
+      index * codeByteCount..<(index + 1) * codeByteCount, scaleStart..<scaleStart + scaleByteCount
+    )
   }
 }

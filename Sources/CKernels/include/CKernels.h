@@ -57,7 +57,7 @@ typedef struct ck_product {
   int32_t format;      // CK_F32 … CK_INT4
   int32_t group_size;  // 32, 64 or 128, for codes alone
   size_t tokens;
-  const float *x;   // token t starts at t · x_stride
+  const float *_Nullable x;  // token t starts at t · x_stride; not looked at where activations come as int8
   size_t x_stride;
   float *y;         // likewise
   size_t y_stride;
@@ -66,6 +66,20 @@ typedef struct ck_product {
 // y[t · y_stride + r] = Σ w[r, k] · x[t · x_stride + k] over all columns k, where w are the decoded weights. The order
 // of the sum depends on the set and on the number of tokens, never on the other rows of the same call.
 typedef void ck_multiply(const ck_product *product);
+
+// Activations as int8, with the group size of the weights they are multiplied with.
+typedef struct ck_activations {
+  int8_t *codes;    // (tokens, columns), −127 … 127
+  float *scales;    // (tokens, columns / group size)
+  int32_t *starts;  // likewise: minus the sum of a group's codes, where sums with weights made unsigned start
+} ck_activations;
+
+// group_count · group_size numbers to codes, scales and starts: int8_activations.h.
+typedef void ck_quantize_activations(const float *x, size_t group_count, size_t group_size, const ck_activations *to);
+// y[t · y_stride + r] = Σ ((float(Σ code of w · code of x) · scale of w) · scale of x): the inner sum over a group, exact;
+// the outer one over the groups in their order from 0 on, in binary32 with a rounding for each operation. For int8 and
+// int4 weights. All sets give the same bits for finite scales of the weights.
+typedef void ck_multiply_int8(const ck_product *product, const ck_activations *x);
 // y[t · y_stride + c] = Σ p[t · p_stride + j] · v[j · v_stride + c] over j < count, for c < columns, t < tokens.
 typedef void ck_weighted_sum(const float *p, size_t p_stride, size_t tokens, const float *v, size_t v_stride,
                              size_t count, size_t columns, float *y, size_t y_stride);
@@ -99,6 +113,8 @@ typedef struct ck_kernel_set {
   ck_histogram *histogram;
   ck_read_sum *read_sum;
   ck_multiply *multiply;
+  ck_quantize_activations *quantize_activations;
+  ck_multiply_int8 *multiply_int8;
   ck_weighted_sum *weighted_sum;
   ck_rms_norm *rms_norm;
   ck_silu_multiply *silu_multiply;

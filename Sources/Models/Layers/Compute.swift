@@ -2,10 +2,22 @@ package import Kernels
 import Synchronization
 import Tensors
 
+/// How products with int4 and int8 matrices take their activations; all others take them as they are.
+package enum Activations: String, Sendable, CaseIterable {
+  case fp32
+  /// Rounded to int8 in groups as large as those of the weights (``Int8Activations``): faster, and less exact.
+  case int8
+}
+
 /// Products with a set of kernels on some threads.
 package struct Compute: Sendable {
   package let kernels: KernelSet
   package let threads: Int
+  package let activations: Activations
+  private let counter = ProductCounter()
+
+  /// Products whose activations were rounded to int8, by this value and its copies.
+  package var int8ProductCount: Int { counter.count.load(ordering: .relaxed) }
 
   /// OpenBLAS for full-precision products of many tokens.
   private static let blas: Result<BLAS, BLASError> = {
@@ -23,10 +35,43 @@ package struct Compute: Sendable {
   /// Tokens from which on OpenBLAS is ahead of a product that reads each weight once from memory.
   private static let blasTokens = 64
 
-  package init(kernels: KernelSet = .best, threads: Int) {
+  package init(kernels: KernelSet = .best, threads: Int, activations: Activations = .fp32) {
     precondition(threads >= 1)
     self.kernels = kernels
     self.threads = threads
+    self.activations = activations
+  }
+
+  /// x · Wᵀ for matrices that share their input, which is rounded once for all of them where ``activations`` asks for it.
+  ///
+  /// - Parameter x: (tokens, columns).
+  /// - Returns: (tokens, rows) of each matrix.
+  package func products(_ matrices: [Matrix], _ x: [Float], tokens: Int) -> [[Float]] {
+    var rounded: [Int: Int8Activations] = [:]
+    return matrices.map { matrix in
+      guard activations == .int8, case .codes(let format) = WeightFormat(matrix.encoding) else {
+        return product(inFP32: matrix, x, tokens: tokens)
+      }
+      let input =
+        rounded[format.groupSize]
+        ?? kernels.int8Activations(x.span, tokens: tokens, columns: matrix.columns, groupSize: format.groupSize)
+      rounded[format.groupSize] = input
+      counter.count.add(1, ordering: .relaxed)
+      return product(matrix, format, input)
+    }
+  }
+
+  private func product(_ matrix: Matrix, _ format: CodeFormat, _ x: Int8Activations) -> [Float] {
+    var y = [Float](repeating: 0, count: x.tokens * matrix.rows)
+    var span = y.mutableSpan
+    for block in matrix.blocks {
+      let content = block.content
+      kernels.multiply(
+        content.bytes.extracting(block.codes), scales: content.bytes.extracting(block.scales), as: format,
+        rows: block.rows.count, x: x, into: &span, rowOffset: block.rows.lowerBound, stride: matrix.rows,
+        threads: threads)
+    }
+    return y
   }
 
   /// x · Wᵀ.
@@ -34,6 +79,11 @@ package struct Compute: Sendable {
   /// - Parameter x: (tokens, columns).
   /// - Returns: (tokens, rows).
   package func product(_ matrix: Matrix, _ x: [Float], tokens: Int) -> [Float] {
+    products([matrix], x, tokens: tokens)[0]
+  }
+
+  /// x · Wᵀ with activations as they are, whatever ``activations`` says: for the router.
+  package func product(inFP32 matrix: Matrix, _ x: [Float], tokens: Int) -> [Float] {
     precondition(x.count == tokens * matrix.columns)
     var y = [Float](repeating: 0, count: tokens * matrix.rows)
     var span = y.mutableSpan
@@ -79,6 +129,10 @@ package struct Compute: Sendable {
     }
     return y
   }
+}
+
+private final class ProductCounter: Sendable {
+  let count = Atomic<Int>(0)
 }
 
 extension WeightFormat {

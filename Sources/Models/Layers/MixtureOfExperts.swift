@@ -13,7 +13,9 @@ struct MixtureOfExperts: Sendable {
   private static let outputByteCount = 256 << 20
 
   /// What the router says of each row, (rows, experts), before the sigmoid.
-  func logits(_ x: [Float], rows: Int, _ compute: Compute) -> [Float] { compute.product(gate, x, tokens: rows) }
+  func logits(_ x: [Float], rows: Int, _ compute: Compute) -> [Float] {
+    compute.product(inFP32: gate, x, tokens: rows)
+  }
 
   /// - Parameters:
   ///   - logits: (rows, experts)
@@ -93,10 +95,10 @@ struct GatedMLP: Sendable {
   let down: Matrix
 
   func apply(to x: [Float], rows: Int, _ compute: Compute) -> [Float] {
-    var inner = compute.product(gate, x, tokens: rows)
-    let up = compute.product(self.up, x, tokens: rows)
-    var span = inner.mutableSpan
+    var inner = compute.products([gate, up], x, tokens: rows)  // gate(x), up(x)
+    let up = inner.removeLast()
+    var span = inner[0].mutableSpan
     compute.kernels.siluMultiply(&span, up.span)
-    return compute.product(down, inner, tokens: rows)
+    return compute.product(down, inner[0], tokens: rows)
   }
 }

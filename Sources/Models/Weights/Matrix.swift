@@ -10,6 +10,13 @@ package struct Matrix: Sendable {
     package let codes: Range<Int>
     /// Scales in the content; empty for a plain encoding.
     package let scales: Range<Int>
+
+    package init(rows: Range<Int>, content: HeldBytes, codes: Range<Int>, scales: Range<Int>) {
+      self.rows = rows
+      self.content = content
+      self.codes = codes
+      self.scales = scales
+    }
   }
 
   package let name: String

@@ -1,0 +1,157 @@
+// Products with int8 activations in vectors of LANES; multiply_int8_avx2.h and multiply_int8_avx512.h include this after
+// the operations i_… on the vector I of LANES integers. What it computes is in multiply_int8_scalar.c.
+//
+// Lanes run along the rows: each takes four neighbouring columns of a row in its four bytes, and meets four activations
+// that are the same in all lanes. So the exact sum of a group is in one lane, nothing is added across lanes, and the
+// floats of a sum come in the order of the groups, however many tokens, rows or lanes there are.
+
+#include "int8_activations.h"
+
+enum { PIECE_COLUMNS = 512, MOST_INT8_TOKENS = 8, TILE_TOKENS = 64 };
+enum { QUADS = UNIT / 4 };  // vectors that hold UNIT columns
+
+INLINE int group_shift(const ck_product *p) { return __builtin_ctz((unsigned)p->group_size); }
+
+// What products with int8 activations read again and again: LANES rows of at most PIECE_COLUMNS columns.
+struct piece {
+  I weights[PIECE_COLUMNS / 4];
+  float scales[PIECE_COLUMNS / 32][LANES];
+};
+
+// 16 bytes each of LANES rows: out[q] holds bytes 4 · q … 4 · q + 3 of every row.
+INLINE void turn16(const char *w, size_t row_bytes, I *out) {
+  I a = i_load_rows(w, row_bytes), b = i_load_rows(w + row_bytes, row_bytes);
+  I c = i_load_rows(w + 2 * row_bytes, row_bytes), d = i_load_rows(w + 3 * row_bytes, row_bytes);
+  I ab = i_low32(a, b), cd = i_low32(c, d);
+  out[0] = i_low64(ab, cd);
+  out[1] = i_high64(ab, cd);
+  ab = i_high32(a, b), cd = i_high32(c, d);
+  out[2] = i_low64(ab, cd);
+  out[3] = i_high64(ab, cd);
+}
+
+// `count` columns from k on of LANES rows from `row` on.
+INLINE void fill_weights(struct piece *piece, const ck_product *p, size_t row, size_t k, size_t count, int format) {
+  const size_t row_bytes = bytes_of(format, p->columns), step = bytes_of(format, UNIT);
+  const struct ahead ahead = look_ahead(row_bytes, LANES);
+  const char *w = weights_of(p, format, row) + bytes_of(format, k);
+  I *out = piece->weights;
+  for (size_t i = k; i < k + count; i += UNIT, w += step, out += QUADS) {
+    const size_t at = bytes_of(format, i), next = at < ahead.turn ? ahead.before : ahead.after;
+    if (at % 64 == 0)
+      UNROLL for (size_t r = 0; r < LANES; r++) __builtin_prefetch(w + r * row_bytes + next);
+    turn16(w, row_bytes, out);
+    if (format == CK_INT4) {
+      UNROLL for (int q = 0; q < QUADS / 2; q++) {
+        out[q + QUADS / 2] = i_nibbles(i_shift_nibble(out[q]));
+        out[q] = i_nibbles(out[q]);
+      }
+    } else {
+      turn16(w + 16, row_bytes, out + QUADS / 2);
+      UNROLL for (int q = 0; q < QUADS; q++) out[q] = i_int8_weights(out[q]);
+    }
+  }
+}
+
+static void fill_scales(struct piece *piece, const ck_product *p, size_t row, size_t k, size_t count) {
+  const int shift = group_shift(p);
+  const size_t row_bytes = (p->columns >> shift) * 2, groups = count >> shift;
+  const char *from = scales_of(p, row) + (k >> shift) * 2;
+  size_t g = 0;
+  for (; g + 8 <= groups; g += 8) {
+    I pairs[4];
+    turn16(from + 2 * g, row_bytes, pairs);
+    for (size_t q = 0; q < 4; q++) {
+      v_store(piece->scales[g + 2 * q], i_lower_bf16(pairs[q]));
+      v_store(piece->scales[g + 2 * q + 1], i_upper_bf16(pairs[q]));
+    }
+  }
+  for (; g < groups; g++)
+    for (size_t r = 0; r < LANES; r++) piece->scales[g][r] = load_scale(from + r * row_bytes + 2 * g);
+}
+
+// The products of a piece with `tokens` tokens from `token` on, added to y unless k is 0; `tokens` is a constant.
+INLINE void multiply_piece(const struct piece *piece, const ck_product *p, const ck_activations *x, size_t row,
+                           size_t token, size_t k, size_t count, int format, int tokens) {
+  const int shift = group_shift(p);
+  const size_t groups = p->columns >> shift;
+  const int8_t *codes[MOST_INT8_TOKENS];
+  V y[MOST_INT8_TOKENS];
+  UNROLL for (int t = 0; t < tokens; t++) {
+    codes[t] = x->codes + (token + (size_t)t) * p->columns + k;
+    y[t] = k == 0 ? v_zero() : v_load(p->y + (token + (size_t)t) * p->y_stride + row);
+  }
+  const float *scales = x->scales + token * groups + (k >> shift);
+  const int32_t *starts = x->starts + token * groups + (k >> shift);
+  const I *w = piece->weights;
+  for (size_t g = 0; g < count >> shift; g++) {
+    I sum[MOST_INT8_TOKENS];
+    UNROLL for (int t = 0; t < tokens; t++) sum[t] = i_start(starts[(size_t)t * groups + g], format);
+    for (size_t i = 0; i < (size_t)p->group_size; i += UNIT, w += QUADS) {
+      i_add_products(sum, w, codes, format, tokens);
+      UNROLL for (int t = 0; t < tokens; t++) codes[t] += UNIT;
+    }
+    V s = v_load(piece->scales[g]);
+    UNROLL for (int t = 0; t < tokens; t++)
+      y[t] = v_add(y[t], v_mul(v_mul(i_floats(sum[t]), s), v_set1(scales[(size_t)t * groups + g])));
+  }
+  UNROLL for (int t = 0; t < tokens; t++) v_store(p->y + (token + (size_t)t) * p->y_stride + row, y[t]);
+}
+
+typedef void block_of_piece(const struct piece *piece, const ck_product *p, const ck_activations *x, size_t row,
+                            size_t token, size_t k, size_t count);
+
+#define PIECE_OF(name, format, tokens)                                                                         \
+  static void name##_piece_##tokens(const struct piece *piece, const ck_product *p, const ck_activations *x,   \
+                                    size_t row, size_t token, size_t k, size_t count) {                        \
+    multiply_piece(piece, p, x, row, token, k, count, format, tokens);                                         \
+  }
+#define PIECES_OF(name, format)                                                                                \
+  PIECE_OF(name, format, 1) PIECE_OF(name, format, 2) PIECE_OF(name, format, 3) PIECE_OF(name, format, 4)      \
+  PIECE_OF(name, format, 5) PIECE_OF(name, format, 6) PIECE_OF(name, format, 7) PIECE_OF(name, format, 8)      \
+  static block_of_piece *const name##_pieces[MOST_INT8_TOKENS] = {                                             \
+      name##_piece_1, name##_piece_2, name##_piece_3, name##_piece_4,                                          \
+      name##_piece_5, name##_piece_6, name##_piece_7, name##_piece_8};                                         \
+  static void name##_fill(struct piece *piece, const ck_product *p, size_t row, size_t k, size_t count) {      \
+    fill_weights(piece, p, row, k, count, format);                                                               \
+  }
+PIECES_OF(int8, CK_INT8)
+PIECES_OF(int4, CK_INT4)
+
+// Does the products of a piece with few tokens by a shorter way, if there is one.
+static int multiply_few(const struct piece *piece, const ck_product *p, const ck_activations *x, size_t row,
+                        size_t token, size_t k, size_t count, size_t tokens);
+
+// `tokens` tokens from `first` on, in parts of about the same size.
+static void multiply_tile(const ck_product *p, const ck_activations *x, size_t first, size_t tokens) {
+  block_of_piece *const *blocks = p->format == CK_INT8 ? int8_pieces : int4_pieces;
+  const size_t parts = (tokens + MOST_INT8_TOKENS - 1) / MOST_INT8_TOKENS;
+  struct piece piece;
+  for (size_t next = 0; next < p->rows; next += LANES) {
+    // The last rows go with some that are done already and get the same results again.
+    const size_t row = next + LANES <= p->rows ? next : p->rows - LANES;
+    for (size_t k = 0; k < p->columns; k += PIECE_COLUMNS) {
+      const size_t count = p->columns - k < PIECE_COLUMNS ? p->columns - k : PIECE_COLUMNS;
+      fill_scales(&piece, p, row, k, count);
+      if (multiply_few(&piece, p, x, row, first, k, count, tokens)) continue;
+      (p->format == CK_INT8 ? int8_fill : int4_fill)(&piece, p, row, k, count);
+      for (size_t part = 0; part < parts; part++) {
+        const size_t t = tokens * part / parts, end = tokens * (part + 1) / parts;
+        blocks[end - t - 1](&piece, p, x, row, first + t, k, count);
+      }
+    }
+  }
+}
+
+void SET(ck_multiply_int8)(const ck_product *p, const ck_activations *x) {
+  if (p->rows < LANES) {
+    ck_multiply_int8_scalar(p, x);
+    return;
+  }
+  for (size_t t = 0; t < p->tokens; t += TILE_TOKENS)
+    multiply_tile(p, x, t, p->tokens - t < TILE_TOKENS ? p->tokens - t : TILE_TOKENS);
+}
+
+void SET(ck_quantize_activations)(const float *x, size_t group_count, size_t group_size, const ck_activations *to) {
+  quantize_activation_groups(x, group_count, group_size, to);
+}
