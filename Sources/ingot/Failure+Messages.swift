@@ -5,6 +5,7 @@ import Models
 import Pack
 import Safetensors
 import Tensors
+import Text
 
 // Every sentence a person can see when something fails.
 
