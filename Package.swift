@@ -37,6 +37,7 @@ var targets: [Target] = [
 ]
 targets += library("JSON", spans)
 targets += library("Tensors", spans)
+targets += library("Text")
 targets += library("Tokenizers", uses: ["JSON"])
 targets += library("Kernels", uses: ["CKernels", "COpenBLAS"], spans)
 targets += library("Safetensors", uses: ["JSON", "Tensors"], spans)
@@ -53,15 +54,15 @@ targets += library(
 targets += library(
   "Inspection", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"], spans)
 targets += library(
-  "Drift", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Pack", "Models", "Decoding", "Inspection"], spans,
-  testsUse: ["Conversion", "Safetensors", "Tokenizers"])
+  "Drift", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Pack", "Models", "Decoding", "Inspection", "Text"],
+  spans, testsUse: ["Conversion", "Safetensors", "Tokenizers"])
 
 targets += [
   .executableTarget(
     name: "ingot",
     dependencies: [
       "JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Conversion", "Inspection",
-      "Tokenizers", "Decoding", "Drift", argumentParser,
+      "Tokenizers", "Decoding", "Drift", "Text", argumentParser,
     ],
     swiftSettings: settings),
   .executableTarget(

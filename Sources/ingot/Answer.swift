@@ -2,6 +2,7 @@ import Decoding
 import JSON
 import Models
 import Tensors
+import Text
 
 /// A finished answer and what it cost.
 struct Answer {

@@ -2,6 +2,7 @@ import Inspection
 import JSON
 import Pack
 import Safetensors
+import Text
 
 /// What `inspect --check` found.
 enum CheckReport {

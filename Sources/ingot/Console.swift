@@ -1,4 +1,5 @@
 import Glibc
+import Text
 
 /// Data goes to stdout, talk to stderr; colour only on a terminal that wants it.
 enum Console {

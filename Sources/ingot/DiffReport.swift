@@ -1,6 +1,7 @@
 import Inspection
 import JSON
 import Tensors
+import Text
 
 /// What `inspect --diff` found. The model named first is the reference.
 struct DiffReport {

@@ -1,10 +1,12 @@
 import Conversion
+import Drift
 import Inspection
 import Kernels
 import Models
 import Pack
 import Safetensors
 import Tensors
+import Text
 
 // Every sentence a person can see when something fails.
 
@@ -159,6 +161,13 @@ extension Failure {
         what: "\(decidedBy) asks for `\(to)`, but `\(tensor)` is \(from)",
         hint: "plain tensors are kept as they are: use `keep`, or a quantized encoding", code: .usage)
     }
+  }
+
+  init(_ error: GateError) {
+    self.init(
+      what: "the gate `\(error.expression)` cannot be used: \(error.reason)",
+      hint: "a gate tells when it fails, as in --gate '\(GateError.example)', or is `\(Gates.presetName)`", code: .usage
+    )
   }
 
   init(_ error: PackError) {

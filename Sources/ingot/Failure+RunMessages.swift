@@ -1,6 +1,7 @@
 import Decoding
 import Models
 import Tensors
+import Text
 import Tokenizers
 
 // Every sentence a person can see when `ingot run` fails.

@@ -4,6 +4,7 @@ import Models
 import Pack
 import Safetensors
 import Tensors
+import Text
 
 /// What `inspect` says of a whole model.
 struct InspectReport {

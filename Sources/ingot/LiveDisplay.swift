@@ -1,4 +1,5 @@
 import Decoding
+import Text
 
 /// For a terminal: the block under work, redrawn in place while its masks fill in.
 ///

@@ -1,4 +1,5 @@
 import Glibc
+import Text
 
 /// Bytes done, rate and time left: a bar on a terminal, a line every ten seconds elsewhere.
 struct Progress {

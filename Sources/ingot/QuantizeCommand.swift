@@ -6,6 +6,7 @@ import Models
 import Pack
 import Quantization
 import Tensors
+import Text
 
 struct QuantizeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

@@ -6,6 +6,7 @@ import Pack
 import Quantization
 import Safetensors
 import Tensors
+import Text
 
 /// What `quantize` says before and after.
 struct QuantizeReport {

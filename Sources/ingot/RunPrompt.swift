@@ -1,6 +1,7 @@
 import Glibc
 import JSON
 import Tensors
+import Text
 
 /// Where a prompt comes from, read and checked.
 enum PromptSource {

@@ -1,6 +1,7 @@
 import Inspection
 import JSON
 import Tensors
+import Text
 
 /// What `inspect --tensor` and `--expert` say.
 struct StatisticsReport {

@@ -6,6 +6,7 @@ import JSON
 import Kernels
 import Models
 import Pack
+import Text
 import Tokenizers
 
 /// What `ingot verify` was asked for.

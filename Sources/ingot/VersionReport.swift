@@ -1,4 +1,5 @@
 import Kernels
+import Text
 
 /// What `--version` says; with `--verbose` also what runs here.
 enum VersionReport {

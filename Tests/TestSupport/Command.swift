@@ -38,14 +38,16 @@ package struct Command: ~Copyable {
     _ arguments: [String], in directory: String, before: String = ":", redirection: String = "",
     environment: [String: String] = [:]
   ) throws {
-    outPath = directory + "/.stdout"
-    errPath = directory + "/.stderr"
     let assignments = environment.map { "\($0.key)=\(Self.quoted($0.value)) " }.joined()
     let words = try ([Self.ingotPath()] + arguments).map(Self.quoted).joined(separator: " ")
-    let script = """
-      cd \(Self.quoted(directory)) && \(before) && exec >.stdout 2>.stderr && \
-      exec env \(assignments)\(words) \(redirection)
-      """
+    try self.init(shell: "exec env \(assignments)\(words) \(redirection)", in: directory, before: before)
+  }
+
+  /// Starts a command of the shell.
+  package init(shell command: String, in directory: String, before: String = ":") throws {
+    outPath = directory + "/.stdout"
+    errPath = directory + "/.stderr"
+    let script = "cd \(Self.quoted(directory)) && \(before) && exec >.stdout 2>.stderr && \(command)"
     var process: pid_t = 0
     var list: [UnsafeMutablePointer<CChar>?] = unsafe [
       strdup("/bin/sh"), strdup("-c"), strdup(script), nil,

@@ -1,7 +1,7 @@
 /// Text from a stranger's file, safe to print.
-enum Shown {
+package enum Shown {
   /// Nothing that steers a terminal, and not endless.
-  static func text(_ text: String, limit: Int = 200) -> String {
+  package static func text(_ text: String, limit: Int = 200) -> String {
     var out = ""
     for scalar in text.unicodeScalars.prefix(limit) {
       switch scalar.properties.generalCategory {

@@ -1,17 +1,16 @@
-import ArgumentParser
 import Glibc
 
 /// Numbers as people read them.
-enum Format {
+package enum Format {
   /// Decimal units, as disks are sold: `8.61 GB`.
-  static func bytes(_ count: Int) -> String {
+  package static func bytes(_ count: Int) -> String {
     for (unit, size) in [("GB", 1e9), ("MB", 1e6), ("kB", 1e3)] where Double(count) >= size {
       return "\(fixed(Double(count) / size, 2)) \(unit)"
     }
     return "\(count) B"
   }
 
-  static func duration(_ seconds: Double) -> String {
+  package static func duration(_ seconds: Double) -> String {
     let whole = Int(seconds.rounded(.up))
     if whole < 60 { return "\(whole) s" }
     if whole < 3600 { return "\(whole / 60) min \(whole % 60) s" }
@@ -19,7 +18,7 @@ enum Format {
   }
 
   /// A number with so many digits after the point.
-  static func fixed(_ value: Double, _ digits: Int) -> String {
+  package static func fixed(_ value: Double, _ digits: Int) -> String {
     guard value.isFinite else { return "\(value)" }
     var scale = 1.0
     for _ in 0..<digits { scale *= 10 }
@@ -32,18 +31,18 @@ enum Format {
     return "\(sign)\(padded.dropLast(digits)).\(padded.suffix(digits))"
   }
 
-  /// Four digits that count, with an exponent where a plain number would be long: `0.07213`, `1.3e-07`.
-  static func significant(_ value: Double) -> String {
+  /// Digits that count, with an exponent where a plain number would be long: `0.07213`, `1.3e-07`.
+  package static func significant(_ value: Double, digits: Int = 4) -> String {
     guard value.isFinite, value != 0 else { return value == 0 ? "0" : "\(value)" }
     let exponent = Int(Glibc.log10(abs(value)).rounded(.down))
     guard (-4..<6).contains(exponent) else {
-      return "\(fixed(value / Glibc.pow(10, Double(exponent)), 3))e\(exponent)"
+      return "\(fixed(value / Glibc.pow(10, Double(exponent)), digits - 1))e\(exponent)"
     }
-    return fixed(value, max(0, 3 - exponent))
+    return fixed(value, max(0, digits - 1 - exponent))
   }
 
   /// An integer with thousands separated: `24,161`.
-  static func count(_ value: Int) -> String {
+  package static func count(_ value: Int) -> String {
     let digits = String(value.magnitude)
     var groups: [Substring] = []
     var rest = digits[...]
@@ -55,7 +54,7 @@ enum Format {
   }
 
   /// Rows with columns padded to the widest cell; columns named in `right` are flush right.
-  static func table(_ rows: [[String]], right: Set<Int> = []) -> [String] {
+  package static func table(_ rows: [[String]], right: Set<Int> = []) -> [String] {
     let columns = rows.map(\.count).max() ?? 0
     let widths = (0..<columns).map { column in
       rows.map { $0.indices.contains(column) ? $0[column].count : 0 }.max() ?? 0
@@ -68,24 +67,4 @@ enum Format {
       return String(cells.joined(separator: "  ").reversed().drop { $0 == " " }.reversed())
     }
   }
-}
-
-/// A number of bytes as typed: `512MiB`, `1GiB`, `4GB`, `1048576`.
-struct ByteCount: ExpressibleByArgument {
-  let value: Int
-
-  init?(argument: String) {
-    let units = [
-      "": 1, "b": 1, "kb": 1000, "mb": 1_000_000, "gb": 1_000_000_000, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30,
-      "k": 1 << 10, "m": 1 << 20, "g": 1 << 30,
-    ]
-    let digits = argument.prefix { $0.isASCII && ($0.isNumber || $0 == ".") }
-    guard let number = Double(digits), let unit = units[argument.dropFirst(digits.count).lowercased()],
-      number * Double(unit) >= 1, number * Double(unit) < 9e18
-    else { return nil }
-    value = Int(number * Double(unit))
-  }
-
-  var defaultValueDescription: String { value % (1 << 30) == 0 ? "\(value >> 30)GiB" : "\(value)" }
-  static var allValueStrings: [String] { [] }
 }

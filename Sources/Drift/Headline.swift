@@ -1,0 +1,137 @@
+package import JSON
+import Text
+
+/// One of the ten numbers that tell most of a drift report, in words.
+package struct Headline: Sendable, Equatable {
+  package let label: String
+  package let value: String
+  /// What stands beside the number: its interval, a p value, the two numbers it compares.
+  package let detail: String?
+  /// The number as a multiple of the noise floor.
+  package let floor: String?
+  /// What it means, in a few words.
+  package let meaning: String
+  /// What it means, in a sentence.
+  package let sentence: String
+
+  /// Those that the document has, in the order of their weight.
+  package static func all(of document: JSONValue) -> [Headline] {
+    [
+      divergence(document), tail(document), agreement(document), probability(document), likelihood(document),
+      routes(document), outputs(document), speed(document), tasks(document), weights(document),
+    ].compactMap(\.self)
+  }
+
+  // MARK: What the models predict
+
+  private static func divergence(_ document: JSONValue) -> Headline? {
+    guard let kl = Estimate(document.at("masked.kl")) else { return nil }
+    return Headline(
+      label: "KL divergence, mean", value: Wording.nats(kl.mean), detail: Wording.interval(document.at("masked.kl")),
+      floor: document.number(at: "floor.kl_ratio").map(Wording.times), meaning: "nats off at a masked position",
+      sentence:
+        "How far the candidate’s predictions are from the reference’s at a masked position, in nats; 0 is the same.")
+  }
+
+  private static func tail(_ document: JSONValue) -> Headline? {
+    guard let value = document.number(at: "masked.kl.p99") else { return nil }
+    return Headline(
+      label: "KL, 99th percentile", value: Wording.nats(value), detail: nil,
+      floor: ratio(value, document.number(at: "floor.kl.p99")), meaning: "1 position in 100 is further off",
+      sentence: "One masked position in a hundred is further off than this: the damage that a mean hides.")
+  }
+
+  private static func agreement(_ document: JSONValue) -> Headline? {
+    let path = "masked.top1_agreement"
+    guard let value = Estimate(document.at(path)) else { return nil }
+    let floor = Estimate(document.at("floor.top1_agreement")).flatMap { ratio(1 - value.mean, 1 - $0.mean) }
+    return Headline(
+      label: "same top token", value: Wording.percent(value.mean), detail: Wording.percentInterval(document.at(path)),
+      floor: floor, meaning: "both would write the same token",
+      sentence:
+        "Masked positions where both models hold the same token most probable. The multiple is of disagreements.")
+  }
+
+  private static func probability(_ document: JSONValue) -> Headline? {
+    guard let value = document.number(at: "masked.top1_probability_change.rms") else { return nil }
+    let mean = document.number(at: "masked.top1_probability_change.mean")
+    return Headline(
+      label: "probability shift, RMS", value: Wording.percent(value),
+      detail: mean.map { "mean \(Wording.signedPercent($0))" }, floor: nil, meaning: "shift of the favourite token",
+      sentence: "How much the probability of the reference’s favourite token typically moves, in percentage points.")
+  }
+
+  private static func likelihood(_ document: JSONValue) -> Headline? {
+    let bound = Estimate(document.at("masked.elbo.difference"))
+    let path = bound == nil ? "masked.nll.difference" : "masked.elbo.difference"
+    guard let value = bound ?? Estimate(document.at(path)) else { return nil }
+    // The floor has no bound of its own; its loss is the nearest thing, and a sign that differs makes no multiple.
+    let floor = bound == nil ? Estimate(document.at("floor.nll_difference"))?.mean : nil
+    return Headline(
+      label: bound == nil ? "loss, difference" : "ELBO, difference", value: Wording.signed(value.mean),
+      detail: Wording.interval(document.at(path), Wording.signed), floor: ratio(value.mean, floor),
+      meaning: "nats a token; 0.01 is 1 % perplexity",
+      sentence: bound == nil
+        ? "How much more surprised the candidate is by the texts, in nats a token: +0.01 is 1 % more perplexity."
+        : "How much worse the candidate’s bound on the texts’ likelihood is, in nats a token: +0.01 is 1 % more perplexity."
+    )
+  }
+
+  private static func routes(_ document: JSONValue) -> Headline? {
+    guard let value = Estimate(document.at("routing.changed")) else { return nil }
+    return Headline(
+      label: "expert sets changed", value: Wording.percent(value.mean),
+      detail: Wording.percentInterval(document.at("routing.changed")),
+      floor: ratio(value.mean, Estimate(document.at("floor.routing_changed"))?.mean),
+      meaning: "at least one expert is another",
+      sentence: "Tokens that a layer’s router sends to another set of experts: one swapped expert counts.")
+  }
+
+  // MARK: What they write
+
+  private static func outputs(_ document: JSONValue) -> Headline? {
+    guard let value = Estimate(document.at("trajectories.identical")) else { return nil }
+    return Headline(
+      label: "outputs identical", value: Wording.percent(value.mean),
+      detail: Wording.percentInterval(document.at("trajectories.identical")), floor: nil,
+      meaning: "prompts answered token for token",
+      sentence: "Prompts that both models answer with the same tokens when they decode freely.")
+  }
+
+  private static func speed(_ document: JSONValue) -> Headline? {
+    let path = "trajectories.tokens_per_forward"
+    guard let change = Estimate(document.at("\(path).change")) else { return nil }
+    var detail: String?
+    if let a = document.number(at: "\(path).reference"), let b = document.number(at: "\(path).candidate") {
+      detail = "\(Format.fixed(a, 2)) to \(Format.fixed(b, 2))"
+    }
+    return Headline(
+      label: "tokens per forward", value: Wording.signedPercent(change.mean), detail: detail, floor: nil,
+      meaning: "below zero: more steps, slower",
+      sentence:
+        "Change of the tokens that a forward settles. Below zero the candidate is less sure and needs more steps.")
+  }
+
+  private static func tasks(_ document: JSONValue) -> Headline? {
+    guard let lost = document.at("tasks.lost")?.int, let gained = document.at("tasks.gained")?.int else { return nil }
+    return Headline(
+      label: "tasks lost, gained", value: "\(Format.count(lost)), \(Format.count(gained))",
+      detail: document.number(at: "tasks.p").map(Wording.p), floor: nil, meaning: "answers now wrong, now right",
+      sentence: "Answers that only the reference, and only the candidate, gets right. A p above 0.05: it may be chance."
+    )
+  }
+
+  private static func weights(_ document: JSONValue) -> Headline? {
+    guard let value = document.number(at: "weights.relative_rmse") else { return nil }
+    let decibels = document.number(at: "weights.sqnr_db").map { "\(Format.fixed($0, 1)) dB" }
+    return Headline(
+      label: "weight error", value: Wording.percent(value), detail: decibels, floor: nil,
+      meaning: "relative RMSE of changed tensors",
+      sentence: "Root mean square error of the tensors that differ, relative to their size: what rounding took away.")
+  }
+
+  private static func ratio(_ value: Double, _ floor: Double?) -> String? {
+    guard let floor, floor > 0, value > 0 else { return nil }
+    return Wording.times(value / floor)
+  }
+}

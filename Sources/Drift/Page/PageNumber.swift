@@ -1,0 +1,69 @@
+import Glibc
+import Text
+
+/// Numbers set for a page: real minus signs, powers of ten raised, units kept on their line.
+enum PageNumber {
+  /// What `Wording` writes, in type.
+  static func typeset(_ text: String) -> String {
+    var out = text.replacing(" %", with: "\u{A0}%").replacing(" dB", with: "\u{A0}dB")
+    if let exponent = out.firstIndex(of: "e"), out[..<exponent].last?.isNumber == true,
+      let power = Int(out[out.index(after: exponent)...])
+    {
+      out = "\(out[..<exponent])\u{A0}×\u{A0}10\(raised(power))"
+    }
+    // A minus sign stands before a digit and after no letter: hashes and names are not touched.
+    var result = ""
+    var previous: Character = " "
+    var rest = out[...]
+    while let character = rest.popFirst() {
+      let isMinus = character == "-" && rest.first?.isNumber == true && (previous == " " || previous == "(")
+      result.append(isMinus ? "−" : character)
+      previous = character
+    }
+    return result
+  }
+
+  static func count(_ value: Int) -> String { typeset(Format.count(value)) }
+  static func nats(_ value: Double) -> String { typeset(Wording.nats(value)) }
+  static func signed(_ value: Double) -> String { typeset(Wording.signed(value)) }
+  static func percent(_ value: Double) -> String { typeset(Wording.percent(value)) }
+  static func signedPercent(_ value: Double) -> String { typeset(Wording.signedPercent(value)) }
+
+  /// A number as someone set it, without digits that say nothing: `0.95`, `1`.
+  static func plain(_ value: Double) -> String {
+    let text = "\(value)"
+    return typeset(text.hasSuffix(".0") ? String(text.dropLast(2)) : text)
+  }
+
+  /// A share that someone set: `75 %`.
+  static func plainPercent(_ share: Double) -> String { plain((share * 1e6).rounded() / 1e4) + "\u{A0}%" }
+
+  static func tick(_ value: Double, step: Double, percent: Bool) -> String {
+    let step = percent ? step * 100 : step
+    let digits = max(0, -Int((Glibc.log10(step) + 1e-9).rounded(.down)))
+    guard digits <= 5 else { return value == 0 ? "0" : typeset(Format.significant(value, digits: 2)) }
+    return typeset(Format.fixed(percent ? value * 100 : value, digits))
+  }
+
+  /// A power of ten on an axis: plain where that is short.
+  static func decade(_ exponent: Int, percent: Bool) -> String {
+    let exponent = percent ? exponent + 2 : exponent
+    switch exponent {
+    case -2: return "0.01"
+    case -1: return "0.1"
+    case 0: return "1"
+    case 1: return "10"
+    case 2: return "100"
+    default: return "10\(raised(exponent))"
+    }
+  }
+
+  private static func raised(_ exponent: Int) -> String {
+    let digits = Array("⁰¹²³⁴⁵⁶⁷⁸⁹")
+    let text = String(exponent.magnitude).compactMap(\.wholeNumberValue).map { String(digits[$0]) }.joined()
+    return (exponent < 0 ? "⁻" : "") + text
+  }
+
+  /// A coordinate in a drawing: one digit is finer than any screen.
+  static func coordinate(_ value: Double) -> String { Format.fixed(value, 1) }
+}

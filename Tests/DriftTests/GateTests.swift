@@ -1,0 +1,129 @@
+import Drift
+import JSON
+import Testing
+
+@Suite struct GateTests {
+  private let document: JSONValue = [
+    "masked": [
+      "kl": ["mean": .number("0.0213"), "ci95": [.number("0.019"), .number("0.024")], "p99": .null],
+      "top1_agreement": ["mean": .number("0.94")], "worst": [["token": 7]],
+    ],
+    "routing": .null, "tasks": ["lost_significantly": 0], "layers": [],
+  ]
+
+  @Test(arguments: [
+    ("masked.kl.mean > 0.03", "masked.kl.mean", ">", 0.03),
+    ("  masked.kl.mean>0.03 ", "masked.kl.mean", ">", 0.03),
+    ("masked.kl.ci95[1]>=5e-2", "masked.kl.ci95[1]", ">=", 0.05),
+    ("a.0.b <= -1", "a.0.b", "<=", -1),
+    ("x < 0", "x", "<", 0),
+  ])
+  func expressionsAreRead(expression: String, key: String, sign: String, limit: Double) throws {
+    let gate = try Gate(expression)
+    #expect(gate.expression == expression)
+    #expect(gate.key == key)
+    #expect(gate.comparison.rawValue == sign)
+    #expect(gate.limit == limit)
+  }
+
+  @Test(arguments: [
+    ("", "it has no `<`, `<=`, `>` or `>=`"),
+    ("masked.kl.mean", "it has no `<`, `<=`, `>` or `>=`"),
+    ("masked.kl.mean == 1", "`==` is no comparison; there are `<`, `<=`, `>` and `>=`"),
+    ("a => 1", "`=>` is no comparison; there are `<`, `<=`, `>` and `>=`"),
+    ("a != 1", "`!=` is no comparison; there are `<`, `<=`, `>` and `>=`"),
+    ("> 1", "nothing stands before `>`"),
+    ("a >", "no number stands after `>`"),
+    ("a > b", "`b` is no number"),
+    ("a > 5%", "`5%` is no number; shares are written 0.05, not 5%"),
+    ("a > nan", "`nan` is no number"),
+    ("a > inf", "`inf` is no number"),
+    ("a > 1 > 2", "`1 > 2` is no number"),
+    ("a..b > 1", "`a..b` is no path of keys, such as `masked.kl.ci95[1]`"),
+    ("a. > 1", "`a.` is no path of keys, such as `masked.kl.ci95[1]`"),
+    ("a[ > 1", "`a[` is no path of keys, such as `masked.kl.ci95[1]`"),
+    ("a[x] > 1", "`a[x]` is no path of keys, such as `masked.kl.ci95[1]`"),
+    ("a[-1] > 1", "`a[-1]` is no path of keys, such as `masked.kl.ci95[1]`"),
+    ("a]0[ > 1", "`a]0[` is no path of keys, such as `masked.kl.ci95[1]`"),
+    ("a b > 1", "`a b` is no path of keys, such as `masked.kl.ci95[1]`"),
+  ])
+  func whatIsNoGateIsRefused(expression: String, reason: String) {
+    #expect(throws: GateError(expression: expression, reason: reason)) { try Gate(expression) }
+  }
+
+  @Test(arguments: [
+    ("masked.kl.mean", "0.0213"), ("masked.kl.ci95[1]", "0.024"), ("masked.kl.ci95.0", "0.019"),
+    ("masked.worst[0].token", "7"),
+  ])
+  func pathsFindValues(path: String, number: String) {
+    #expect(DocumentPath(path)?.value(in: document) == .number(number))
+  }
+
+  @Test(arguments: [
+    "masked.kl.p99", "masked.kl.ci95[2]", "masked.kl.ci95.x", "routing.changed.mean", "nothing",
+    "masked.kl.mean.deeper",
+    "masked.kl.ci95[99999999999999999999]",
+  ])
+  func whatIsNotThereIsNil(path: String) throws {
+    let path = try #require(DocumentPath(path))
+    #expect(path.value(in: document) == nil)
+  }
+
+  @Test(arguments: [
+    ("masked.kl.mean > 0.03", true), ("masked.kl.mean > 0.02", false), ("masked.kl.mean > 0.0213", true),
+    ("masked.kl.mean >= 0.0213", false), ("masked.kl.mean < 0.0213", true), ("masked.kl.mean <= 0.0213", false),
+    ("masked.kl.p99 > 1", false), ("routing.changed.mean > 0.3", false), ("masked.kl > 1", false),
+    ("tasks.lost_significantly > 0", true),
+  ])
+  func gatesTellWhenTheyFail(expression: String, passes: Bool) throws {
+    #expect(try Gate(expression).passes(document) == passes)
+  }
+
+  @Test func aJudgementListsEveryGate() throws {
+    let judgement = try Gates(["masked.kl.mean > 0.02", "masked.kl > 1", "tasks.p < 0"]).judge(document)
+    #expect(judgement.status == .fail)
+    #expect(
+      JSONValue.array(judgement.gates).text(indented: false)
+        == #"[{"expression":"masked.kl.mean > 0.02","key":"masked.kl.mean","value":0.0213,"limit":0.02,"passed":false},"#
+        + #"{"expression":"masked.kl > 1","key":"masked.kl","value":null,"limit":1.0,"passed":false},"#
+        + #"{"expression":"tasks.p < 0","key":"tasks.p","value":null,"limit":0.0,"passed":false}]"#)
+    #expect(
+      judgement.notes == [
+        "gate `masked.kl > 1` fails because `masked.kl` is an object, not a number; its mean is at `masked.kl.mean`",
+        "gate `tasks.p < 0` fails because the report has no number at `tasks.p`",
+      ])
+  }
+
+  @Test func withoutGatesThereIsNoVerdict() throws {
+    let judgement = try Gates([]).judge(document)
+    #expect(judgement.status == .none)
+    #expect(judgement.gates.isEmpty && judgement.notes.isEmpty)
+  }
+
+  @Test func thePresetLeavesOutWhatWasNotMeasured() throws {
+    let judgement = try Gates(["default"]).judge(document)
+    #expect(judgement.status == .fail)  // p99 and nll are missing from a section that was measured
+    let keys = judgement.gates.compactMap { $0.object?["key"]?.string }
+    #expect(
+      keys == [
+        "masked.kl.mean", "masked.kl.p99", "masked.top1_agreement.mean", "masked.nll.difference.mean",
+        "tasks.lost_significantly",
+      ])
+    #expect(
+      judgement.notes.last == "gates of the preset left out, because their sections were not measured: "
+        + "`routing.changed.mean`, `trajectories.tokens_per_forward.change`")
+  }
+
+  @Test func aTypedGateTakesThePlaceOfThePresets() throws {
+    let gates = try Gates(["masked.kl.mean > 0.2", "default"])
+    #expect(gates.preset.count == Gates.presetExpressions.count - 1)
+    let first = gates.judge(document).gates.last
+    #expect(first?.object?["expression"] == "masked.kl.mean > 0.2")
+  }
+
+  @Test func thePresetAloneOfNothingIsNoVerdict() throws {
+    let judgement = try Gates(["default"]).judge(["masked": .null])
+    #expect(judgement.status == .none)
+    #expect(judgement.notes.count == 1)
+  }
+}
