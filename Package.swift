@@ -70,7 +70,7 @@ targets += [
     exclude: ["runs", "compare-encodings.py"],
     swiftSettings: settings),
   // Runs the binary, so it must be built first.
-  .testTarget(name: "CommandTests", dependencies: ["ingot", "JSON", "TestSupport"], swiftSettings: settings),
+  .testTarget(name: "CommandTests", dependencies: ["ingot", "JSON", "Safetensors", "Tensors", "TestSupport"], swiftSettings: settings),
 ]
 
 let package = Package(

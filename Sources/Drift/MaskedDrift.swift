@@ -115,18 +115,18 @@ package struct MaskedDrift: Sendable {
   }
 
   private var byConfidence: [JSONValue] {
-    let edges: [Float] = [0, 0.25, 0.5, 0.75, 0.95, 1]
+    let edges = [0, 0.25, 0.5, 0.75, 0.95, 1]
     return zip(edges, edges.dropFirst()).map { low, high in
       let isLast = high == 1
-      var row = group("from", JSONValue(Double(low))) {
-        $0.comparison.reference >= low && ($0.comparison.reference < high || isLast)
+      let row = group("from", JSONValue(low)) {
+        let probability = Double($0.comparison.reference)
+        return probability >= low && (probability < high || isLast)
       }
       var object = JSONObject()
       object.append(row.members[0])
-      object.append(.init(key: "to", value: JSONValue(Double(high))))
+      object.append(.init(key: "to", value: JSONValue(high)))
       for member in row.members.dropFirst() { object.append(member) }
-      row = object
-      return .object(row)
+      return .object(object)
     }
   }
 

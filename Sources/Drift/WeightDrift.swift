@@ -9,6 +9,8 @@ package struct WeightDrift: Sendable {
   private struct Part: Sendable {
     let name: String
     let encoding: String
+    /// Whether its numbers could not but change.
+    let isQuantized: Bool
     let layer: Int?
     let expert: Int?
     let projection: String
@@ -32,6 +34,7 @@ package struct WeightDrift: Sendable {
         ("relative_rmse", error.map { JSONValue($0) } ?? .null),
         ("sqnr_db", error.map { $0 > 0 ? JSONValue(-20 * Glibc.log10($0)) : .null } ?? .null),
         ("cosine", difference.cosine.map { JSONValue($0) } ?? .null),
+        ("gain", difference.gain.map { JSONValue($0) } ?? .null),
         ("max_abs_error", JSONValue(difference.maximumError)),
         ("saturated_share", codes > 0 ? JSONValue(saturated / Double(codes)) : .null),
       ]
@@ -64,7 +67,8 @@ package struct WeightDrift: Sendable {
       let projection = fields.last == "weight" ? fields.dropLast().last : fields.last
       parts.append(
         Part(
-          name: numbers.name, encoding: "\(numbers.second)", layer: number(after: "layers"),
+          name: numbers.name, encoding: "\(numbers.second)", isQuantized: numbers.second.isGrouped,
+          layer: number(after: "layers"),
           expert: number(after: "experts"), projection: projection.map(String.init) ?? numbers.name, sums: sums))
     }
   }
@@ -90,8 +94,15 @@ package struct WeightDrift: Sendable {
     let byLayer = grouped { $0.layer.map { $0 } }
     let byProjection = grouped(\.projection)
     let error = { (sums: Sums) in sums.difference.relativeRMSE ?? .greatestFiniteMagnitude }
+    let experts = experts
+    let largest = { (values: [Double?]) in JSONValue(values.compactMap { $0 }.max() ?? 0) }
     return object(
-      [("compared", JSONValue(compared)), ("different", JSONValue(parts.count))] + total.members + [
+      [
+        ("compared", JSONValue(compared)), ("different", JSONValue(parts.count)),
+        ("kept_different", JSONValue(parts.count { !$0.isQuantized })),
+        ("worst_expert_rmse", largest(experts.map { $0.1.difference.relativeRMSE })),
+        ("worst_gain_error", largest(experts.map { $0.1.difference.gain.map { abs($0 - 1) } })),
+      ] + total.members + [
         ("by_layer", .array(byLayer.map { object([("layer", JSONValue($0))] + $1.members) })),
         ("by_projection", .array(byProjection.map { object([("projection", JSONValue($0))] + $1.members) })),
         (

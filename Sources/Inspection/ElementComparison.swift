@@ -20,11 +20,15 @@ package struct ElementDifference: Sendable, Equatable {
     if squaredError == 0 { return 0 }
     return squaredWeight == 0 ? nil : (squaredError / squaredWeight).squareRoot()
   }
-  /// Σ xy / sqrt(Σ x² · Σ y²), by way of 2 Σ xy = Σ x² + Σ y² − Σ (x − y)²; nil where all x or all y are 0.
+  /// Σ xy.
+  private var product: Double { (squaredWeight + squaredOther - squaredError) / 2 }
+  /// Σ xy / sqrt(Σ x² · Σ y²); nil where all x or all y are 0.
   package var cosine: Double? {
     let scale = (squaredWeight * squaredOther).squareRoot()
-    return scale > 0 ? (squaredWeight + squaredOther - squaredError) / (2 * scale) : nil
+    return scale > 0 ? product / scale : nil
   }
+  /// Σ xy / Σ x²: by how much y is x on the average; nil where all x are 0.
+  package var gain: Double? { squaredWeight > 0 ? product / squaredWeight : nil }
   package var isZero: Bool { maximumError == 0 && nonFiniteCount == 0 }
   /// The larger the worse.
   var rank: Double { nonFiniteCount > 0 ? .infinity : relativeRMSE ?? .greatestFiniteMagnitude }

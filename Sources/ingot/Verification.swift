@@ -63,6 +63,8 @@ struct Verification {
 
   /// - Throws: what stops a level; the levels before it are lost.
   func document() throws(Failure) -> JSONValue {
+    // Refuses options with which nothing could be decoded, before anything divides by them.
+    _ = try decoder(reference)
     let start = Clock.seconds
     let before = (reference.weights.counters.bytesRead, candidate.weights.counters.bytesRead)
     var sections = Sections()
@@ -110,7 +112,8 @@ struct Verification {
       "path": JSONValue(identity.path), "kind": identity.kind == .pack ? "pack" : "checkpoint",
       "hash": JSONValue(XXH3.text(identity.hash)), "bytes": JSONValue(identity.byteCount),
       "bits_per_weight": identity.bitsPerWeight.map { JSONValue($0) } ?? .null,
-      "experts": .array(identity.experts.map { JSONValue($0) }), "activations": "fp32",
+      "experts": .array(identity.experts.map { JSONValue($0) }),
+      "activations": JSONValue(model.model.compute.activations.rawValue),
       "lossless": isLossless.map { JSONValue($0) } ?? .null,
     ]
   }

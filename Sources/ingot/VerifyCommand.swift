@@ -71,6 +71,23 @@ struct VerifyCommand: ParsableCommand {
   @Flag(name: .customLong("no-replay"), help: "Leave out the replay of routes.")
   var noReplay = false
 
+  @Option(help: "How int4 and int8 matrices of the candidate take activations: fp32 or int8.")
+  var activations = Activations.fp32
+
+  @Option(
+    name: .customLong("fail-if"),
+    help: ArgumentHelp("Exit with 3 if this holds of the report, as 'masked.kl.mean > 0.03'.", valueName: "condition"))
+  var failIf: [String] = []
+
+  @Option(help: "A set of conditions: default.")
+  var gate: [GateSet] = []
+
+  @Option(help: ArgumentHelp("Write the report as a page.", valueName: "file.html"))
+  var html: String?
+
+  @Flag(name: .shortAndLong, help: "Replace an existing page.")
+  var force = false
+
   @Option(help: "Of masks, noise and intervals.")
   var seed: UInt64 = 0
 
@@ -102,17 +119,24 @@ struct VerifyCommand: ParsableCommand {
       throw Failure(unknownKernels: KernelSet.forcedName ?? "")
     }
     let compute = Compute(kernels: kernels, threads: threads ?? Machine.threads)
+    let gates: Gates
+    do throws(GateError) { gates = try Gates(failIf + gate.map(\.rawValue)) } catch { throw Failure(error) }
     let data = try VerifyData(prompts: prompts, text: text, limit: limit)
+    if let html { try Machine.requireFree(html, force: force, sources: [candidate, reference]) }
     let first = try RunModel(path: reference, compute: compute, cacheBudget: maxMemory.value / 4)
-    let second = try RunModel(path: candidate, compute: compute, cacheBudget: maxMemory.value / 4)
+    let second = try RunModel(
+      path: candidate, compute: Compute(kernels: kernels, threads: compute.threads, activations: activations),
+      cacheBudget: maxMemory.value / 4)
     try requireComparable(first, second)
     let name = decoder ?? DecoderName(for: first.configuration)
-    let progress = StageProgress(isQuiet: quiet)
     let verification = Verification(
       reference: first, candidate: second, special: try first.specialTokens(stopsAtTurnEnd: name == .llada22),
-      options: try options(name, first), data: data, progress: progress)
-    let document = try verification.document()
-    if json { Console.print(document.text()) }
+      options: try options(name, first), data: data, progress: StageProgress(isQuiet: quiet))
+    let report = VerifyReport(try verification.document(), gates)
+    if let html { try report.writePage(to: html, replacing: force) }
+    if json { Console.print(report.document.text()) } else { report.print() }
+    if let html, !quiet { Console.note("the page: \(html)") }
+    if let status = report.status { Glibc.exit(status.rawValue) }
   }
 
   private func options(_ name: DecoderName, _ model: RunModel) throws(Failure) -> VerifyOptions {
@@ -155,6 +179,12 @@ struct VerifyCommand: ParsableCommand {
 extension VerifyLevel: ExpressibleByArgument {}
 extension Attribution.Subject: ExpressibleByArgument {}
 extension AnswerMatch: ExpressibleByArgument {}
+
+/// Conditions that go by a name.
+enum GateSet: String, CaseIterable, ExpressibleByArgument {
+  /// Those that `Formats/drift-report.md` justifies.
+  case `default`
+}
 
 /// Numbers between commas.
 struct NumberList: ExpressibleByArgument {

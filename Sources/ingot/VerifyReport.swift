@@ -1,9 +1,41 @@
 import Drift
 import JSON
+import Tensors
 
 /// What `verify` says of a whole comparison.
 struct VerifyReport {
   let document: JSONValue
+
+  /// - Parameter measured: complete but for the gates.
+  init(_ measured: JSONValue, _ gates: Gates) {
+    let judgement = gates.judge(measured)
+    var document = JSONObject()
+    for member in measured.object?.members ?? [] {
+      var value = member.value
+      switch member.key {
+      case "verdict":
+        value = [
+          "status": .string(judgement.status.rawValue), "gates": .array(judgement.gates),
+          "zero_drift": member.value.object?["zero_drift"] ?? false,
+        ]
+      case "notes": value = .array((member.value.array ?? []) + judgement.notes.map { JSONValue($0) })
+      default: break
+      }
+      document.append(.init(key: member.key, value: value))
+    }
+    self.document = .object(document)
+  }
+
+  /// Writes the page, whole or not at all.
+  func writePage(to path: String, replacing: Bool) throws(Failure) {
+    let bytes = Array(DriftPage.html(document: document).utf8)
+    do throws(FileError) {
+      let output = try OutputFile(path: path, replaces: replacing)
+      let span = bytes.span
+      try unsafe output.write(span.bytes, at: 0)
+      try output.commit()
+    } catch { throw Failure(error) }
+  }
 
   func print() {
     for line in DriftScreen.lines(document, columns: Console.columns) {

@@ -111,7 +111,8 @@ import Testing
       ])
     #expect(
       judgement.notes.last == "gates of the preset left out, because their sections were not measured: "
-        + "`routing.changed.mean`, `trajectories.tokens_per_forward.change`")
+        + "`weights.kept_different`, `weights.worst_expert_rmse`, `weights.worst_gain_error`, `routing.changed.mean`, "
+        + "`trajectories.tokens_per_forward.change`")
   }
 
   @Test func aTypedGateTakesThePlaceOfThePresets() throws {
