@@ -27,10 +27,11 @@ package struct Headline: Sendable, Equatable {
   private static func divergence(_ document: JSONValue) -> Headline? {
     guard let kl = Estimate(document.at("masked.kl")) else { return nil }
     return Headline(
-      label: "KL divergence, mean", value: Wording.nats(kl.mean), detail: Wording.interval(document.at("masked.kl")),
+      label: "KL, mean", value: Wording.nats(kl.mean), detail: Wording.interval(document.at("masked.kl")),
       floor: document.number(at: "floor.kl_ratio").map(Wording.times), meaning: "nats off at a masked position",
       sentence:
-        "How far the candidate’s predictions are from the reference’s at a masked position, in nats; 0 is the same.")
+        "KL divergence: how far the candidate’s predictions are from the reference’s at a masked position, in nats; 0 is the same."
+    )
   }
 
   private static func tail(_ document: JSONValue) -> Headline? {
@@ -56,7 +57,7 @@ package struct Headline: Sendable, Equatable {
     guard let value = document.number(at: "masked.top1_probability_change.rms") else { return nil }
     let mean = document.number(at: "masked.top1_probability_change.mean")
     return Headline(
-      label: "probability shift, RMS", value: Wording.percent(value),
+      label: "probability shift", value: Wording.percent(value),
       detail: mean.map { "mean \(Wording.signedPercent($0))" }, floor: nil, meaning: "shift of the favourite token",
       sentence: "How much the probability of the reference’s favourite token typically moves, in percentage points.")
   }
@@ -70,7 +71,7 @@ package struct Headline: Sendable, Equatable {
     return Headline(
       label: bound == nil ? "loss, difference" : "ELBO, difference", value: Wording.signed(value.mean),
       detail: Wording.interval(document.at(path), Wording.signed), floor: ratio(value.mean, floor),
-      meaning: "nats a token; 0.01 is 1 % perplexity",
+      meaning: "0.01 is 1 % more perplexity",
       sentence: bound == nil
         ? "How much more surprised the candidate is by the texts, in nats a token: +0.01 is 1 % more perplexity."
         : "How much worse the candidate’s bound on the texts’ likelihood is, in nats a token: +0.01 is 1 % more perplexity."

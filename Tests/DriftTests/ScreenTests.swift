@@ -31,7 +31,7 @@ import Testing
     let numbers = Headline.all(of: SyntheticReport.full())
     #expect(numbers.count == 10)
     #expect(numbers.allSatisfy { !$0.meaning.isEmpty && $0.sentence.hasSuffix(".") })
-    #expect(numbers.allSatisfy { $0.meaning.count <= 37 })
+    #expect(numbers.allSatisfy { $0.meaning.count <= 32 })
     #expect(Headline.all(of: SyntheticReport.minimal()).isEmpty)
   }
 

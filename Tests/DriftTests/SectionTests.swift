@@ -75,7 +75,9 @@ import Testing
     let histogram = json.object?["histogram"]?.array ?? []
     #expect(histogram.count == 36)
     #expect(histogram.first?.object?["count"]?.int == 4)
-    let bar = histogram.first { number($0, "from").map { $0 <= kl } ?? false && number($0, "to").map { kl < $0 } ?? false }
+    let bar = histogram.first {
+      number($0, "from").map { $0 <= kl } ?? false && number($0, "to").map { kl < $0 } ?? false
+    }
     #expect(bar?.object?["count"]?.int == 1)
   }
 
@@ -103,7 +105,8 @@ import Testing
   @Test func layerNumbers() {
     var layers = LayerDrift()
     // Rows (3, 4) and (0, 5) against (3, 4) and (5, 0); row 1 is not counted.
-    layers.add(layer: 0, [3, 4, 9, 9, 0, 5], [3, 4, 0, 0, 5, 0], floor: [3, 4.5, 0, 0, 0, 5], rows: [0, 2], width: 2)
+    layers.add(
+      layer: 0, [3, 4, 9, 9, 0, 5], [3, 4, 0, 0, 5, 0], floor: [3, 4.5, 0, 0, 0, 5], rows: [0, 2], width: 2)
     #expect(near(number(layers.json[0], "relative_error"), 1))
     #expect(near(number(layers.json[0], "cosine"), 0.5))
     #expect(near(number(layers.json[0], "floor"), 0.5 / 50.0.squareRoot()))

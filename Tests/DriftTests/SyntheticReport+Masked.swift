@@ -83,7 +83,7 @@ extension SyntheticReport {
         token(993, " Alexandria", 0.5021), token(4012, " Cairo", 0.241), token(17, " the", 0.06), token(8, "\n", 0.02),
         token(55, "</s>", 0.011),
       ],
-      "context": "What is the capital of Egypt?\nThe capital of Egypt is▒▒▒, which lies on the▒▒ of the Nile▒",
+      "context": "What is the capital of Egypt?\nThe capital of Egypt is[▒]▒▒, which lies on the▒▒ of the Nile▒",
     ]
     let second: JSONValue = [
       "text": 7, "position": 96, "block": 3, "mask_ratio": real(0.95), "kl": real(1.4432),
@@ -95,7 +95,7 @@ extension SyntheticReport {
         token(312, "8", 0.71), token(311, "7", 0.14), token(313, "9", 0.07), token(9, ".", 0.03), token(3, ",", 0.01),
       ],
       "context":
-        "Natalia sold 48 clips in April, and half as many in May, so she sold 48 / 2 = 24 clips. Altogether▒▒▒▒▒▒▒▒",
+        "Natalia sold 48 clips in April, and half as many in May, so she sold 48 / 2 = 24 clips. Altogether[▒]▒▒▒▒▒▒▒",
     ]
     let third: JSONValue = [
       "text": 12, "position": 402, "block": 12, "mask_ratio": real(0.35), "kl": real(1.201),
@@ -106,9 +106,9 @@ extension SyntheticReport {
       "candidate": [
         token(6122, "河流", 0.6), token(6121, "尼罗河", 0.21), token(2, "的", 0.1), token(4, "。", 0.02), token(5, "，", 0.01),
       ],
-      "context": "开罗是埃及的首都，位于▒▒沿岸。",
+      "context": "开罗是埃及的首都，位于[▒]▒沿岸。",
     ]
-    return [first, second, third]
+    return [first, second, third, second, third, first]
   }
 
   // MARK: Inside the model

@@ -5,12 +5,14 @@ import Text
 enum PageNumber {
   /// What `Wording` writes, in type.
   static func typeset(_ text: String) -> String {
-    var out = text.replacing(" %", with: "\u{A0}%").replacing(" dB", with: "\u{A0}dB")
-    if let exponent = out.firstIndex(of: "e"), out[..<exponent].last?.isNumber == true,
-      let power = Int(out[out.index(after: exponent)...])
-    {
-      out = "\(out[..<exponent])\u{A0}×\u{A0}10\(raised(power))"
-    }
+    let words = text.replacing(" %", with: "\u{A0}%").replacing(" dB", with: "\u{A0}dB")
+      .split(separator: " ", omittingEmptySubsequences: false)
+    let out = words.map { word -> String in
+      guard let exponent = word.firstIndex(of: "e"), word[..<exponent].last?.isNumber == true,
+        let power = Int(word[word.index(after: exponent)...])
+      else { return String(word) }
+      return "\(word[..<exponent])\u{A0}×\u{A0}10\(raised(power))"
+    }.joined(separator: " ")
     // A minus sign stands before a digit and after no letter: hashes and names are not touched.
     var result = ""
     var previous: Character = " "
@@ -31,7 +33,8 @@ enum PageNumber {
 
   /// A number as someone set it, without digits that say nothing: `0.95`, `1`.
   static func plain(_ value: Double) -> String {
-    let text = "\(value)"
+    // Six digits after the point: a 32-bit number that was 0.95 is 0.95 again.
+    let text = abs(value) < 1e-4 || abs(value) > 1e9 ? "\(value)" : "\((value * 1e6).rounded() / 1e6)"
     return typeset(text.hasSuffix(".0") ? String(text.dropLast(2)) : text)
   }
 

@@ -73,7 +73,7 @@ enum PredictionPart {
     return ConditionalFigure(
       id: "kl-by-mask-ratio", title: "Divergence by share of the block that is masked",
       xLabel: "masked share of the block (%)",
-      caption: "The more of a block is masked, the less a model has to go by, and the further rounding carries.",
+      caption: "With more of a block masked a model has less to go by, so rounding can carry further.",
       rows: rows, column: "masked", names: rows.map { PageNumber.plainPercent($0.number(at: "mask_ratio") ?? 0) },
       places: rows.map { $0.number(at: "mask_ratio") ?? 0 }, floor: floor
     ).figure

@@ -2,14 +2,22 @@ import JSON
 
 /// The positions with the largest divergence: the text around them, and what either model would have written.
 enum WorstPart {
+  /// The rest unfolds.
+  private static var shownCount: Int { 5 }
+
   static func html(_ document: JSONValue) -> Markup {
     let worst = document.rows(at: "masked.worst")
     guard !worst.isEmpty else { return "" }
+    let rest = worst.dropFirst(shownCount).map(item)
+    let more: Markup =
+      rest.isEmpty
+      ? "" : "<details><summary>\(rest.count) more</summary>\n<ol class=\"worst\">\n\(rest)</ol></details>"
     return """
-      <p>The positions with the largest divergence, at most two of a text. ▒ stands for a masked token, ␣ for a space at the edge \
-      of a token.</p>
+      <p>The positions with the largest divergence, at most two of a text. ▒ stands for a masked token, [▒] for the one in \
+      question, ␣ for a space at the edge of a token.</p>
       <ol class="worst">
-      \(worst.map(item))</ol>
+      \(worst.prefix(shownCount).map(item))</ol>
+      \(more)
 
       """
   }
