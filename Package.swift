@@ -28,6 +28,7 @@ func library(
 
 var targets: [Target] = [
   .target(name: "CKernels", linkerSettings: [.linkedLibrary("m")]),
+  .systemLibrary(name: "CLinux"),  // calls of glibc that Swift does not see
   .systemLibrary(name: "COpenBLAS"),  // loaded when it is needed, not linked
   .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
   .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
@@ -36,7 +37,7 @@ var targets: [Target] = [
     swiftSettings: spans),
 ]
 targets += library("JSON", spans)
-targets += library("Tensors", spans)
+targets += library("Tensors", uses: ["CLinux"], spans)
 targets += library("Text")
 targets += library("Tokenizers", uses: ["JSON"])
 targets += library("Kernels", uses: ["CKernels", "COpenBLAS"], spans)
@@ -70,7 +71,9 @@ targets += [
     exclude: ["runs", "compare-encodings.py", "peers", "peers.py"],
     swiftSettings: settings),
   // Runs the binary, so it must be built first.
-  .testTarget(name: "CommandTests", dependencies: ["ingot", "JSON", "Safetensors", "Tensors", "TestSupport"], swiftSettings: settings),
+  .testTarget(
+    name: "CommandTests", dependencies: ["ingot", "JSON", "Pack", "Safetensors", "Tensors", "TestSupport"],
+    swiftSettings: settings),
 ]
 
 let package = Package(

@@ -38,6 +38,10 @@ package struct InspectedModel: Sendable {
   package let description: ModelDescription
   /// `provenance.json` of a pack.
   package let provenance: JSONValue?
+  /// Of a pack, its header without the drift report: what names the model, whether it was measured or not.
+  package let headerWithoutReport: PackHeader?
+  /// `drift-report.json` of a pack.
+  package let report: AttachedReport?
 
   /// Opens what a person names: a directory, a file whose name ends in `.safetensors`, or else a pack, whose tables are
   /// verified.
@@ -81,6 +85,9 @@ package struct InspectedModel: Sendable {
       config: try pack.file(named: "source/config.json"), path: "\(pack.path), file source/config.json")
     let provenance = try pack.file(named: "provenance.json")
     self.provenance = try? unsafe JSONParser.parse(provenance.span.bytes)
+    let own = try pack.headerWithoutReport
+    headerWithoutReport = own
+    report = AttachedReport(pack, files: files, rootHash: own.rootHash)
     self.chunks = chunks
     self.tensors = tensors
   }
@@ -97,6 +104,8 @@ package struct InspectedModel: Sendable {
     chunks = []
     files = []
     provenance = nil
+    headerWithoutReport = nil
+    report = nil
     var config: [UInt8]?
     do throws(SafetensorsError) { config = try checkpoint.readSmallFile(name: "config.json") } catch {
       guard case .system(let cause) = error.reason, cause.isMissing else { throw error }

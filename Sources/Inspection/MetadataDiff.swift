@@ -16,7 +16,7 @@ package struct MetadataDiff: Sendable, Equatable {
   /// Keys of the provenance, sorted; empty unless both are packs.
   package let provenance: [Value]
   /// Names of small files that differ or are on one side only, sorted. Of a checkpoint only those that the pack on the
-  /// other side has; config and provenance are compared above.
+  /// other side has; config and provenance are compared above, and a drift report is none of the model.
   package let files: [String]
 
   package var isSame: Bool { config.isEmpty && provenance.isEmpty && files.isEmpty }
@@ -25,8 +25,9 @@ package struct MetadataDiff: Sendable, Equatable {
     config = Self.compare(first.description.config, second.description.config)
     let arePacks = first.kind == .pack && second.kind == .pack
     provenance = arePacks ? Self.compare(first.provenance?.object, second.provenance?.object) : []
-    let names = Set((first.files + second.files).map(\.name))
-      .subtracting(["source/config.json", "provenance.json"])
+    // A checkpoint holds no report, so that one of a pack is no difference to it.
+    let compared = ["source/config.json", "provenance.json"] + (arePacks ? [] : [FileRecord.driftReport])
+    let names = Set((first.files + second.files).map(\.name)).subtracting(compared)
     files = names.filter { name in
       guard let a = Self.fingerprint(name, first), let b = Self.fingerprint(name, second) else { return true }
       return a != b

@@ -3,7 +3,8 @@ import Pack
 import Safetensors
 import Tensors
 
-/// Which model it is, and how large: `reference` and `candidate` of `Formats/drift-report.md` §2.
+/// Which model it is, and how large: `reference` and `candidate` of `Formats/drift-report.md` §2. A pack has the same one
+/// with a drift report and without.
 package struct ModelIdentity: Sendable {
   package let path: String
   package let kind: InspectedModel.Kind
@@ -20,12 +21,12 @@ package struct ModelIdentity: Sendable {
   package init(_ model: InspectedModel) {
     path = model.path
     kind = model.kind
-    byteCount = model.fileByteCount
+    byteCount = model.headerWithoutReport?.fileLength ?? model.fileByteCount
     let tensors = model.published?.tensors ?? model.tensors
     let parameters = tensors.reduce(0) { $0 + $1.shape.elementCount }
-    bitsPerWeight = parameters > 0 ? 8 * Double(model.fileByteCount) / Double(parameters) : nil
+    bitsPerWeight = parameters > 0 ? 8 * Double(byteCount) / Double(parameters) : nil
     experts = Set(tensors.filter { $0.role == .expert }.map { "\($0.type)" }).sorted()
-    hash = model.header.map(\.rootHash) ?? Self.hash(of: model)
+    hash = model.headerWithoutReport?.rootHash ?? Self.hash(of: model)
   }
 
   /// XXH3 of the XXH3 of each file's name, length, header and every n-th page: all of a small checkpoint, 64 MiB of a

@@ -39,6 +39,11 @@ package struct PackHeader: Sendable, Equatable {
     self.fileCount = fileCount
     self.stringsLength = stringsLength
     fileLength = 0
+    seal()
+  }
+
+  /// Length and root hash that follow from the other fields.
+  mutating func seal() {
     fileLength = tablesOffset + tablesLength
     let bytes = encoded()
     rootHash = bytes.bytes.integer(at: Self.rootHashOffset)

@@ -220,6 +220,8 @@ package struct TensorRecord: Sendable, Equatable {
 /// An embedded file (`Formats/pack.md` §4.3).
 package struct FileRecord: Sendable, Equatable {
   package static let byteCount = 16
+  /// The one name that is not written with the pack but attached later (`Formats/pack.md` §7.1).
+  package static let driftReport = "drift-report.json"
 
   package var name: String
   package var chunk: Int
@@ -250,7 +252,7 @@ package struct FileRecord: Sendable, Equatable {
     let prefix = "source/"
     let plain = name.utf8.starts(with: prefix.utf8) ? Array(name.utf8.dropFirst(prefix.utf8.count)) : []
     guard
-      name.utf8.elementsEqual("provenance.json".utf8)
+      name.utf8.elementsEqual("provenance.json".utf8) || name.utf8.elementsEqual(Self.driftReport.utf8)
         || !plain.isEmpty && plain != Array(".".utf8) && plain != Array("..".utf8) && !plain.contains(UInt8(ascii: "/"))
     else {
       throw PackViolation(.fileRecord, "a name that a pack does not have", in: "file `\(name)`")

@@ -56,4 +56,10 @@ package enum PackError: Error, Sendable, Equatable {
   case unknownEncoding(id: UInt16, groupSize: UInt16, tensor: String, path: String)
   /// What was to be written goes beyond a limit of the format.
   case limit(String)
+  /// The file system has too little room; both in bytes.
+  case diskSpace(needed: Int, free: Int, path: String)
+  /// Another file stands where the pack was.
+  case replaced(path: String)
+  /// Stopped by a signal.
+  case interrupted
 }

@@ -196,6 +196,9 @@ extension PackTables {
         missing.remove(file.name)
         owners[file.chunk, default: 0] += 1
         structure.subjects[file.chunk] = "file `\(file.name)`"
+        if file.name == FileRecord.driftReport, file.chunk != header.chunkCount - 1 {
+          report(broken(.fileRecord, "its chunk \(file.chunk) is not the last", at: filePlace(index)))
+        }
         guard let chunk = structure.chunks[file.chunk] else { continue }
         if chunk.kind != .file || chunk.tailOffset != chunk.contentLength {
           report(broken(.fileRecord, "chunk \(file.chunk) holds no file", at: filePlace(index)))

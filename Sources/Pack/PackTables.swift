@@ -26,6 +26,15 @@ package struct PackTables: ~Escapable {
     @_lifetime(copy self) get { bytes.extracting(stringsOffset + header.stringsLength..<bytes.byteCount) }
   }
 
+  /// The tensor table and the names of tensors, as they lie in the file.
+  ///
+  /// - Precondition: the names of the files keep rule 21.
+  var tensorRecords: RawSpan { @_lifetime(copy self) get { bytes.extracting(tensorsOffset..<filesOffset) } }
+  @_lifetime(copy self)
+  func tensorNames(before files: [FileRecord]) -> RawSpan {
+    strings.extracting(first: header.stringsLength - files.reduce(0) { $0 + $1.name.utf8.count })
+  }
+
   /// Where records and names stand in the file.
   func chunkPlace(_ index: Int) -> Range<Int> { place(ChunkRecord.byteCount * index, ChunkRecord.byteCount) }
   func tensorPlace(_ index: Int) -> Range<Int> {

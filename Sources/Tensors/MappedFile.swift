@@ -7,7 +7,7 @@ import Glibc
 @safe package final class MappedFile: Sendable {
   package let path: String
   package let byteCount: Int
-  private let descriptor: Int32
+  let descriptor: Int32
   private let residencyIsTold: Bool
   private nonisolated(unsafe) let base: UnsafeRawPointer
 
@@ -69,6 +69,13 @@ import Glibc
       let page = unsafe base + position / Self.pageSize * Self.pageSize
       return unsafe mincore(UnsafeMutableRawPointer(mutating: page), 1, &resident) == 0 && resident & 1 == 1
     }
+  }
+
+  /// Whether the name still leads to this file: another may have been put in its place.
+  package var hasItsName: Bool {
+    var (own, named) = (stat(), stat())
+    return unsafe fstat(descriptor, &own) == 0 && stat(path, &named) == 0 && own.st_dev == named.st_dev
+      && own.st_ino == named.st_ino
   }
 
   private static func isResidencyTold(of descriptor: Int32, path: String) -> Bool {

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Synchronization
 
@@ -68,6 +69,48 @@ package struct OutputFile: ~Copyable {
       }
       done += written
     }
+  }
+
+  /// Copies a part of another file to a position. The kernel does it where it can, and a file system that shares blocks
+  /// between files copies nothing.
+  ///
+  /// - Throws: what `copy_file_range` or `write` says.
+  package func copy(_ range: Range<Int>, of source: MappedFile, to position: Int) throws(FileError) {
+    var done = 0
+    while done < range.count {
+      var (from, to) = (off_t(range.lowerBound + done), off_t(position + done))
+      let count = unsafe copy_file_range(source.descriptor, &from, descriptor, &to, range.count - done, 0)
+      if count < 0, errno == EINTR { continue }
+      if count > 0 {
+        done += count
+        continue
+      }
+      // Other file systems, old kernels and sandboxes refuse the call, and some answer 0; all of them can still write.
+      guard count == 0 || [EXDEV, ENOSYS, EOPNOTSUPP, EINVAL, EPERM].contains(errno) else {
+        throw FileError("copy into", path)
+      }
+      return try write(source.bytes.extracting(range.lowerBound + done..<range.upperBound), at: position + done)
+    }
+  }
+
+  /// Gives this file the mode of another, and its owner where the system allows that.
+  package func takePermissions(of source: MappedFile) throws(FileError) {
+    var (wanted, own) = (stat(), stat())
+    guard unsafe fstat(source.descriptor, &wanted) == 0 else { throw FileError("stat", source.path) }
+    // Only root may give a file away; anyone else owns the copy.
+    _ = fchown(descriptor, wanted.st_uid, wanted.st_gid)
+    // File systems without modes refuse the call, and there nothing differs.
+    let mode = wanted.st_mode & 0o777
+    guard unsafe fstat(descriptor, &own) == 0, own.st_mode & 0o777 == mode || fchmod(descriptor, mode) == 0 else {
+      throw FileError("set the mode of", path)
+    }
+  }
+
+  /// Bytes that an ordinary user may still write beside `path`; nil where the system does not say.
+  package static func freeBytes(beside path: String) -> Int? {
+    var status = statvfs()
+    guard unsafe statvfs(split(path).directory, &status) == 0 else { return nil }
+    return Int(status.f_bavail) * Int(status.f_frsize)
   }
 
   /// Syncs, gives the final name, and syncs the directory so that the name survives a crash too.

@@ -181,6 +181,15 @@ extension Failure {
         what: "tensor `\(tensor)` has encoding \(id) with group size \(groupSize), which this version does not know",
         place: "`\(path)`", hint: "a newer ingot wrote it; update to decode it")
     case .limit(let detail): self.init(what: "the pack would break a limit of the format: \(detail)")
+    case .diskSpace(let needed, let free, let path):
+      self.init(
+        what: "the new file takes \(Format.bytes(needed)), the disk has \(Format.bytes(free)) free", place: "`\(path)`",
+        hint: "the pack is as it was; free \(Format.bytes(needed - free)), then attach the report again", code: .limit)
+    case .replaced(let path):
+      self.init(
+        what: "another file took the place of the pack meanwhile", place: "`\(path)`",
+        hint: "the report is about the file that was there before; nothing was attached")
+    case .interrupted: self.init(what: "interrupted; the pack is as it was", code: Interrupt.status)
     }
   }
 

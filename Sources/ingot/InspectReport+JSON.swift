@@ -31,6 +31,7 @@ extension InspectReport {
           ]
         }),
       "provenance": model.provenance ?? .null,
+      "drift_report": model.report?.document.map { .object($0) } ?? .null,
     ]
   }
 
@@ -41,6 +42,7 @@ extension InspectReport {
       "format": .string(model.kind.rawValue),
       "version": model.header.map { JSONValue(Int($0.writeVersion)) } ?? .null,
       "root_hash": model.header.map { .string(XXH3.text($0.rootHash)) } ?? .null,
+      "root_hash_without_report": model.headerWithoutReport.map { .string(XXH3.text($0.rootHash)) } ?? .null,
     ]
   }
 

@@ -48,6 +48,7 @@ struct InspectReport {
       rows.append(["bits/weight", "\(Format.fixed(bits, 3)) in all\(experts)"])
     }
     for (index, line) in sourceTexts.enumerated() { rows.append([index == 0 ? "source" : "", line]) }
+    for (index, line) in driftTexts.enumerated() { rows.append([index == 0 ? "drift" : "", line]) }
     return rows
   }
 

@@ -30,14 +30,6 @@ enum Machine {
     return nil
   }
 
-  /// Bytes that an ordinary user may still write beside `path`; nil where the system does not say.
-  static func freeBytes(beside path: String) -> Int? {
-    let directory = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
-    var status = statvfs()
-    guard unsafe statvfs(directory, &status) == 0 else { return nil }
-    return Int(status.f_bavail) * Int(status.f_frsize)
-  }
-
   static func isRegularFile(_ path: String) -> Bool {
     var status = stat()
     return unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG

@@ -154,7 +154,7 @@ struct QuantizeCommand: ParsableCommand {
     let plan = converter.plan
     let report = QuantizeReport(converter, source: checkpoint, output: dryRun ? nil : output)
     if !quiet { report.printStart() }
-    if let output, !dryRun, let free = Machine.freeBytes(beside: output), free < report.rawByteCount {
+    if let output, !dryRun, let free = OutputFile.freeBytes(beside: output), free < report.rawByteCount {
       // What zstd will save is not known before; a disk that fills up is then found while writing.
       guard compress == .zstd else { throw .diskSpace(needed: report.rawByteCount, free: free, path: output) }
       Console.note(

@@ -45,7 +45,7 @@ struct QuantizeReport {
     ]
     if let output {
       let bound = plan.options.compression == .none ? "" : "at most "
-      let free = Machine.freeBytes(beside: output).map { ", \(Format.bytes($0)) free" } ?? ""
+      let free = OutputFile.freeBytes(beside: output).map { ", \(Format.bytes($0)) free" } ?? ""
       rows.append(["output", "\(output): \(bound)\(Format.bytes(rawByteCount))\(free)"])
     }
     for line in Format.table(rows) { Console.note(line) }

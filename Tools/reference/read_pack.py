@@ -405,13 +405,19 @@ def check_tensor_record(pack, i):
             yield Violation(30, subject, f"{key} is {value} in a plain encoding")
 
 
+DRIFT_REPORT = b"drift-report.json"
+
+
 def check_file_record(pack, i):
     """Rule 32; claims the chunk."""
     f, subject = pack.files[i], ("file", i)
     yield from check_name(f, subject, 32)
     folder, slash, plain = f.name.partition(b"/")
-    if f.name != b"provenance.json" and (folder + slash != b"source/" or plain in (b"", b".", b"..") or b"/" in plain):
-        yield Violation(32, subject, "is neither provenance.json nor a plain name in source/")
+    in_source = folder + slash == b"source/" and plain not in (b"", b".", b"..") and b"/" not in plain
+    if f.name not in (b"provenance.json", DRIFT_REPORT) and not in_source:
+        yield Violation(32, subject, "is no name that a pack has, nor a plain one in source/")
+    if f.name == DRIFT_REPORT and f.chunk != len(pack.chunks) - 1:
+        yield Violation(32, subject, f"chunk {f.chunk} is not the last")
     if f.problems:
         yield Violation(32, subject, "reserved bytes are not zero")
     if f.chunk >= len(pack.chunks):
