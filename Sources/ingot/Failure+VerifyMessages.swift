@@ -36,4 +36,10 @@ extension Failure {
       what: "line \(line) \(detail)", place: "`\(source)`", hint: "choose another way to compare with --match",
       code: .usage)
   }
+
+  init(notAttachable path: String) {
+    self.init(
+      what: "a report can be put into a pack only", place: "`\(path)`", hint: "write it with --html or --json",
+      code: .usage)
+  }
 }

@@ -85,6 +85,9 @@ struct VerifyCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Write the report as a page.", valueName: "file.html"))
   var html: String?
 
+  @Flag(help: "Put the report into the pack that was measured, where `inspect` shows it.")
+  var attach = false
+
   @Flag(name: .shortAndLong, help: "Replace an existing page.")
   var force = false
 
@@ -122,6 +125,7 @@ struct VerifyCommand: ParsableCommand {
     let gates: Gates
     do throws(GateError) { gates = try Gates(failIf + gate.map(\.rawValue)) } catch { throw Failure(error) }
     let data = try VerifyData(prompts: prompts, text: text, limit: limit)
+    if attach, InspectedModel.kind(of: candidate) != .pack { throw Failure(notAttachable: candidate) }
     if let html { try Machine.requireFree(html, force: force, sources: [candidate, reference]) }
     let first = try RunModel(path: reference, compute: compute, cacheBudget: maxMemory.value / 4)
     let second = try RunModel(
@@ -134,8 +138,10 @@ struct VerifyCommand: ParsableCommand {
       options: try options(name, first), data: data, progress: StageProgress(isQuiet: quiet))
     let report = VerifyReport(try verification.document(), gates)
     if let html { try report.writePage(to: html, replacing: force) }
+    if attach { try report.attach(to: candidate) { verification.progress.update("attaching", $0) } }
     if json { Console.print(report.document.text()) } else { report.print() }
     if let html, !quiet { Console.note("the page: \(html)") }
+    if attach, !quiet { Console.note("the report is in \(candidate); see `ingot inspect`") }
     if let status = report.status { Glibc.exit(status.rawValue) }
   }
 

@@ -1,5 +1,6 @@
 import Drift
 import JSON
+import Pack
 import Tensors
 
 /// What `verify` says of a whole comparison.
@@ -34,6 +35,18 @@ struct VerifyReport {
       let span = bytes.span
       try unsafe output.write(span.bytes, at: 0)
       try output.commit()
+    } catch { throw Failure(error) }
+  }
+
+  /// Puts the document into the pack, which must still be the one that was measured.
+  func attach(to path: String, progress: (Double) -> Bool) throws(Failure) {
+    let measured = document.object?["candidate"]?.object?["hash"]?.string.flatMap { UInt64($0, radix: 16) }
+    do throws(PackError) {
+      let amendment = try PackAmendment(path: path, rootHash: measured)
+      let total = Double(max(amendment.byteCount, 1))
+      _ = try amendment.attach(
+        Array(document.text().utf8), progress: { _ = progress(Double($0) / total) },
+        isInterrupted: { Interrupt.isRequested })
     } catch { throw Failure(error) }
   }
 
