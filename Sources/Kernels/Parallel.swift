@@ -1,4 +1,5 @@
 import CKernels
+import Synchronization
 
 /// Work that is split over threads in fixed parts. Each index belongs to one part, and what is computed for it must not
 /// depend on the part it is in; then no result depends on the number of threads.
@@ -23,6 +24,28 @@ package enum Parallel {
     let units = (count + multiple - 1) / multiple
     @Sendable func start(_ part: Int) -> Int { min(count, units * part / parts * multiple) }
     run(parts) { part in body(start(part)..<start(part + 1)) }
+  }
+
+  /// The results of `body` for 0 ..< count. Each thread takes the next index when it is done with one, so that pieces of work
+  /// may differ in size.
+  package static func map<Result: Sendable>(
+    count: Int, threads: Int, _ body: @Sendable (Int) -> Result
+  ) -> [Result] {
+    precondition(count >= 0 && threads >= 1)
+    guard min(count, threads) > 1 else { return (0..<count).map(body) }
+    return unsafe Array(unsafeUninitializedCapacity: count) { buffer, initialized in
+      let next = Atomic<Int>(0)
+      // Each index is taken, and its element made, once; the region ends when all are.
+      let results = unsafe Shared(buffer.baseAddress!)
+      run(min(count, threads)) { _ in
+        while true {
+          let index = next.add(1, ordering: .relaxed).oldValue
+          guard index < count else { return }
+          unsafe (results.value + index).initialize(to: body(index))
+        }
+      }
+      initialized = count
+    }
   }
 
   private static func run(_ parts: Int, _ body: (Int) -> Void) {

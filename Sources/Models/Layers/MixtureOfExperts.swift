@@ -49,42 +49,67 @@ struct MixtureOfExperts: Sendable {
     return output
   }
 
+  /// Experts whose weights are held at once: enough for threads to share them evenly, few enough for unpacked chunks.
+  private static let heldExperts = 32
+
   private func addRouted(
     _ x: [Float], _ routes: [Router.Route], _ tile: Range<Int>, _ hidden: Int, _ weights: any WeightSource,
     _ compute: Compute, to output: inout [Float]
   ) throws(ModelError) {
-    var users: [Int: [(row: Int, slot: Int)]] = [:]
-    for row in tile {
-      for (slot, expert) in routes[row].experts.enumerated() { users[expert, default: []].append((row, slot)) }
-    }
-    let experts = users.keys.sorted()
-    weights.willNeed(layer: layer, experts: experts)
+    // By expert the rows that go there, and by row and slot where the expert's answer will stand.
     let slots = routes[tile.lowerBound].experts.count
-    var slotOutputs = [Float](repeating: 0, count: tile.count * slots * hidden)
-    for expert in experts {
-      let places = users[expert] ?? []
-      let projections = try weights.expert(layer: layer, expert: expert)
-      let mlp = GatedMLP(gate: projections.gate, up: projections.up, down: projections.down)
-      var gathered: [Float] = []
-      gathered.reserveCapacity(places.count * hidden)
-      for place in places { gathered += x[place.row * hidden..<(place.row + 1) * hidden] }
-      let y = mlp.apply(to: gathered, rows: places.count, compute)
-      for (index, place) in places.enumerated() {
-        let target = ((place.row - tile.lowerBound) * slots + place.slot) * hidden
-        slotOutputs.replaceSubrange(target..<target + hidden, with: y[index * hidden..<(index + 1) * hidden])
+    var users = [[Int]](repeating: [], count: gate.rows)
+    var places = [(expert: Int, index: Int)](repeating: (0, 0), count: tile.count * slots)
+    for row in tile {
+      for (slot, expert) in routes[row].experts.enumerated() {
+        places[(row - tile.lowerBound) * slots + slot] = (expert, users[expert].count)
+        users[expert].append(row)
+      }
+    }
+    let experts = users.indices.filter { !users[$0].isEmpty }
+    weights.willNeed(layer: layer, experts: experts)
+    var answers = [[Float]](repeating: [], count: gate.rows)
+    for start in stride(from: 0, to: experts.count, by: Self.heldExperts) {
+      let some = Array(experts[start..<min(experts.count, start + Self.heldExperts)])
+      var mlps: [GatedMLP] = []
+      for expert in some {
+        let projections = try weights.expert(layer: layer, expert: expert)
+        mlps.append(GatedMLP(gate: projections.gate, up: projections.up, down: projections.down))
+      }
+      for (expert, answer) in zip(some, Self.answers(mlps, some.map { users[$0] }, x, hidden, compute)) {
+        answers[expert] = answer
       }
     }
     // Summed in the order of the route, as the reference does, then added to the shared expert's output.
-    var sum = [Float](repeating: 0, count: hidden)
-    for row in tile {
-      for channel in 0..<hidden { sum[channel] = 0 }
+    let first = tile.lowerBound
+    var target = output.mutableSpan
+    var own = target._mutatingExtracting(first * hidden..<tile.upperBound * hidden)
+    Parallel.pieces(of: &own, length: hidden, threads: compute.threads, minimum: 8) { [places, answers] row, total in
+      var sum = [Float](repeating: 0, count: hidden)
       for slot in 0..<slots {
-        let weight = routes[row].weights[slot]
-        let source = ((row - tile.lowerBound) * slots + slot) * hidden
-        for channel in 0..<hidden { sum[channel] += weight * slotOutputs[source + channel] }
+        let weight = routes[first + row].weights[slot]
+        let place = places[row * slots + slot]
+        let rows = answers[place.expert]
+        let answer = rows.span.extracting(place.index * hidden..<(place.index + 1) * hidden)
+        for channel in 0..<hidden { sum[channel] += weight * answer[channel] }
       }
-      for channel in 0..<hidden { output[row * hidden + channel] += sum[channel] }
+      for channel in 0..<hidden { total[channel] += sum[channel] }
     }
+  }
+
+  /// Of each expert, its answer to its rows. Threads take whole experts where there are enough of them: each product alone
+  /// would make them wait for each other three times an expert.
+  private static func answers(
+    _ mlps: [GatedMLP], _ users: [[Int]], _ x: [Float], _ hidden: Int, _ compute: Compute
+  ) -> [[Float]] {
+    let answer = { @Sendable (index: Int) in
+      var gathered: [Float] = []
+      gathered.reserveCapacity(users[index].count * hidden)
+      for row in users[index] { gathered += x[row * hidden..<(row + 1) * hidden] }
+      return mlps[index].apply(to: gathered, rows: users[index].count, compute)
+    }
+    guard mlps.count >= 2 * compute.threads else { return mlps.indices.map(answer) }
+    return Parallel.map(count: mlps.count, threads: compute.threads, answer)
   }
 }
 
