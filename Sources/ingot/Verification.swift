@@ -218,9 +218,9 @@ struct Verification {
   ) throws(Failure) -> JSONValue {
     let along = AlongRun(decoder, prompts: prompts, outputs: outputs, mask: special.mask, seed: options.seed)
     do throws(DriftError) {
-      return try along.json(reference: reference.model, candidate: candidate.model, memory: options.memory) {
+      return try along.run(reference: reference.model, candidate: candidate.model, memory: options.memory) {
         progress.update("along the reference", $0)
-      }
+      }.json
     } catch { throw Failure(error) }
   }
 
@@ -275,14 +275,20 @@ struct Verification {
       let result = try ScoredRun(scoring, memory: options.memory).run(reference: reference.model, lanes: lanes) {
         progress.update("scoring", $0)
       }
-      let drift = ScoredDrift(scoring, result, pairs: encoded.pairs, threshold: options.decoding.threshold)
+      let floor =
+        options.measuresFloor
+        ? NoiseFloor(
+          scoring, result, lane: 1, pairs: encoded.pairs, threshold: options.decoding.threshold, noise: Self.noise)
+        : nil
+      let drift = ScoredDrift(
+        scoring, result, pairs: encoded.pairs, threshold: options.decoding.threshold, floor: floor)
+      sections.floor = drift.floorJSON
       sections.masked = drift.maskedJSON(words: words)
       sections.layers = drift.layersJSON
       sections.routing = drift.routingJSON
       sections.preferences = drift.preferencesJSON
       sections.passes = result.passes
       sections.showsDrift = sections.showsDrift || drift.masked.kl.values.contains { $0 != 0 }
-      if options.measuresFloor { sections.floor = drift.floorJSON(lane: 1, noise: Self.noise) }
       if options.replaysRoutes {
         sections.replay = drift.routeReplayJSON(candidateRoutes: lanes.count - 2, candidateWeights: lanes.count - 1)
       }
