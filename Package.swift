@@ -55,8 +55,10 @@ targets += library(
 targets += library(
   "Inspection", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"], spans)
 targets += library(
-  "Drift", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Pack", "Models", "Decoding", "Inspection", "Text"],
-  spans, testsUse: ["Conversion", "Safetensors", "Tokenizers"])
+  "Drift",
+  uses: [
+    "JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Decoding", "Inspection", "Text",
+  ], spans, testsUse: ["Conversion", "Tokenizers"])
 
 targets += [
   .executableTarget(

@@ -8,69 +8,108 @@ package struct AlongRun {
   private let decoder: BlockDiffusion
   private let scoring: Scoring
   private let trajectories: [Trajectory]
+  /// By trajectory, its prompt.
+  private let prompts: [Int]
   /// By state of the scoring, its trajectory and the state there.
   private let origins: [(trajectory: Int, state: Int)]
+  /// By state of the scoring, where its commits begin among those of all.
+  private let starts: [Int]
 
   /// - Parameters:
-  ///   - decoder: the reference's, whose options made the outputs.
+  ///   - decoder: of either model, with the options that made the outputs.
   ///   - outputs: of the prompts, as the reference gave them.
   package init(_ decoder: BlockDiffusion, prompts: [[Int]], outputs: [BlockDiffusion.Output], mask: Int, seed: UInt64) {
     self.decoder = decoder
     var trajectories: [Trajectory] = []
+    var indices: [Int] = []
     var texts: [ScoredText] = []
     var states: [MaskedState] = []
     var origins: [(trajectory: Int, state: Int)] = []
-    for (prompt, output) in zip(prompts, outputs) {
-      guard let trajectory = decoder.trajectory(prompt: prompt, output: output) else { continue }
+    var starts: [Int] = []
+    var count = 0
+    for (prompt, (tokens, output)) in zip(prompts, outputs).enumerated() {
+      guard let trajectory = decoder.trajectory(prompt: tokens, output: output) else { continue }
       for (index, state) in trajectory.states.enumerated() {
         states.append(
           MaskedState(text: texts.count, start: state.start, tokens: state.tokens, counted: state.offsets))
         origins.append((trajectories.count, index))
+        starts.append(count)
+        count += state.commits.count
       }
       texts.append(
         ScoredText(
           tokens: trajectory.canvas, scored: 0..<trajectory.canvas.count, blockLength: decoder.options.blockLength,
           fill: nil))
       trajectories.append(trajectory)
+      indices.append(prompt)
     }
     self.trajectories = trajectories
+    self.prompts = indices
     self.origins = origins
+    self.starts = starts
     let plan = MaskPlan(ratios: [1], blockLength: decoder.options.blockLength, mask: mask, seed: seed)
     scoring = Scoring(texts, plan: plan, states: states)
   }
 
-  /// - Parameter memory: bytes for hidden states.
-  /// - Returns: `along_reference`.
-  package func json(
-    reference: LLaDA2Model, candidate: LLaDA2Model, memory: Int, progress: (Double) -> Bool
-  ) throws(DriftError) -> JSONValue {
-    var along = AlongReference()
+  /// Of each position that the reference committed, its prompt, the forward and the position.
+  package var places: [[Int32]] {
+    origins.flatMap { origin in
+      trajectories[origin.trajectory].states[origin.state].commits.map {
+        [Int32(prompts[origin.trajectory]), Int32(origin.state), Int32($0.position)]
+      }
+    }
+  }
+
+  package struct Result {
+    /// What the reference says at each of ``AlongRun/places``.
+    package let rows: [ReferenceRow]
+    /// `along_reference`; null without a candidate.
+    package let json: JSONValue
+  }
+
+  /// - Parameters:
+  ///   - reference: the model, or nil where `recorded` stands for it.
+  ///   - candidate: nil where only the reference is asked.
+  ///   - recorded: what the reference said at ``places``.
+  ///   - memory: bytes for hidden states.
+  package func run(
+    reference: LLaDA2Model?, candidate: LLaDA2Model?, recorded: [ReferenceRow]? = nil, memory: Int,
+    progress: (Double) -> Bool
+  ) throws(DriftError) -> Result {
+    precondition((reference == nil) == (recorded != nil))
+    let models = [reference, candidate].compactMap(\.self)
+    let kernels = models[0].compute.kernels
     let mask = scoring.plan.mask
-    let kernels = reference.compute.kernels
+    var along = AlongReference()
+    var rows: [ReferenceRow?] = recorded ?? Array(repeating: nil, count: places.count)
     let lockstep = Lockstep(
-      [Lane(reference), Lane(candidate)], blockLength: scoring.plan.blockLength, seed: scoring.plan.seed,
-      memory: memory)
+      models.map { Lane($0) }, blockLength: scoring.plan.blockLength, seed: scoring.plan.seed, memory: memory)
     let observer = Lockstep.Observer { index, logits in
       let origin = origins[index]
       let state = trajectories[origin.trajectory].states[origin.state]
       let width = logits[0].count / max(state.offsets.count, 1)
-      let committed = Set(state.commits.map { $0.position - state.start })
+      let places = Dictionary(uniqueKeysWithValues: zip(state.offsets, state.offsets.indices))
       var divergences: [Double] = []
-      for (place, offset) in state.offsets.enumerated() where committed.contains(offset) {
-        let rows = logits.map { lane in
+      for (number, commit) in state.commits.enumerated() {
+        guard let place = places[commit.position - state.start] else { continue }
+        let truth = scoring.truth(index, place)
+        let distributions = logits.map { lane in
           let start = lane.startIndex + place * width
           return LogSoftmax(lane[start..<start + width], kernels: kernels)
         }
-        let truth = scoring.truth(index, place)
-        let row = ReferenceRow(rows[0], truth: truth, mask: mask)
-        divergences.append(Comparison(row, rows[1], truth: truth, mask: mask).kl)
+        let row = starts[index] + number
+        if reference != nil { rows[row] = ReferenceRow(distributions[0], truth: truth, mask: mask) }
+        if candidate != nil, let said = rows[row], let last = distributions.last {
+          divergences.append(Comparison(said, last, truth: truth, mask: mask).kl)
+        }
       }
+      guard candidate != nil, let last = logits.last else { return }
       along.add(
         prompt: origin.trajectory, maskRatio: state.maskRatio, commits: state.commits,
-        decision: decoder.decision(at: state, logits: Array(logits[1])), kl: divergences)
+        decision: decoder.decision(at: state, logits: Array(last)), kl: divergences)
     }
     try lockstep.run(
       texts: scoring.texts.map(\.tokens), states: scoring.states, observer: observer, progress: progress)
-    return along.json(seed: scoring.plan.seed)
+    return Result(rows: rows.compactMap(\.self), json: along.json(seed: scoring.plan.seed))
   }
 }

@@ -19,6 +19,9 @@ package struct ReferenceRow: Sendable, Equatable {
   /// Tokens that count of larger ones.
   package static let topCount = 256
 
+  /// How many tokens count.
+  package static func width(vocabulary: Int) -> Int { vocabulary <= wholeVocabulary ? vocabulary : topCount }
+
   package init(
     tokens: [Int32], logProbabilities: [Float], best: Int, bestLogProbability: Float, truthLogProbability: Float
   ) {

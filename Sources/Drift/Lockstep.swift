@@ -55,6 +55,9 @@ package struct Lockstep {
   /// Rows whose logits are held at once; from 64 on the head is a product of OpenBLAS.
   private static let logitRows = 64
 
+  /// Up to so many lanes, all runs have the same batches.
+  private static let usualLanes = 8
+
   private let lanes: [Lane]
   private let blockLength: Int
   private let seed: UInt64
@@ -95,8 +98,10 @@ package struct Lockstep {
   private func batches(texts: [[Int]], states: [MaskedState]) -> [Batch] {
     let byText = Dictionary(grouping: states.indices) { states[$0].text }
     let configuration = lanes[0].model.configuration
-    // Hidden states of all lanes, and about eight more for one lane's norms, queries, keys and products.
-    let rowBytes = (lanes.count + 8) * configuration.hiddenSize * MemoryLayout<Float>.size
+    // Hidden states of all lanes, and about eight more for one lane's norms, queries, keys and products. Fewer lanes count as
+    // the usual number: products of many rows round in their own way, so what a candidate says may not depend on who runs
+    // beside it, a reference or none.
+    let rowBytes = (max(lanes.count, Self.usualLanes) + 8) * configuration.hiddenSize * MemoryLayout<Float>.size
     let limit = max(1, memory / rowBytes)
     var batches: [Batch] = []
     for (text, tokens) in texts.enumerated() {

@@ -22,6 +22,17 @@ package struct ScoredText: Sendable, Equatable {
       maskable = scored
     }
   }
+
+  /// As it was made before.
+  ///
+  /// - Parameter maskable: of `tokens`; what is scored lies at its beginning.
+  package init(tokens: [Int], scored: Range<Int>, maskable: Range<Int>) {
+    precondition(scored.lowerBound == maskable.lowerBound && scored.upperBound <= maskable.upperBound)
+    precondition(scored.lowerBound >= 0 && maskable.upperBound <= tokens.count)
+    self.tokens = tokens
+    self.scored = scored
+    self.maskable = maskable
+  }
 }
 
 /// One block of a text as a model sees it in decoding: its own masks, the finished blocks before it, nothing behind it.

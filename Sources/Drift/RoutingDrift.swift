@@ -76,6 +76,9 @@ package struct RoutingDrift: Sendable {
     floor[layer, default: Sample()].add(Set(a.experts) == Set(b.experts) ? 0 : 1, cluster: text)
   }
 
+  /// By layer, the share of rows of the floor whose set changed.
+  package var floorChangedByLayer: [Int: Double] { floor.compactMapValues(\.mean) }
+
   package var changedByRatio: [Int: Sample] { byRatio.mapValues(\.changed) }
 
   /// Share of rows of the floor whose set changed.
@@ -88,15 +91,16 @@ package struct RoutingDrift: Sendable {
   }
 
   /// Null for a model without mixtures.
-  package func json(ratios: [Double], seed: UInt64) -> JSONValue {
+  ///
+  /// - Parameter floor: shares of the noise floor by layer, measured or recorded.
+  package func json(ratios: [Double], seed: UInt64, floor: [Int: Double]) -> JSONValue {
     guard total.changed.count > 0 else { return .null }
     return [
       "changed": total.changed.meanJSON(seed: seed), "overlap": total.overlap.meanJSON(seed: seed),
       "kl": total.kl.meanJSON(seed: seed), "weight_shift": total.shift.meanJSON(seed: seed),
       "by_layer": .array(
         byLayer.sorted { $0.key < $1.key }.map { layer, sums in
-          sums.json(
-            "layer", JSONValue(layer), [("floor_changed", floor[layer]?.mean.map { JSONValue($0) } ?? .null)])
+          sums.json("layer", JSONValue(layer), [("floor_changed", JSONValue(floor[layer]))])
         }),
       "by_mask_ratio": .array(
         byRatio.sorted { $0.key < $1.key }.map { ratio, sums in sums.json("mask_ratio", JSONValue(ratios[ratio])) }),
@@ -120,15 +124,16 @@ package struct LayerDrift: Sendable {
 
   /// - Parameters:
   ///   - a: (rows, width) of the reference.
-  ///   - b: of the candidate.
+  ///   - b: of the candidate; nil where there is none.
   ///   - floor: of the reference with noise, or nil.
   ///   - rows: those that count.
-  package mutating func add(layer: Int, _ a: [Float], _ b: [Float], floor: [Float]?, rows: [Int], width: Int) {
+  package mutating func add(layer: Int, _ a: [Float], _ b: [Float]?, floor: [Float]?, rows: [Int], width: Int) {
     var sums = layers[layer] ?? Sums()
     for row in rows {
       var (aa, bb, ab, error, noise) = (0.0, 0.0, 0.0, 0.0, 0.0)
       for index in row * width..<(row + 1) * width {
-        let (x, y) = (Double(a[index]), Double(b[index]))
+        let x = Double(a[index])
+        let y = b.map { Double($0[index]) } ?? x
         aa += x * x
         bb += y * y
         ab += x * y
@@ -143,6 +148,13 @@ package struct LayerDrift: Sendable {
     }
     if floor != nil { sums.hasFloor = true }
     layers[layer] = sums
+  }
+
+  /// By layer, the relative error of the floor, where there was one.
+  package var floorErrors: [Int: Double] {
+    layers.filter(\.value.hasFloor).mapValues { sums in
+      sums.weight > 0 ? (sums.floorError / sums.weight).squareRoot() : 0
+    }
   }
 
   package var json: [JSONValue] {

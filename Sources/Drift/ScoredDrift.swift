@@ -17,18 +17,23 @@ package struct ScoredDrift: Sendable {
   private let pairs: [Pair]
   private let rejected: Set<Int>
   private let threshold: Float
+  private let floor: NoiseFloor?
   /// Comparisons of the candidate, without the rejected answers.
   package let masked: MaskedDrift
   private let all: MaskedDrift
 
-  /// - Parameter candidate: index of the candidate among the lanes of the run.
+  /// - Parameters:
+  ///   - candidate: index of the candidate among the lanes of the run.
+  ///   - floor: measured in the run, or recorded.
   package init(
-    _ scoring: Scoring, _ result: ScoredRun.Result, candidate: Int = 0, pairs: [Pair], threshold: Float
+    _ scoring: Scoring, _ result: ScoredRun.Result, candidate: Int = 0, pairs: [Pair], threshold: Float,
+    floor: NoiseFloor? = nil
   ) {
     self.scoring = scoring
     self.result = result
     self.pairs = pairs
     self.threshold = threshold
+    self.floor = floor
     rejected = Set(pairs.map(\.rejected))
     all = Self.masked(scoring, result.comparisons[candidate], threshold, without: [])
     masked = pairs.isEmpty ? all : Self.masked(scoring, result.comparisons[candidate], threshold, without: rejected)
@@ -64,19 +69,12 @@ package struct ScoredDrift: Sendable {
   }
 
   package var layersJSON: [JSONValue] { result.layers.json }
-  package var routingJSON: JSONValue { result.routing.json(ratios: scoring.plan.ratios, seed: seed) }
-
-  /// The noise floor; `lane` is its index among the lanes of the run.
-  package func floorJSON(lane: Int, noise: Double) -> JSONValue {
-    let floor = Self.masked(scoring, result.comparisons[lane], threshold, without: rejected)
-    let ratio = floor.kl.mean.flatMap { mean in masked.kl.mean.map { mean > 0 ? JSONValue($0 / mean) : .null } }
-    return [
-      "noise": JSONValue(noise), "kl": floor.kl.distributionJSON(seed: seed),
-      "top1_agreement": floor.sample { $0.sameTop ? 1 : 0 }.meanJSON(seed: seed),
-      "nll_difference": floor.sample { Double($0.candidateLoss - $0.referenceLoss) }.meanJSON(seed: seed),
-      "routing_changed": result.routing.floorChanged.meanJSON(seed: seed), "kl_ratio": ratio ?? .null,
-    ]
+  package var routingJSON: JSONValue {
+    result.routing.json(ratios: scoring.plan.ratios, seed: seed, floor: floor?.routingChanged ?? [:])
   }
+
+  /// §11; null without a floor.
+  package var floorJSON: JSONValue { floor?.json(kl: masked.kl.mean) ?? .null }
 
   /// §9; null without pairs.
   package var preferencesJSON: JSONValue {

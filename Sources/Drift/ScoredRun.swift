@@ -29,6 +29,13 @@ package struct Scoring: Sendable {
     positionCount = count
   }
 
+  /// Of each counted position, its text, its place there and the index of its mask ratio.
+  package var places: [[Int32]] {
+    states.flatMap { state in
+      state.counted.map { [Int32(state.text), Int32(state.start + $0), Int32(state.ratio)] }
+    }
+  }
+
   /// The text's own token at a counted position.
   func truth(_ state: Int, _ place: Int) -> Int {
     texts[states[state].text].tokens[states[state].start + states[state].counted[place]]
@@ -165,10 +172,10 @@ private final class Collector {
   }
 
   func addHidden(_ layer: Int, _ hidden: [[Float]], _ rows: [Lockstep.Row]) {
-    guard let candidate = roles.firstIndex(of: .candidate), let first = hidden.first else { return }
+    let candidate = roles.firstIndex(of: .candidate).map { hidden[offset + $0] }
     let floor = roles.firstIndex(of: .floor).map { hidden[offset + $0] }
-    layers.add(
-      layer: layer, first, hidden[offset + candidate], floor: floor, rows: rows.map(\.row), width: hiddenSize)
+    guard let first = hidden.first, candidate != nil || floor != nil else { return }
+    layers.add(layer: layer, first, candidate, floor: floor, rows: rows.map(\.row), width: hiddenSize)
   }
 
   func addRouting(_ layer: Int, _ lanes: [[Router.Route]], _ logits: [[Float]], _ rows: [Lockstep.Row]) {

@@ -27,11 +27,17 @@ extension SafetensorsHeader {
   ///
   /// Compact JSON, metadata first, padded with spaces to a multiple of 8 bytes.
   ///
-  /// - Parameter tensors: in any order; names are unique.
-  package static func build(tensors: [TensorDescription]) -> [UInt8] {
+  /// - Parameters:
+  ///   - tensors: in any order; names are unique.
+  ///   - metadata: in the order given; keys are unique.
+  package static func build(
+    tensors: [TensorDescription], metadata: [(key: String, value: String)] = [("format", "pt")]
+  ) -> [UInt8] {
     precondition(Set(tensors.map(\.name)).count == tensors.count, "two tensors have one name")
+    var object = JSONObject()
+    for (key, value) in metadata { object.append(.init(key: key, value: .string(value))) }
     var text = ByteWriter(capacity: 64 + 128 * tensors.count)
-    text.append("{\"\(metadataKey)\":{\"format\":\"pt\"}")
+    text.append("{\"\(metadataKey)\":\(JSONValue.object(object).text(indented: false))")
     var begin = 0
     for tensor in tensors.sorted(by: inFileOrder) {
       let end = begin + tensor.byteCount

@@ -1,8 +1,8 @@
 package import Tensors
 
-/// Writes safetensors files in the layout of the published checkpoints; for tests, goldens and small checkpoints.
+/// Writes safetensors files in the layout of the published checkpoints: records of drift, goldens, small checkpoints.
 package enum SafetensorsWriter {
-  /// A tensor and where its bytes come from; asked for once, when it is its turn.
+  /// A tensor and where its bytes come from; asked for when it is its turn.
   package struct Tensor {
     package let description: TensorDescription
     package let bytes: () -> [UInt8]
@@ -16,11 +16,17 @@ package enum SafetensorsWriter {
 
   /// Writes the file; it appears under `path` only when whole.
   ///
+  /// - Parameters:
+  ///   - metadata: for `__metadata__`, in this order.
+  ///   - replaces: whether a file that has the name may be replaced.
   /// - Throws: `system` when the file cannot be created or written.
-  package static func write(_ tensors: [Tensor], to path: String) throws(SafetensorsError) {
-    let header = SafetensorsHeader.build(tensors: tensors.map(\.description))
+  package static func write(
+    _ tensors: [Tensor], metadata: [(key: String, value: String)] = [("format", "pt")], to path: String,
+    replaces: Bool = true
+  ) throws(SafetensorsError) {
+    let header = SafetensorsHeader.build(tensors: tensors.map(\.description), metadata: metadata)
     do throws(FileError) {
-      let output = try OutputFile(path: path)
+      let output = try OutputFile(path: path, replaces: replaces)
       try output.write(header.bytes, at: 0)
       var position = header.count
       for tensor in tensors.sorted(by: { SafetensorsHeader.inFileOrder($0.description, $1.description) }) {

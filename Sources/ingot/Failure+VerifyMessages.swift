@@ -1,4 +1,5 @@
 import Drift
+import Safetensors
 
 // Every sentence a person can see when `ingot verify` fails.
 
@@ -16,6 +17,61 @@ extension Failure {
     self.init(
       what: line.map { "line \($0) \(detail)" } ?? detail, place: "`\(path)`",
       hint: #"each line is an object such as {"prompt": "What is 2 + 3?", "answer": "5"}"#)
+  }
+
+  init(_ error: RecordError) {
+    switch error {
+    case .file(let error):
+      self.init(error)
+      // What cannot be read as the file that it says it is was changed after it was written.
+      if case .system(_) = error.reason { return }
+      code = .integrity
+      hint = Self.recordHint
+    case .version(let version, let path):
+      self.init(
+        what: "the record has version \(version), this ingot reads \(DriftRecord.version)", place: "`\(path)`",
+        hint: "a newer ingot wrote it; update to read it, or record the reference again")
+    case .broken(let detail, let path):
+      self.init(what: "the record is damaged: \(detail)", place: "`\(path)`", hint: Self.recordHint, code: .integrity)
+    }
+  }
+
+  private static let recordHint = "copy it again, or record the reference again with --record"
+
+  init(recordAsCandidate path: String) {
+    self.init(
+      what: "a record is no model that could be measured", place: "`\(path)`",
+      hint: "it stands for a reference: ingot verify CANDIDATE --reference \(path)", code: .usage)
+  }
+
+  init(recordOfRecord path: String) {
+    self.init(
+      what: "the reference is a record already", place: "`\(path)`",
+      hint: "copy it, or record the model itself with other options", code: .usage)
+  }
+
+  init(option: String, ofDataWith path: String) {
+    self.init(
+      what: "\(option) chooses data, but the record has the data that its reference was asked", place: "`\(path)`",
+      hint: "leave it out, or make another record with it", code: .usage)
+  }
+
+  init(option: String, needsModelBeside path: String) {
+    self.init(
+      what: "\(option) needs the reference itself, which a record does not hold", place: "`\(path)`",
+      hint: "name the model with --reference, or leave it out", code: .usage)
+  }
+
+  init(option: String, given: String, recorded: String, path: String) {
+    self.init(
+      what: "\(option) is \(given), but the record was made with \(recorded)", place: "`\(path)`",
+      hint: "leave it out, or make another record with it", code: .usage)
+  }
+
+  init(level: String, notIn path: String) {
+    self.init(
+      what: "--level \(level) needs what the record does not hold", place: "`\(path)`",
+      hint: "make a record without --level, which holds all", code: .usage)
   }
 
   init(incomparable difference: String, _ reference: String, _ candidate: String) {

@@ -15,13 +15,29 @@ struct VerifyCommand: ParsableCommand {
     discussion: """
       Four levels: the weights; what both models say at masked positions of the same texts, layer by layer; both \
       decoding the same prompts freely; right and wrong answers. See Formats/drift-report.md for every number.
+
+      A reference that was recorded once stands for the model from then on; data and options of decoding and masks are \
+      then the record's.
+
+      EXAMPLES
+        ingot verify mini.ingot --reference LLaDA2.0-mini
+        ingot verify --record mini.record --reference LLaDA2.0-mini --prompts questions.jsonl
+        ingot verify mini.ingot --reference mini.record
       """)
 
-  @Argument(help: "The model to be measured: an ingot or a checkpoint directory.")
-  var candidate: String
+  @Argument(help: "The model to be measured: an ingot or a checkpoint directory. Not needed to record.")
+  var candidate: String?
 
-  @Option(name: .shortAndLong, help: "What is held to be right: a checkpoint directory or an ingot.")
+  @Option(
+    name: .shortAndLong, help: "What is held to be right: a checkpoint directory, an ingot, or what --record wrote.")
   var reference: String
+
+  @Option(
+    help: ArgumentHelp("Keep what the reference said, to compare others with it without the model.", valueName: "file"))
+  var record: String?
+
+  @Flag(name: .shortAndLong, help: "Replace an existing file.")
+  var force = false
 
   @Option(
     help: ArgumentHelp(
@@ -38,17 +54,18 @@ struct VerifyCommand: ParsableCommand {
   @Option(help: "A level to run: weights, masked, trajectories or tasks; repeatable. (default: all)")
   var level: [VerifyLevel] = []
 
-  @Option(help: ArgumentHelp("Shares of a block that are masked.", valueName: "ratios"))
-  var maskRatios = NumberList(values: [0.1, 0.3, 0.5, 0.7, 0.9, 1])
+  @Option(
+    help: ArgumentHelp("Shares of a block that are masked. (default: 0.1,0.3,0.5,0.7,0.9,1)", valueName: "ratios"))
+  var maskRatios: NumberList?
 
-  @Option(help: "Positions denoised together, in scoring and decoding.")
-  var blockLength = 32
+  @Option(help: "Positions denoised together, in scoring and decoding. (default: 32)")
+  var blockLength: Int?
 
   @Option(help: ArgumentHelp("Also score with these block lengths.", valueName: "lengths"))
   var blockLengths: NumberList?
 
-  @Option(help: "Tokens of an answer.")
-  var genLength = 128
+  @Option(help: "Tokens of an answer. (default: 128)")
+  var genLength: Int?
 
   @Option(help: "Steps that a block is spread over. (default: the block length)")
   var steps: Int?
@@ -88,11 +105,8 @@ struct VerifyCommand: ParsableCommand {
   @Flag(help: "Put the report into the pack that was measured, where `inspect` shows it.")
   var attach = false
 
-  @Flag(name: .shortAndLong, help: "Replace an existing page.")
-  var force = false
-
-  @Option(help: "Of masks, noise and intervals.")
-  var seed: UInt64 = 0
+  @Option(help: "Of masks, noise and intervals. (default: 0)")
+  var seed: UInt64?
 
   @Option(name: .shortAndLong, help: "Threads that compute. (default: the processors this process may use)")
   var threads: Int?
@@ -109,7 +123,8 @@ struct VerifyCommand: ParsableCommand {
   func validate() throws {
     if let threads, !(1...1024).contains(threads) { throw ValidationError("--threads must be 1 to 1024") }
     if let limit, limit < 1 { throw ValidationError("--limit must be 1 or more") }
-    guard maskRatios.values.allSatisfy({ $0 > 0 && $0 <= 1 }), !maskRatios.values.isEmpty else {
+    try validateRecording()
+    guard maskRatios?.values.allSatisfy({ $0 > 0 && $0 <= 1 }) ?? true, maskRatios?.values.isEmpty != true else {
       throw ValidationError("--mask-ratios must lie above 0 and be 1 at most")
     }
     for length in blockLengths?.values ?? [] where length < 1 || length != length.rounded() || length > 65536 {
@@ -124,61 +139,62 @@ struct VerifyCommand: ParsableCommand {
     let compute = Compute(kernels: kernels, threads: threads ?? Machine.threads)
     let gates: Gates
     do throws(GateError) { gates = try Gates(failIf + gate.map(\.rawValue)) } catch { throw Failure(error) }
-    let data = try VerifyData(prompts: prompts, text: text, limit: limit)
-    if attach, InspectedModel.kind(of: candidate) != .pack { throw Failure(notAttachable: candidate) }
-    if let html { try Machine.requireFree(html, force: force, sources: [candidate, reference]) }
-    let first = try RunModel(path: reference, compute: compute, cacheBudget: maxMemory.value / 4)
-    let second = try RunModel(
-      path: candidate, compute: Compute(kernels: kernels, threads: compute.threads, activations: activations),
-      cacheBudget: maxMemory.value / 4)
-    try requireComparable(first, second)
-    let name = decoder ?? DecoderName(for: first.configuration)
+    if attach, let candidate, InspectedModel.kind(of: candidate) != .pack { throw Failure(notAttachable: candidate) }
+    try requireFreeOutputs()
+    let first = try VerifyReference(path: reference, compute: compute, cacheBudget: maxMemory.value / 4)
+    let input = try input(for: first)
+    let second = try candidate.map { path throws(Failure) in
+      if DriftRecord.isRecord(path) { throw Failure(recordAsCandidate: path) }
+      return try RunModel(
+        path: path, compute: Compute(kernels: kernels, threads: compute.threads, activations: activations),
+        cacheBudget: maxMemory.value / 4)
+    }
+    if let second { try first.requireComparable(with: second) }
+    let progress = StageProgress(isQuiet: quiet)
     let verification = Verification(
-      reference: first, candidate: second, special: try first.specialTokens(stopsAtTurnEnd: name == .llada22),
-      options: try options(name, first), data: data, progress: StageProgress(isQuiet: quiet))
-    let report = VerifyReport(try verification.document(), gates)
+      reference: first, candidate: second, special: input.special, options: input.options, data: input.data,
+      progress: progress, records: record != nil)
+    let outcome = try verification.run()
+    if let kept = outcome.record { try write(kept) }
+    if let document = outcome.document { try tell(VerifyReport(document, gates), progress) }
+  }
+
+  /// Prints the report, puts it where it was asked for, and ends the process where a gate failed.
+  private func tell(_ report: VerifyReport, _ progress: StageProgress) throws(Failure) {
     if let html { try report.writePage(to: html, replacing: force) }
-    if attach { try report.attach(to: candidate) { verification.progress.update("attaching", $0) } }
+    if attach, let candidate { try report.attach(to: candidate) { progress.update("attaching", $0) } }
     if json { Console.print(report.document.text()) } else { report.print() }
     if let html, !quiet { Console.note("the page: \(html)") }
-    if attach, !quiet { Console.note("the report is in \(candidate); see `ingot inspect`") }
+    if attach, !quiet, let candidate { Console.note("the report is in \(candidate); see `ingot inspect`") }
     if let status = report.status { Glibc.exit(status.rawValue) }
   }
 
-  private func options(_ name: DecoderName, _ model: RunModel) throws(Failure) -> VerifyOptions {
-    var options = VerifyOptions()
-    if !level.isEmpty { options.levels = Set(level) }
+  /// Of the command line, for a model that runs.
+  func options(_ name: DecoderName, _ model: RunModel) throws(Failure) -> VerifyOptions {
+    var options = measuring
     var decoding = try name.options(model.configuration, path: model.path)
-    decoding.blockLength = blockLength
-    decoding.steps = steps ?? blockLength
-    decoding.generationLength = genLength
+    decoding.blockLength = blockLength ?? 32
+    decoding.steps = steps ?? decoding.blockLength
+    decoding.generationLength = genLength ?? 128
     decoding.threshold = threshold ?? decoding.threshold
     options.decoding = decoding
     options.decoder = name
-    options.maskRatios = maskRatios.values
+    options.maskRatios = maskRatios?.values ?? options.maskRatios
+    options.seed = seed ?? 0
+    return options
+  }
+
+  /// What does not shape the data.
+  var measuring: VerifyOptions {
+    var options = VerifyOptions()
+    if !level.isEmpty { options.levels = Set(level) }
     options.blockLengths = blockLengths?.values.map { Int($0) } ?? []
     options.attribution = attribute
     options.measuresFloor = !noFloor
     options.replaysRoutes = !noReplay
     options.match = match
-    options.seed = seed
     options.memory = maxMemory.value / 2
     return options
-  }
-
-  private func requireComparable(_ a: RunModel, _ b: RunModel) throws(Failure) {
-    let sizes = [
-      ("vocabulary", a.configuration.vocabularySize, b.configuration.vocabularySize),
-      ("layers", a.configuration.layerCount, b.configuration.layerCount),
-      ("hidden size", a.configuration.hiddenSize, b.configuration.hiddenSize),
-      ("experts", a.configuration.expertCount, b.configuration.expertCount),
-    ]
-    for (what, first, second) in sizes where first != second {
-      throw Failure(incomparable: "\(what): \(first) and \(second)", a.path, b.path)
-    }
-    guard try a.tokenizerBytes() == b.tokenizerBytes() else {
-      throw Failure(incomparable: "their tokenizer.json differ", a.path, b.path)
-    }
   }
 }
 
@@ -204,8 +220,6 @@ struct NumberList: ExpressibleByArgument {
     values = parts.compactMap { $0 }
   }
 
-  var defaultValueDescription: String {
-    values.map { $0 == $0.rounded() ? "\(Int($0))" : "\($0)" }.joined(separator: ",")
-  }
+  var text: String { values.map { $0 == $0.rounded() ? "\(Int($0))" : "\($0)" }.joined(separator: ",") }
   static var allValueStrings: [String] { [] }
 }

@@ -1,0 +1,108 @@
+import Decoding
+package import JSON
+import Pack
+
+// The JSON of a record (`Formats/drift-record.md` §3).
+
+extension DriftRecord {
+  static let schema = "ingot.drift-record/1"
+
+  /// The document.
+  ///
+  /// - Parameter tool: version of what writes it.
+  package func document(tool: String) -> JSONValue {
+    [
+      "schema": JSONValue(Self.schema), "ingot": JSONValue(tool),
+      "holds": .array((scores == nil ? [] : ["masked"]) + (trajectories == nil ? [] : ["trajectories"])),
+      "reference": [
+        "path": JSONValue(model.path), "kind": JSONValue(model.kind), "hash": JSONValue(XXH3.text(model.hash)),
+        "bytes": JSONValue(model.byteCount), "bits_per_weight": JSONValue(model.bitsPerWeight),
+        "experts": .array(model.experts.map { JSONValue($0) }),
+      ],
+      "tokenizer": JSONValue(XXH3.text(model.tokenizerHash)),
+      "sizes": [
+        "vocabulary": JSONValue(model.sizes.vocabulary), "layers": JSONValue(model.sizes.layers),
+        "hidden": JSONValue(model.sizes.hidden), "experts": JSONValue(model.sizes.experts),
+      ],
+      "options": options.json,
+      "prompts": ["source": JSONValue(promptSource), "list": .array(prompts.map(\.json))],
+      "texts": ["source": JSONValue(textSource), "cut": JSONValue(cut), "list": .array(texts.map(\.json))],
+      "pairs": .array(pairs.map { [JSONValue($0.chosen), JSONValue($0.rejected)] }),
+      "outputs": trajectories.map { .array($0.outputs.map(\.json)) } ?? .null,
+      "floor": floor?.recordJSON ?? .null, "notes": .array(notes.map { JSONValue($0) }),
+    ]
+  }
+}
+
+extension DriftRecord.Options {
+  fileprivate var json: JSONValue {
+    let (editing, post, most, control): (Float?, Int?, Int?, DecodingOptions.LevenshteinTokens?) =
+      switch decoding.decoder {
+      case .threshold: (nil, nil, nil, nil)
+      case .editing(let threshold, let post): (threshold, post, nil, nil)
+      case .levenshtein(let tokens, let threshold, let post, let most): (threshold, post, most, tokens)
+      }
+    return [
+      "mask_ratios": .array(maskRatios.map { JSONValue($0) }), "seed": JSONValue(seed),
+      "mask": JSONValue(special.mask), "stops": .array(special.stops.map { JSONValue($0) }),
+      "decoder": JSONValue(decoder), "block_length": JSONValue(decoding.blockLength),
+      "steps": JSONValue(decoding.steps), "generation_length": JSONValue(decoding.generationLength),
+      "threshold": JSONValue(decoding.threshold), "temperature": JSONValue(decoding.temperature),
+      "top_k": JSONValue(decoding.topK), "top_p": decoding.topP.map { JSONValue($0) } ?? .null,
+      "sampling_seed": JSONValue(decoding.seed), "stops_early": JSONValue(decoding.stopsEarly),
+      "editing": editing.map {
+        [
+          "threshold": JSONValue($0), "maximum_post_steps": JSONValue(post), "maximum_steps": JSONValue(most),
+          "delete": JSONValue(control?.delete), "split": JSONValue(control?.split),
+        ]
+      } ?? .null,
+    ]
+  }
+}
+
+extension DriftRecord.Prompt {
+  fileprivate var json: JSONValue {
+    let text = { (text: String?) in text.map { JSONValue($0) } ?? .null }
+    return [
+      "prompt": JSONValue(prompt), "answer": text(answer), "chosen": text(chosen), "rejected": text(rejected),
+      "task": text(task), "line": JSONValue(line), "tokens": .array(tokens.map { JSONValue($0) }),
+    ]
+  }
+}
+
+extension ScoredText {
+  fileprivate var json: JSONValue {
+    let ends = { (range: Range<Int>) -> JSONValue in [JSONValue(range.lowerBound), JSONValue(range.upperBound)] }
+    return [
+      "tokens": .array(tokens.map { JSONValue($0) }), "scored": ends(scored), "maskable": ends(maskable),
+    ]
+  }
+}
+
+extension BlockDiffusion.Output {
+  fileprivate var json: JSONValue {
+    [
+      "tokens": .array(tokens.map { JSONValue($0) }), "forwards": JSONValue(forwards),
+      "cache_passes": JSONValue(cachePasses), "stopped": JSONValue(stopped),
+      "steps": .array(
+        steps.map { step in
+          [
+            "block": JSONValue(step.block), "step": JSONValue(step.step), "masked": JSONValue(step.masked),
+            "commits": .array(
+              step.commits.map {
+                [JSONValue($0.position), JSONValue($0.token), JSONValue($0.probability), JSONValue($0.margin)]
+              }),
+          ]
+        }),
+    ]
+  }
+}
+
+extension NoiseFloor {
+  fileprivate var recordJSON: JSONValue {
+    let byLayer = { (numbers: [Int: Double]) -> JSONValue in
+      .array(numbers.sorted { $0.key < $1.key }.map { [JSONValue($0.key), JSONValue($0.value)] })
+    }
+    return ["section": .object(section), "routing_changed": byLayer(routingChanged), "layers": byLayer(layerErrors)]
+  }
+}

@@ -1,0 +1,44 @@
+import Text
+
+/// What is being done and how far it is: one line on a terminal, now and then a line elsewhere.
+final class StageProgress {
+  private let isQuiet: Bool
+  private var stage = ""
+  private var start = 0.0
+  private var last = 0.0
+  /// The largest anonymous memory seen, in bytes.
+  private(set) var peakAnonymous = 0
+
+  init(isQuiet: Bool) { self.isQuiet = isQuiet }
+
+  /// - Parameter share: of the stage that is done, 0 to 1.
+  /// - Returns: false when a signal asked to stop.
+  @discardableResult
+  func update(_ name: String, _ share: Double) -> Bool {
+    let now = Clock.seconds
+    if name != stage { (stage, start, last) = (name, now, now) }
+    let interval = Console.stderrIsTerminal ? 0.1 : 10
+    if now - last >= interval || share >= 1 {
+      peakAnonymous = max(peakAnonymous, ResidentMemory.anonymous)
+      if !isQuiet, now - last >= interval { show(share, now) }
+    }
+    return !Interrupt.isRequested
+  }
+
+  private func show(_ share: Double, _ now: Double) {
+    last = now
+    let left = share > 0.01 ? ", \(Format.duration((now - start) * (1 - share) / share)) left" : ""
+    let text = "\(stage) \(Format.fixed(100 * share, 0)) %\(left)"
+    if Console.stderrIsTerminal {
+      let filled = min(24, max(0, Int(24 * share)))
+      let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: 24 - filled)
+      Console.status("\r\u{1B}[2K\(bar) \(text)")
+    } else {
+      Console.note(text)
+    }
+  }
+
+  func finish() {
+    if Console.stderrIsTerminal, !isQuiet { Console.status("\r\u{1B}[2K") }
+  }
+}

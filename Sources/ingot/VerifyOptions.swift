@@ -1,0 +1,23 @@
+import Decoding
+import Drift
+
+/// What `ingot verify` was asked for.
+struct VerifyOptions {
+  var levels: Set<VerifyLevel> = Set(VerifyLevel.allCases)
+  var decoding = DecodingOptions()
+  var decoder = DecoderName.llada20
+  var maskRatios: [Double] = [0.1, 0.3, 0.5, 0.7, 0.9, 1]
+  var blockLengths: [Int] = []
+  var windowLength = 256
+  var attribution: Attribution.Subject?
+  var measuresFloor = true
+  var replaysRoutes = true
+  var match = AnswerMatch.exact
+  var seed: UInt64 = 0
+  /// Bytes for hidden states.
+  var memory = 1 << 30
+}
+
+enum VerifyLevel: String, CaseIterable {
+  case weights, masked, trajectories, tasks
+}
