@@ -88,7 +88,7 @@ extension Verification {
         throw Failure(error, in: data.source)
       }
       let attempt = { (output: BlockDiffusion.Output) in
-        TaskDrift.Attempt(isCorrect: check.accepts(words(output.tokens)), isTruncated: !output.stopped)
+        TaskDrift.Attempt(isCorrect: check.accepts(said(output.tokens)), isTruncated: !output.stopped)
       }
       rows.append(.init(task: prompt.task, reference: attempt(outputs.0), candidate: attempt(outputs.1)))
     }

@@ -127,9 +127,21 @@ struct Verification {
     return record
   }
 
-  /// The text that some tokens stand for.
+  private var teller: RunModel? { candidate ?? reference.model }
+
+  /// An answer as a person reads it: special tokens are none.
+  func said(_ tokens: [Int]) -> String {
+    teller.map { String(decoding: $0.text(of: tokens), as: UTF8.self) } ?? ""
+  }
+
+  /// Tokens as a report shows them: special tokens by their names, since they are what may differ.
   func words(_ tokens: [Int]) -> String {
-    guard let model = candidate ?? reference.model else { return "" }
-    return String(decoding: model.text(of: tokens), as: UTF8.self)
+    guard let teller else { return "" }
+    var bytes: [UInt8] = []
+    for token in tokens {
+      let name = teller.tokenizer.isSpecial(token) ? teller.tokenizer.token(token) : nil
+      bytes += name.map { Array($0.utf8) } ?? teller.text(of: [token])
+    }
+    return String(decoding: bytes, as: UTF8.self)
   }
 }
