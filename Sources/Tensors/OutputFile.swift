@@ -14,6 +14,11 @@ package struct OutputFile: ~Copyable {
   private let replaces: Bool
   private let isNamed: Bool
   private var committed = false
+  /// Whether writes go past the page cache; then positions, lengths and addresses must be multiples of
+  /// `DirectAccess.alignment`. Stays false where the file system cannot.
+  package var isDirect = false {
+    didSet { if isDirect != oldValue, !DirectAccess.set(isDirect, of: descriptor) { isDirect = false } }
+  }
 
   /// `O_TMPFILE`, a macro that Swift does not import.
   private static let unnamed: Int32 = 0o20000000 | O_DIRECTORY
@@ -65,6 +70,8 @@ package struct OutputFile: ~Copyable {
       }
       if written < 0 {
         if errno == EINTR { continue }
+        // Sectors may be larger than all we know; then the cache has to do.
+        if errno == EINVAL, isDirect, DirectAccess.set(false, of: descriptor) { continue }
         throw FileError("write", path)
       }
       done += written
