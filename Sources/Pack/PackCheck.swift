@@ -64,7 +64,7 @@ package struct PackCheck: Sendable {
     // Each chunk is read with the gap before it; the last gap, before the tables, is an item of its own.
     try inOrder(
       count: structure.chunks.count + 1, threads: threads, window: 2 * threads,
-      makeWorkspace: { ChunkCodec() },
+      makeWorkspace: { ChunkCodec(buffers: buffers.content) },
       work: { codec, index in
         do throws(PackError) {
           return .success(try checkItem(index, structure, tablesOffset: tablesOffset, codec, buffers))
@@ -177,10 +177,10 @@ package struct PackCheck: Sendable {
     do { return try file.read(range, into: &buffer) } catch { throw .system(error) }
   }
 
-  /// As many of each as there are threads, used chunk after chunk: fresh pages would have to be zeroed first.
+  /// What the threads hold, used chunk after chunk: fresh pages would have to be zeroed first.
   private struct Buffers: Sendable {
     let stored: BufferPool
-    /// Of compressed chunks.
+    /// Of compressed chunks, and their copies in planes.
     let content: BufferPool
 
     init(stored: Int, content: Int) {
