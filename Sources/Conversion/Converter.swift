@@ -54,7 +54,9 @@ package struct Converter: Sendable {
     to path: String, replaces: Bool = true, progress: (Int) -> Void, isInterrupted: () -> Bool
   ) throws(ConversionError) -> Outcome {
     var writer: PackWriter
-    do { writer = try PackWriter(path: path, plan: plan.pack, replaces: replaces) } catch { throw .pack(error) }
+    do throws(PackError) {
+      writer = try PackWriter(path: path, plan: plan.pack, replaces: replaces, depth: budget.writes)
+    } catch { throw .pack(error) }
     var expertByteCount = 0
     let statistics = try encodeAll(progress: progress, isInterrupted: isInterrupted) {
       (kind, chunk) throws(ConversionError) in

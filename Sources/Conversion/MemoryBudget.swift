@@ -20,6 +20,8 @@ package struct MemoryBudget: Sendable, Equatable {
   package let window: Int
   /// Threads that read the source past the page cache; 0 when all of it is mapped.
   package let readers: Int
+  /// Chunks that may be on their way to the disk beside those.
+  package let writes: Int
   /// Expected peak in bytes.
   package let peak: Int
 
@@ -30,18 +32,21 @@ package struct MemoryBudget: Sendable, Equatable {
     let working = ChunkCodec.workingBytes(contentLength: largest, plan.options.compression)
     let reading = DirectFile.bufferByteCount(Self.pieceByteCount)
     let files = plan.pack.files.reduce(0) { $0 + $1.bytes.count }
-    let fixed = Self.program + PackWriter.workingBytes + Self.bytesPerTensor * plan.pack.tensors.count + 2 * files
-    func workers(_ window: Int, _ reads: Bool) -> Int { min(window, reads ? threads + Self.waiting : threads) }
+    let fixed = Self.program + Self.bytesPerTensor * plan.pack.tensors.count + 2 * files
+    func workers(_ window: Int, _ isRoomy: Bool) -> Int { min(window, isRoomy ? threads + Self.waiting : threads) }
     // A finished chunk that waits for its turn needs no working memory, so only threads count for that.
-    func needed(_ window: Int, reads: Bool) -> Int {
-      fixed + window * content + workers(window, reads) * (working + (reads ? reading : 0))
+    func needed(_ window: Int, isRoomy: Bool) -> Int {
+      let depth = isRoomy ? SequentialOutput.usefulDepth : 0
+      return fixed + SequentialOutput.workingBytes(depth: depth) + (window + depth) * content
+        + workers(window, isRoomy) * (working + (isRoomy ? reading : 0))
     }
-    guard needed(1, reads: false) <= limit else { throw .memory(needed: needed(1, reads: false), limit: limit) }
+    guard needed(1, isRoomy: false) <= limit else { throw .memory(needed: needed(1, isRoomy: false), limit: limit) }
     // More than four a thread brings nothing: the writer is then the bottleneck, or the reader is.
     let most = 4 * threads
-    let fitting = (2...max(most, 2)).last { needed($0, reads: true) <= limit }
-    window = fitting ?? (1...most).last { needed($0, reads: false) <= limit } ?? 1
+    let fitting = (2...max(most, 2)).last { needed($0, isRoomy: true) <= limit }
+    window = fitting ?? (1...most).last { needed($0, isRoomy: false) <= limit } ?? 1
     readers = fitting.map { workers($0, true) } ?? 0
-    peak = needed(window, reads: fitting != nil)
+    writes = fitting == nil ? 0 : SequentialOutput.usefulDepth
+    peak = needed(window, isRoomy: fitting != nil)
   }
 }

@@ -2,26 +2,26 @@ import Tensors
 
 /// Writes a pack in one pass: chunks in the order of the plan, then the tables, then the header, then the name.
 package struct PackWriter: ~Copyable {
-  /// Anonymous memory of a writer.
-  package static var workingBytes: Int { SequentialOutput.gatheredByteCount }
-
   private var assembler: PackAssembler
   private var output: SequentialOutput
   /// Bytes placed so far, tables and header not counted.
   package var byteCount: Int { assembler.tablesOffset }
 
-  /// - Parameter replaces: whether a file that has the name may be replaced.
+  /// - Parameters:
+  ///   - replaces: whether a file that has the name may be replaced.
+  ///   - depth: chunks that may still be on their way to the disk when `append` returns.
   /// - Throws: ``PackError/system(_:)`` when the temporary sibling cannot be made.
-  package init(path: String, plan: PackPlan, replaces: Bool = true) throws(PackError) {
+  package init(path: String, plan: PackPlan, replaces: Bool = true, depth: Int = 0) throws(PackError) {
     assembler = PackAssembler(plan: plan)
-    do { output = SequentialOutput(try OutputFile(path: path, replaces: replaces)) } catch { throw .system(error) }
+    do throws(FileError) {
+      output = SequentialOutput(try OutputFile(path: path, replaces: replaces), depth: depth)
+    } catch { throw .system(error) }
   }
 
   /// Writes the next chunk of the plan.
   package mutating func append(_ chunk: EncodedChunk) throws(PackError) {
     let record = assembler.place(chunk)
-    let stored = chunk.stored
-    do { try output.append(stored.bytes.extracting(first: chunk.storedLength), at: record.offset) } catch {
+    do { try output.append(chunk.stored, byteCount: chunk.storedLength, at: record.offset) } catch {
       throw .system(error)
     }
   }

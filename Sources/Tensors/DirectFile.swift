@@ -15,6 +15,11 @@ package enum DirectAccess {
     static let flag: Int32 = 0o40000
   #endif
 
+  static func isOn(_ descriptor: Int32) -> Bool {
+    let flags = fcntl(descriptor, F_GETFL)
+    return flags >= 0 && flags & flag != 0
+  }
+
   /// Turns it on or off for what is open already; false where the file system cannot.
   static func set(_ isOn: Bool, of descriptor: Int32) -> Bool {
     let flags = fcntl(descriptor, F_GETFL)
