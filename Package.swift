@@ -31,7 +31,7 @@ var targets: [Target] = [
   .systemLibrary(name: "CLinux"),  // calls of glibc that Swift does not see
   .systemLibrary(name: "COpenBLAS"),  // loaded when it is needed, not linked
   .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
-  .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
+  .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),  // for tests
   .target(
     name: "TestSupport", dependencies: ["JSON", "Tensors", "Safetensors", "Pack"], path: "Tests/TestSupport",
     swiftSettings: spans),
@@ -40,10 +40,10 @@ targets += library("JSON", spans)
 targets += library("Tensors", uses: ["CLinux"], spans)
 targets += library("Text")
 targets += library("Tokenizers", uses: ["JSON"])
-targets += library("Kernels", uses: ["CKernels", "COpenBLAS"], spans)
+targets += library("Kernels", uses: ["CKernels", "COpenBLAS"], spans, testsUse: ["CXXHash"])
 targets += library("Safetensors", uses: ["JSON", "Tensors"], spans)
 targets += library("Quantization", uses: ["Tensors", "Kernels"], spans, testsUse: ["Safetensors"])
-targets += library("Pack", uses: ["JSON", "Tensors", "CZstd", "CXXHash"], spans)
+targets += library("Pack", uses: ["JSON", "Tensors", "Kernels", "CZstd"], spans)
 targets += library(
   "Models", uses: ["JSON", "Tensors", "Kernels", "Safetensors", "Pack"], spans,
   testsUse: ["Conversion", "Quantization"])

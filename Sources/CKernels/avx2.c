@@ -129,6 +129,7 @@ const ck_kernel_set ck_set_avx2 = {
     .join16 = join16,
     .histogram = histogram,
     .read_sum = read_sum,
+    .xxh3 = ck_xxh3_avx2,
     .multiply = ck_multiply_avx2,
     .quantize_activations = ck_quantize_activations_avx2,
     .multiply_int8 = ck_multiply_int8_avx2,

@@ -124,6 +124,7 @@ const ck_kernel_set ck_set_avx512 = {
     .join16 = join16,
     .histogram = histogram,
     .read_sum = read_sum,
+    .xxh3 = ck_xxh3_avx512,
     .multiply = ck_multiply_avx512,
     .quantize_activations = ck_quantize_activations_avx512,
     .multiply_int8 = ck_multiply_int8_avx512,

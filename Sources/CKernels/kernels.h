@@ -47,6 +47,7 @@ static inline size_t ck_code_bytes(const ck_scheme *scheme, size_t groups) {
   ck_fma_loop ck_fma_loop_##set
 
 CK_PRODUCT_KERNELS(scalar);
+ck_xxh3 ck_xxh3_scalar;
 
 extern const ck_kernel_set ck_set_scalar;
 #if defined(__x86_64__)
@@ -57,6 +58,7 @@ ck_quantize ck_quantize_bf16_avx2, ck_quantize_f32_avx2;
 ck_quantize ck_quantize_bf16_avx512, ck_quantize_f32_avx512;
 CK_PRODUCT_KERNELS(avx2);
 CK_PRODUCT_KERNELS(avx512);
+ck_xxh3 ck_xxh3_avx2, ck_xxh3_avx512;
 #endif
 
 #endif

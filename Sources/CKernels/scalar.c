@@ -219,6 +219,25 @@ static void histogram(const uint8_t *codes, size_t byte_count, int32_t bits, uin
   }
 }
 
+// Few bytes of a pack are scales, so there is one for all sets; compilers make vectors of the inner loop.
+size_t ck_first_unusual_scale(const void *scales, size_t count) {
+  enum { PIECE = 64 };
+  size_t i = 0;
+  for (; i + PIECE <= count; i += PIECE) {
+    uint16_t bits[PIECE], unusual = 0;
+    memcpy(bits, (const char *)scales + 2 * i, sizeof bits);
+    for (size_t j = 0; j < PIECE; j++)
+      unusual |= (uint16_t)((bits[j] & 0x7FFF) - CK_SCALE_MIN) > CK_SCALE_MAX - CK_SCALE_MIN;
+    if (unusual) break;
+  }
+  for (; i < count; i++) {
+    uint16_t bits;
+    memcpy(&bits, (const char *)scales + 2 * i, sizeof bits);
+    if ((uint16_t)((bits & 0x7FFF) - CK_SCALE_MIN) > CK_SCALE_MAX - CK_SCALE_MIN) break;
+  }
+  return i;
+}
+
 static uint64_t read_sum(const void *x, size_t byte_count) {
   uint64_t sum = 0, word;
   for (size_t i = 0; i + 8 <= byte_count; i += 8) {
@@ -242,6 +261,7 @@ const ck_kernel_set ck_set_scalar = {
     .join16 = join16,
     .histogram = histogram,
     .read_sum = read_sum,
+    .xxh3 = ck_xxh3_scalar,
     .multiply = ck_multiply_scalar,
     .quantize_activations = ck_quantize_activations_scalar,
     .multiply_int8 = ck_multiply_int8_scalar,

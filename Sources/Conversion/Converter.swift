@@ -1,3 +1,4 @@
+import Dispatch
 package import Kernels
 import Models
 import Pack
@@ -13,6 +14,11 @@ package struct Converter: Sendable {
   package let threads: Int
   package let budget: MemoryBudget
   private let contents: BufferPool
+  private let pieces = BufferPool(capacity: DirectFile.bufferByteCount(MemoryBudget.pieceByteCount))
+  /// By file of the checkpoint; nil where its file system has no such access.
+  private let direct: [DirectFile?]
+  /// As many as may encode at once.
+  private let encoders: DispatchSemaphore
 
   /// What a conversion came to.
   package struct Outcome: Sendable {
@@ -30,7 +36,11 @@ package struct Converter: Sendable {
     self.kernels = kernels
     budget = try MemoryBudget(plan, limit: memoryLimit, threads: threads)
     self.threads = min(threads, budget.window)
-    contents = BufferPool(capacity: plan.pack.chunks.map(\.layout.byteCount).max() ?? 0)
+    let largest = plan.pack.chunks.map(\.layout.byteCount).max() ?? 0
+    contents = BufferPool(
+      capacity: ChunkCodec.bufferByteCount(contentLength: largest, plan.options.compression))
+    direct = plan.model.checkpoint.files.map { $0.file.direct() }
+    encoders = DispatchSemaphore(value: self.threads)
   }
 
   /// Writes the pack.
@@ -44,7 +54,9 @@ package struct Converter: Sendable {
     to path: String, replaces: Bool = true, progress: (Int) -> Void, isInterrupted: () -> Bool
   ) throws(ConversionError) -> Outcome {
     var writer: PackWriter
-    do { writer = try PackWriter(path: path, plan: plan.pack, replaces: replaces) } catch { throw .pack(error) }
+    do throws(PackError) {
+      writer = try PackWriter(path: path, plan: plan.pack, replaces: replaces, depth: budget.writes)
+    } catch { throw .pack(error) }
     var expertByteCount = 0
     let statistics = try encodeAll(progress: progress, isInterrupted: isInterrupted) {
       (kind, chunk) throws(ConversionError) in
@@ -96,12 +108,14 @@ package struct Converter: Sendable {
     let wasResident = plan.pack.chunks.indices.map { index in
       parts(of: index).allSatisfy { $0.file.isResident($0.range) }
     }
+    // One more than encodes, at least, so that the calling thread can write meanwhile.
+    let workers = wasResident.allSatisfy { $0 } ? max(threads, 2) : max(threads, budget.readers)
     try inOrder(
-      count: plan.pack.chunks.count, threads: threads, window: budget.window,
-      makeWorkspace: { ChunkCodec(compression) },
+      count: plan.pack.chunks.count, threads: min(workers, budget.window), window: budget.window,
+      makeWorkspace: { ChunkCodec(compression, buffers: contents) },
       work: { codec, index in
         do throws(ConversionError) {
-          return .success(try encode(index, codec, releases: !wasResident[index]))
+          return .success(try encode(index, codec, wasResident: wasResident[index]))
         } catch { return .failure(error) }
       },
       consume: { (index, result: EncodedResult) throws(ConversionError) in
@@ -115,14 +129,11 @@ package struct Converter: Sendable {
   }
 
   /// Reads and encodes one chunk.
-  ///
-  /// - Parameter releases: whether the source's pages leave the page cache behind us, so that a checkpoint larger than
-  ///   memory does not push everything else out.
   private func encode(
-    _ index: Int, _ codec: ChunkCodec, releases: Bool
+    _ index: Int, _ codec: ChunkCodec, wasResident: Bool
   ) throws(ConversionError) -> EncodedResult {
     let chunk = plan.pack.chunks[index]
-    if index + budget.window < plan.pack.chunks.count {
+    if !wasResident, budget.readers == 0, index + budget.window < plan.pack.chunks.count {
       for part in parts(of: index + budget.window) { part.file.willNeed(part.range) }
     }
     var content = contents.take(byteCount: chunk.layout.byteCount)
@@ -131,10 +142,17 @@ package struct Converter: Sendable {
     var byteCount = 0
     for (position, part) in parts(of: index).enumerated() {
       let planes = chunk.layout.planes[position]
-      statistics.append(try encode(part, planes, into: &content))
+      if !wasResident, budget.readers > 0, let direct = direct[part.fileIndex] {
+        statistics.append(try encode(part, planes, from: direct, into: &content))
+      } else {
+        statistics.append(try encode(part, planes, into: &content))
+        // A checkpoint larger than memory must not push everything else out of the page cache.
+        if !wasResident { part.file.release(part.range) }
+      }
       byteCount += part.range.count
-      if releases { part.file.release(part.range) }
     }
+    encoders.wait()
+    defer { encoders.signal() }
     return (codec.encode(content, tailOffset: chunk.layout.tailOffset), statistics, byteCount)
   }
 
@@ -153,6 +171,7 @@ package struct Converter: Sendable {
   private struct Part {
     let tensor: PackPlan.Tensor
     let dtype: DType
+    let fileIndex: Int
     let file: MappedFile
     let range: Range<Int>
     let firstRow: Int
@@ -166,35 +185,74 @@ package struct Converter: Sendable {
       let rowByteCount = source.tensor.shape.columns * source.dtype.byteCount
       let start = source.byteRange.lowerBound + rows.lowerBound * rowByteCount
       return Part(
-        tensor: plan.pack.tensors[tensor], dtype: source.dtype, file: plan.model.checkpoint.files[source.file].file,
-        range: start..<start + rows.count * rowByteCount, firstRow: rows.lowerBound)
+        tensor: plan.pack.tensors[tensor], dtype: source.dtype, fileIndex: source.file,
+        file: plan.model.checkpoint.files[source.file].file, range: start..<start + rows.count * rowByteCount,
+        firstRow: rows.lowerBound)
     }
   }
 
+  /// Encodes what the page cache holds, or is asked for.
   private func encode(
     _ part: Part, _ planes: [Range<Int>], into content: inout AlignedBuffer
   ) throws(ConversionError) -> QuantizationStatistics {
+    var statistics = QuantizationStatistics()
     let file = part.file
-    let source = file.bytes.extracting(part.range)
-    guard part.tensor.encoding.isGrouped else {
+    try encode(file.bytes.extracting(part.range), 0, of: part, planes, into: &content, &statistics)
+    return statistics
+  }
+
+  /// Reads past the page cache, piece by piece, and encodes each.
+  private func encode(
+    _ part: Part, _ planes: [Range<Int>], from direct: DirectFile, into content: inout AlignedBuffer
+  ) throws(ConversionError) -> QuantizationStatistics {
+    var statistics = QuantizationStatistics()
+    var buffer = pieces.take()
+    for start in stride(from: 0, to: part.range.count, by: MemoryBudget.pieceByteCount) {
+      let end = min(start + MemoryBudget.pieceByteCount, part.range.count)
+      let place: Range<Int>
+      do throws(FileError) {
+        place = try direct.read(part.range.lowerBound + start..<part.range.lowerBound + end, into: &buffer)
+      } catch { throw .source(SafetensorsError(error)) }
+      try encode(buffer.bytes.extracting(place), start, of: part, planes, into: &content, &statistics)
+    }
+    return statistics
+  }
+
+  /// Encodes some bytes of a part, which begin `offset` bytes after its start; goes on with the sums of those before, so
+  /// that they do not depend on the cuts.
+  private func encode(
+    _ source: RawSpan, _ offset: Int, of part: Part, _ planes: [Range<Int>], into content: inout AlignedBuffer,
+    _ statistics: inout QuantizationStatistics
+  ) throws(ConversionError) {
+    encoders.wait()
+    defer { encoders.signal() }
+    let encoding = part.tensor.encoding
+    let first = offset / part.dtype.byteCount
+    guard encoding.isGrouped else {
       if let element = Quantizer.firstNotFinite(source, dtype: part.dtype, kernels: kernels) {
-        throw notFinite(part, element)
+        throw notFinite(part, first + element)
       }
       var bytes = content.mutableBytes
-      bytes.write(source, at: planes[0].lowerBound)
-      return QuantizationStatistics()
+      bytes.write(source, at: planes[0].lowerBound + offset)
+      return
     }
+    let count = source.byteCount / part.dtype.byteCount
+    let codesStart = planes[0].lowerBound + encoding.codeByteCount(elements: first)
+    let scalesStart = planes[1].lowerBound + encoding.scaleByteCount(elements: first)
     do throws(QuantizationError) {
-      return try content.withDisjoint(planes[0], planes[1]) { (codes, scales) throws(QuantizationError) in
+      try content.withDisjoint(
+        codesStart..<codesStart + encoding.codeByteCount(elements: count),
+        scalesStart..<scalesStart + encoding.scaleByteCount(elements: count)
+      ) { (codes, scales) throws(QuantizationError) in
         try Quantizer.encode(
-          source, dtype: part.dtype, as: part.tensor.encoding, solver: plan.options.solver, kernels: kernels,
-          codes: &codes, scales: &scales)
+          source, dtype: part.dtype, as: encoding, solver: plan.options.solver, kernels: kernels, codes: &codes,
+          scales: &scales, adding: &statistics)
       }
     } catch {
       switch error {
-      case .notFinite(let element): throw notFinite(part, element)
+      case .notFinite(let element): throw notFinite(part, first + element)
       case .scaleTooLarge(let element):
-        let (row, column, byteOffset) = place(of: element, in: part)
+        let (row, column, byteOffset) = place(of: first + element, in: part)
         throw .tooLarge(
           tensor: part.tensor.name, row: row, column: column, path: part.file.path, byteOffset: byteOffset)
       case .unsupported, .unsupportedSource: preconditionFailure("the plan uses encodings with a scheme")

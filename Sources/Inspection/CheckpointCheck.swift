@@ -92,13 +92,15 @@ package struct CheckpointCheck: Sendable {
   ) throws(InspectionError) -> [NonFinite] {
     var found: [NonFinite] = []
     var done = 0
+    let buffers = BufferPool(capacity: ReadOnlyFile.bufferByteCount(pieceByteCount))
     try inOrder(
       count: pieces.count, threads: threads, window: 2 * threads, makeWorkspace: {},
       work: { (_, index) -> Result<NonFinite?, InspectionError> in
         let piece = pieces[index]
         do throws(FileError) {
-          let buffer = try files[piece.file].read(piece.range)
-          let bytes = buffer.bytes
+          var buffer = buffers.take()
+          let place = try files[piece.file].read(piece.range, into: &buffer)
+          let bytes = buffer.bytes.extracting(place)
           guard let first = Quantizer.firstNotFinite(bytes, dtype: piece.tensor.dtype, kernels: kernels) else {
             return .success(nil)
           }

@@ -145,6 +145,16 @@ extension KernelSet {
     }
   }
 
+  /// The index of the first bf16 scale, from `start` on, that is zero or not portable; nil where there is none.
+  package static func firstUnusualScale(_ scales: RawSpan, from start: Int) -> Int? {
+    let count = scales.byteCount / 2
+    precondition(start >= 0 && start <= count)
+    let found = unsafe scales.extracting((2 * start)...).withUnsafeBytes { bytes in
+      unsafe ck_first_unusual_scale(bytes.baseAddress, count - start)
+    }
+    return start + found < count ? start + found : nil
+  }
+
   /// Counts codes by value, adding to `counts`.
   ///
   /// - Parameters:

@@ -1,4 +1,5 @@
 import CZstd
+import Kernels
 package import Tensors
 
 /// How a writer stores chunks.
@@ -41,7 +42,14 @@ package final class EncodedChunk: Sendable {
   private var madeCompressor: OpaquePointer?
   private var madeDecompressor: OpaquePointer?
 
-  package init(_ compression: Compression = .none) { self.compression = compression }
+  /// What buffers are taken from, if they go round.
+  private let buffers: BufferPool?
+
+  /// - Parameter buffers: of at least ``bufferByteCount(contentLength:_:)``; without, each use takes fresh memory.
+  package init(_ compression: Compression = .none, buffers: BufferPool? = nil) {
+    self.compression = compression
+    self.buffers = buffers
+  }
 
   deinit {
     unsafe ZSTD_freeCCtx(madeCompressor)
@@ -69,12 +77,21 @@ package final class EncodedChunk: Sendable {
     compression == .none ? 0 : contentLength + ZSTD_compressBound(contentLength) + (4 << 20)
   }
 
+  /// The capacity of a buffer that does for a content of this size, its split copy and its frame.
+  package static func bufferByteCount(contentLength: Int, _ compression: Compression) -> Int {
+    compression == .none ? contentLength : ZSTD_compressBound(contentLength)
+  }
+
+  private func take(byteCount: Int) -> AlignedBuffer {
+    buffers?.take(byteCount: byteCount) ?? AlignedBuffer(byteCount: byteCount)
+  }
+
   /// Compresses where that pays, else keeps the content as it is.
   package func encode(_ content: consuming AlignedBuffer, tailOffset: Int) -> EncodedChunk {
     let length = content.byteCount
     let contentHash = XXH3.hash(content.bytes)
     if compression == .zstd {
-      var frame = AlignedBuffer(byteCount: ZSTD_compressBound(length))
+      var frame = take(byteCount: ZSTD_compressBound(length))
       let frameLength = compress(content.bytes, tailOffset: tailOffset, into: &frame)
       if (length - frameLength) * 32 >= length {
         let hash = XXH3.hash(frame.bytes.extracting(first: frameLength))
@@ -97,7 +114,7 @@ package final class EncodedChunk: Sendable {
   }
 
   private func compress(_ content: RawSpan, tailOffset: Int, into frame: inout AlignedBuffer) -> Int {
-    var scratch = AlignedBuffer(byteCount: content.byteCount)
+    var scratch = take(byteCount: content.byteCount)
     var split = scratch.mutableBytes
     splitTail(content, tailOffset: tailOffset, into: &split)
     var target = frame.mutableBytes
@@ -123,7 +140,7 @@ package final class EncodedChunk: Sendable {
     guard stored.byteCount >= 4, stored.integer(at: 0) == UInt32(0xFD2F_B528) else {
       throw PackViolation(.frame, "the stored bytes do not start with a zstd frame")
     }
-    var scratch = AlignedBuffer(byteCount: record.contentLength)
+    var scratch = take(byteCount: record.contentLength)
     var split = scratch.mutableBytes
     let (frameLength, length) = unsafe stored.withUnsafeBytes { source in
       unsafe split.withUnsafeMutableBytes { target in
@@ -146,17 +163,13 @@ package final class EncodedChunk: Sendable {
 private func splitTail(_ content: RawSpan, tailOffset: Int, into split: inout MutableRawSpan) {
   split.write(content.extracting(first: tailOffset), at: 0)
   let count = (content.byteCount - tailOffset) / 2
-  unsafe split.withUnsafeMutableBytes { split in
-    unsafe content.withUnsafeBytes { content in
-      let high = unsafe split.baseAddress! + tailOffset
-      let low = unsafe high + count
-      let tail = unsafe content.baseAddress! + tailOffset
-      for index in 0..<count {
-        let value = UInt16(littleEndian: unsafe tail.load(fromByteOffset: 2 * index, as: UInt16.self))
-        unsafe high.storeBytes(of: UInt8(truncatingIfNeeded: value >> 8), toByteOffset: index, as: UInt8.self)
-        unsafe low.storeBytes(of: UInt8(truncatingIfNeeded: value), toByteOffset: index, as: UInt8.self)
-      }
-    }
+  var planes = split._mutatingExtracting(tailOffset..<tailOffset + 2 * count)
+  unsafe planes.withUnsafeMutableBytes { planes in
+    // Two spans of one buffer that do not overlap.
+    guard let base = planes.baseAddress else { return }
+    var high = unsafe MutableRawSpan(_unsafeStart: base, byteCount: count)
+    var low = unsafe MutableRawSpan(_unsafeStart: base + count, byteCount: count)
+    KernelSet.best.split16(content.extracting(tailOffset..<tailOffset + 2 * count), high: &high, low: &low)
   }
 }
 
@@ -164,17 +177,8 @@ private func splitTail(_ content: RawSpan, tailOffset: Int, into split: inout Mu
 private func joinTail(_ split: RawSpan, tailOffset: Int, into content: inout MutableRawSpan) {
   content.write(split.extracting(first: tailOffset), at: 0)
   let count = (split.byteCount - tailOffset) / 2
-  unsafe content.withUnsafeMutableBytes { content in
-    unsafe split.withUnsafeBytes { split in
-      let high = unsafe split.baseAddress! + tailOffset
-      let low = unsafe high + count
-      let tail = unsafe content.baseAddress! + tailOffset
-      for index in 0..<count {
-        let value =
-          UInt16(unsafe high.load(fromByteOffset: index, as: UInt8.self)) << 8
-          | UInt16(unsafe low.load(fromByteOffset: index, as: UInt8.self))
-        unsafe tail.storeBytes(of: value.littleEndian, toByteOffset: 2 * index, as: UInt16.self)
-      }
-    }
-  }
+  var tail = content._mutatingExtracting(tailOffset..<tailOffset + 2 * count)
+  KernelSet.best.join16(
+    high: split.extracting(tailOffset..<tailOffset + count),
+    low: split.extracting(tailOffset + count..<tailOffset + 2 * count), into: &tail)
 }

@@ -1,4 +1,5 @@
 import JSON
+import Kernels
 import Tensors
 
 /// Reads every byte of a pack and lists every broken rule.
@@ -29,7 +30,7 @@ package struct PackCheck: Sendable {
   package func run(threads: Int, progress: (Int) -> Void = { _ in }) throws(PackError) -> Report {
     var report = Report()
     report.byteCount = file.byteCount
-    let first = try read(0..<min(PackHeader.byteCount, file.byteCount))
+    let first = try readOnce(0..<min(PackHeader.byteCount, file.byteCount))
     let header: PackHeader
     do throws(PackViolation) {
       header = try PackHeader(reading: first.bytes, actualLength: file.byteCount)
@@ -39,7 +40,7 @@ package struct PackCheck: Sendable {
     }
     report.chunkCount = header.chunkCount
 
-    let tables = try read(header.tablesOffset..<header.fileLength)
+    let tables = try readOnce(header.tablesOffset..<header.fileLength)
     let computed = XXH3.hash(tables.bytes)
     if computed != header.tablesHash { report.violations.append(tablesViolation(header, computed: computed)) }
     let structure = PackTables(header: header, bytes: tables.bytes, path: path)
@@ -56,15 +57,17 @@ package struct PackCheck: Sendable {
   ) throws(PackError) {
     var done = 0
     // A thread holds a chunk's stored bytes, its content and a copy in planes: fewer threads for larger chunks.
-    let largest = structure.chunks.reduce(1) { max($0, ($1?.storedLength ?? 0) + 2 * ($1?.contentLength ?? 0)) }
-    let threads = max(1, min(threads, Self.memoryByteCount / largest))
+    let compressed = structure.chunks.reduce(0) { max($0, $1?.codec == .zstd ? $1?.contentLength ?? 0 : 0) }
+    let stored = structure.chunks.reduce(PackLimits.expertAlignment) { max($0, $1?.storedLength ?? 0) }
+    let buffers = Buffers(stored: stored, content: compressed)
+    let threads = max(1, min(threads, Self.memoryByteCount / (stored + 2 * compressed)))
     // Each chunk is read with the gap before it; the last gap, before the tables, is an item of its own.
     try inOrder(
       count: structure.chunks.count + 1, threads: threads, window: 2 * threads,
-      makeWorkspace: { ChunkCodec() },
+      makeWorkspace: { ChunkCodec(buffers: buffers.content) },
       work: { codec, index in
         do throws(PackError) {
-          return .success(try checkItem(index, structure, tablesOffset: tablesOffset, codec))
+          return .success(try checkItem(index, structure, tablesOffset: tablesOffset, codec, buffers))
         } catch { return .failure(error) }
       },
       consume: { (index, violations: [PackViolation]) throws(PackError) in
@@ -75,28 +78,30 @@ package struct PackCheck: Sendable {
   }
 
   private func checkItem(
-    _ index: Int, _ structure: PackStructure, tablesOffset: Int, _ codec: ChunkCodec
+    _ index: Int, _ structure: PackStructure, tablesOffset: Int, _ codec: ChunkCodec, _ buffers: Buffers
   ) throws(PackError) -> [PackViolation] {
     var violations: [PackViolation] = []
+    var buffer = buffers.stored.take()
     let start = index < structure.chunks.count ? structure.chunks[index]?.offset : tablesOffset
     let previousEnd = index == 0 ? PackHeader.byteCount : structure.chunks[index - 1]?.byteRange.upperBound
     // A wider or negative gap is rule 13's business.
     if let start, let previousEnd, start > previousEnd, start - previousEnd < PackLimits.expertAlignment {
-      let gap = try read(previousEnd..<start)
-      if !gap.bytes.isZero {
+      let gap = try read(previousEnd..<start, into: &buffer)
+      if !buffer.bytes.extracting(gap).isZero {
         violations.append(PackViolation(.chunkGap, "bytes between chunks are not zero", at: previousEnd..<start))
       }
     }
     if index < structure.chunks.count, structure.isPlaced[index], let record = structure.chunks[index] {
-      let stored = try read(record.byteRange)
+      let place = try read(record.byteRange, into: &buffer)
       do throws(PackViolation) {
-        try checkStoredHash(stored.bytes, record)
+        let stored = buffer.bytes.extracting(place)
+        try checkStoredHash(stored, record)
         if record.codec == .raw {
-          try checkContent(stored.bytes, record, structure, index)
+          try checkContent(stored, record, structure, index)
         } else {
-          var content = AlignedBuffer(byteCount: record.contentLength)
+          var content = buffers.content.take(byteCount: record.contentLength)
           var bytes = content.mutableBytes
-          try codec.decode(stored.bytes, record, into: &bytes)
+          try codec.decode(stored, record, into: &bytes)
           try checkContent(content.bytes, record, structure, index)
         }
       } catch {
@@ -139,28 +144,48 @@ package struct PackCheck: Sendable {
     for scales in planes where scales.isScale {
       guard let codes = planes.first(where: { $0.tensor == scales.tensor && !$0.isScale }) else { continue }
       let groupByteCount = codes.encoding.codeByteCount(elements: codes.encoding.groupSize)
-      for group in 0..<scales.range.count / 2 {
-        let scale: UInt16 = content.integer(at: scales.range.lowerBound + 2 * group)
-        let isPortable = scale == 0 || (0x3700...0x477F).contains(scale & 0x7FFF)
-        guard isPortable else {
+      let bits = content.extracting(scales.range)
+      var group = 0
+      // Nearly all scales are portable and not zero; the others are looked at one by one.
+      while let found = KernelSet.firstUnusualScale(bits, from: group) {
+        group = found + 1
+        let scale: UInt16 = bits.integer(at: 2 * found)
+        guard scale == 0 else {
           throw PackViolation(
-            .scales, "the scale of group \(group) has bits 0x\(String(scale, radix: 16)): not portable")
+            .scales, "the scale of group \(found) has bits 0x\(String(scale, radix: 16)): not portable")
         }
-        guard scale == 0 else { continue }
         let zero: UInt8 = codes.encoding.kind == .int4 ? 0x88 : 0
-        let start = codes.range.lowerBound + group * groupByteCount
+        let start = codes.range.lowerBound + found * groupByteCount
         for byte in start..<start + groupByteCount where content.integer(at: byte, as: UInt8.self) != zero {
-          throw PackViolation(.scales, "group \(group) has scale 0 and a code that is not 0")
+          throw PackViolation(.scales, "group \(found) has scale 0 and a code that is not 0")
         }
       }
       if codes.encoding.kind == .int8 {
-        let hasMinimum = unsafe content.extracting(codes.range).withUnsafeBytes { unsafe $0.contains(0x80) }
+        let hasMinimum = content.extracting(codes.range).contains(0x80)
         if hasMinimum { throw PackViolation(.scales, "an int8 code is -128") }
       }
     }
   }
 
-  private func read(_ range: Range<Int>) throws(PackError) -> AlignedBuffer {
-    do { return try file.read(range) } catch { throw .system(error) }
+  private func readOnce(_ range: Range<Int>) throws(PackError) -> [UInt8] {
+    var buffer = AlignedBuffer(byteCount: ReadOnlyFile.bufferByteCount(range.count))
+    let place = try read(range, into: &buffer)
+    return buffer.bytes.extracting(place).array
+  }
+
+  private func read(_ range: Range<Int>, into buffer: inout AlignedBuffer) throws(PackError) -> Range<Int> {
+    do { return try file.read(range, into: &buffer) } catch { throw .system(error) }
+  }
+
+  /// What the threads hold, used chunk after chunk: fresh pages would have to be zeroed first.
+  private struct Buffers: Sendable {
+    let stored: BufferPool
+    /// Of compressed chunks, and their copies in planes.
+    let content: BufferPool
+
+    init(stored: Int, content: Int) {
+      self.stored = BufferPool(capacity: ReadOnlyFile.bufferByteCount(stored))
+      self.content = BufferPool(capacity: content)
+    }
   }
 }

@@ -3,23 +3,27 @@ import Tensors
 /// Writes a pack in one pass: chunks in the order of the plan, then the tables, then the header, then the name.
 package struct PackWriter: ~Copyable {
   private var assembler: PackAssembler
-  private let file: OutputFile
-  /// Bytes written so far, tables and header not counted.
+  private var output: SequentialOutput
+  /// Bytes placed so far, tables and header not counted.
   package var byteCount: Int { assembler.tablesOffset }
 
-  /// - Parameter replaces: whether a file that has the name may be replaced.
+  /// - Parameters:
+  ///   - replaces: whether a file that has the name may be replaced.
+  ///   - depth: chunks that may still be on their way to the disk when `append` returns.
   /// - Throws: ``PackError/system(_:)`` when the temporary sibling cannot be made.
-  package init(path: String, plan: PackPlan, replaces: Bool = true) throws(PackError) {
+  package init(path: String, plan: PackPlan, replaces: Bool = true, depth: Int = 0) throws(PackError) {
     assembler = PackAssembler(plan: plan)
-    do { file = try OutputFile(path: path, replaces: replaces) } catch { throw .system(error) }
+    do throws(FileError) {
+      output = SequentialOutput(try OutputFile(path: path, replaces: replaces), depth: depth)
+    } catch { throw .system(error) }
   }
 
   /// Writes the next chunk of the plan.
   package mutating func append(_ chunk: EncodedChunk) throws(PackError) {
     let record = assembler.place(chunk)
-    // Gaps between chunks are never written: the file system reads them as zeros.
-    let stored = chunk.stored
-    try write(stored.bytes.extracting(first: chunk.storedLength), at: record.offset)
+    do { try output.append(chunk.stored, byteCount: chunk.storedLength, at: record.offset) } catch {
+      throw .system(error)
+    }
   }
 
   /// Writes the embedded files, the tables and the header, and gives the file its name.
@@ -33,14 +37,13 @@ package struct PackWriter: ~Copyable {
   ) throws(PackError) -> PackHeader {
     for embedded in assembler.plan.files { try append(codec.encode(embedded)) }
     let (header, tables) = assembler.assemble(errors: errors)
-    try write(tables.bytes, at: header.tablesOffset)
     let first = header.encoded()
-    try write(first.bytes, at: 0)
-    do { try file.commit() } catch { throw .system(error) }
+    do {
+      try output.append(tables.bytes, at: header.tablesOffset)
+      let file = try output.finish()
+      try file.write(first.bytes, at: 0)
+      try file.commit()
+    } catch { throw .system(error) }
     return header
-  }
-
-  private func write(_ bytes: RawSpan, at position: Int) throws(PackError) {
-    do { try file.write(bytes, at: position) } catch { throw .system(error) }
   }
 }

@@ -1,10 +1,8 @@
-import CXXHash
+import Kernels
 
 /// XXH3 with 64 bits and seed 0.
 package enum XXH3 {
-  package static func hash(_ bytes: RawSpan) -> UInt64 {
-    unsafe bytes.withUnsafeBytes { unsafe XXH3_64bits($0.baseAddress, $0.count) }
-  }
+  package static func hash(_ bytes: RawSpan) -> UInt64 { KernelSet.best.xxh3(bytes) }
 
   /// Sixteen hexadecimal digits, as hashes are shown.
   package static func text(_ hash: UInt64) -> String {

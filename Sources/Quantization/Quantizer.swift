@@ -19,9 +19,27 @@ package enum Quantizer {
     _ source: RawSpan, dtype: DType, as encoding: Encoding, solver: Solver, kernels: KernelSet,
     codes: inout MutableRawSpan, scales: inout MutableRawSpan
   ) throws(QuantizationError) -> QuantizationStatistics {
+    var statistics = QuantizationStatistics()
+    try encode(
+      source, dtype: dtype, as: encoding, solver: solver, kernels: kernels, codes: &codes, scales: &scales,
+      adding: &statistics)
+    return statistics
+  }
+
+  /// The same for the next elements of a run, whose statistics so far go on group by group: they come to the same bits
+  /// wherever the run is cut.
+  @_lifetime(codes: copy codes)
+  @_lifetime(scales: copy scales)
+  package static func encode(
+    _ source: RawSpan, dtype: DType, as encoding: Encoding, solver: Solver, kernels: KernelSet,
+    codes: inout MutableRawSpan, scales: inout MutableRawSpan, adding statistics: inout QuantizationStatistics
+  ) throws(QuantizationError) {
     guard let format = CodeFormat(encoding) else { throw .unsupported(encoding) }
     guard let float = FloatFormat(dtype) else { throw .unsupportedSource(dtype) }
     var sums = QuantizationSums()
+    sums.squaredError = statistics.squaredError
+    sums.squaredWeight = statistics.squaredWeight
+    sums.saturated = statistics.saturated
     let outcome = kernels.quantize(
       source, source: float, as: format, searching: solver == .search, codes: &codes, scales: &scales, sums: &sums)
     switch outcome {
@@ -35,9 +53,9 @@ package enum Quantizer {
       let bytes = source.extracting(start * float.byteCount..<(start + format.groupSize) * float.byteCount)
       throw .scaleTooLarge(element: start + largest(bytes, float, kernels))
     }
-    return QuantizationStatistics(
+    statistics = QuantizationStatistics(
       squaredError: sums.squaredError, squaredWeight: sums.squaredWeight, saturated: sums.saturated,
-      count: source.byteCount / float.byteCount)
+      count: statistics.count + source.byteCount / float.byteCount)
   }
 
   /// The index of the first element of largest magnitude in one group.

@@ -13,9 +13,11 @@ package final class BufferPool: Sendable {
   deinit { idle.withLock { for memory in $0 { memory.free() } } }
 
   /// A buffer with the bytes its last user left in it.
-  package func take(byteCount: Int) -> AlignedBuffer {
+  ///
+  /// - Parameter byteCount: at most the capacity, which it is when left out.
+  package func take(byteCount: Int? = nil) -> AlignedBuffer {
     let memory = idle.withLock { $0.popLast() } ?? Memory(byteCount: capacity)
-    return AlignedBuffer(SharedBuffer(memory, byteCount, pool: self))
+    return AlignedBuffer(SharedBuffer(memory, byteCount ?? capacity, pool: self))
   }
 
   func put(_ memory: Memory) { idle.withLock { $0.append(memory) } }

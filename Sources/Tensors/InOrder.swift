@@ -27,8 +27,10 @@ package func inOrder<Workspace, Output: Sendable, Failure: Error>(
 
   let shared = Shared<Output, Failure>(window: window)
   let group = DispatchGroup()
-  for _ in 0..<min(threads, count) {
-    DispatchQueue.global().async(group: group) {
+  for number in 0..<min(threads, count) {
+    // A serial queue gets a thread at once. The concurrent ones make no more than there are processors, and see only
+    // after a second that theirs wait for a disk.
+    DispatchQueue(label: "ingot.worker.\(number)").async(group: group) {
       var workspace = makeWorkspace()
       while let index = shared.take(below: count) {
         shared.put(work(&workspace, index), at: index)

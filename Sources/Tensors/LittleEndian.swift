@@ -1,3 +1,5 @@
+import Glibc
+
 /// Reading and writing of little-endian fields, whatever their alignment.
 extension RawSpan {
   /// The integer at a byte offset. Traps outside the span, so callers check lengths first.
@@ -7,6 +9,14 @@ extension RawSpan {
 
   /// The float at a byte offset.
   package func float(at byteOffset: Int) -> Float { Float(bitPattern: integer(at: byteOffset)) }
+
+  /// Whether any of the bytes has this value.
+  package func contains(_ byte: UInt8) -> Bool {
+    unsafe withUnsafeBytes { bytes in
+      guard let base = bytes.baseAddress else { return false }
+      return unsafe memchr(base, Int32(byte), bytes.count) != nil
+    }
+  }
 
   /// A copy of the bytes.
   package var array: [UInt8] { unsafe withUnsafeBytes { unsafe Array($0) } }

@@ -40,6 +40,9 @@ import Glibc
     get { unsafe _overrideLifetime(RawSpan(_unsafeStart: base, byteCount: byteCount), borrowing: self) }
   }
 
+  /// The same file to be read past the page cache; nil where its file system cannot.
+  package func direct() -> DirectFile? { DirectFile(descriptor, path: path) }
+
   /// Asks the system to read the range ahead; a hint, so failure is no error.
   package func willNeed(_ range: Range<Int>) {
     guard !range.isEmpty else { return }

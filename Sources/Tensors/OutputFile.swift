@@ -10,10 +10,16 @@ package struct OutputFile: ~Copyable {
   package let path: String
   /// The sibling's name, used from the start or, to replace a file, for the moment before the rename.
   package let temporaryPath: String
-  private let descriptor: Int32
+  let open: OpenFile
+  private var descriptor: Int32 { open.descriptor }
   private let replaces: Bool
   private let isNamed: Bool
   private var committed = false
+  /// Whether writes go past the page cache; then positions, lengths and addresses must be multiples of
+  /// `DirectAccess.alignment`. Stays false where the file system cannot.
+  package var isDirect = false {
+    didSet { if isDirect != oldValue, !DirectAccess.set(isDirect, of: open.descriptor) { isDirect = false } }
+  }
 
   /// `O_TMPFILE`, a macro that Swift does not import.
   private static let unnamed: Int32 = 0o20000000 | O_DIRECTORY
@@ -34,19 +40,20 @@ package struct OutputFile: ~Copyable {
     var status = stat()
     let isDirectory = unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
     guard !isDirectory, !name.isEmpty else {
-      descriptor = -1
+      open = OpenFile(path: path, descriptor: -1)
       isNamed = false
       throw FileError("create", path, code: isDirectory ? EISDIR : ENOENT)
     }
-    let unnamed = unsafe open(directory, Self.unnamed | O_RDWR | O_CLOEXEC, 0o666)
+    let unnamed = unsafe Glibc.open(directory, Self.unnamed | O_RDWR | O_CLOEXEC, 0o666)
     isNamed = unnamed < 0
-    descriptor =
-      unnamed >= 0 ? unnamed : unsafe open(temporaryPath, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
-    guard descriptor >= 0 else { throw FileError("create", path) }
+    let descriptor =
+      unnamed >= 0 ? unnamed : unsafe Glibc.open(temporaryPath, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+    let error = FileError("create", path)
+    open = OpenFile(path: path, descriptor: descriptor)
+    guard descriptor >= 0 else { throw error }
   }
 
   deinit {
-    close(descriptor)
     if isNamed, !committed { unsafe _ = unlink(temporaryPath) }
   }
 
@@ -57,19 +64,7 @@ package struct OutputFile: ~Copyable {
   }
 
   /// Writes all of `bytes` at a position, whatever the order of calls.
-  package func write(_ bytes: RawSpan, at position: Int) throws(FileError) {
-    var done = 0
-    while done < bytes.byteCount {
-      let written = unsafe bytes.withUnsafeBytes { buffer in
-        unsafe pwrite(descriptor, buffer.baseAddress! + done, buffer.count - done, off_t(position + done))
-      }
-      if written < 0 {
-        if errno == EINTR { continue }
-        throw FileError("write", path)
-      }
-      done += written
-    }
-  }
+  package func write(_ bytes: RawSpan, at position: Int) throws(FileError) { try open.write(bytes, at: position) }
 
   /// Copies a part of another file to a position. The kernel does it where it can, and a file system that shares blocks
   /// between files copies nothing.
@@ -139,9 +134,39 @@ package struct OutputFile: ~Copyable {
       guard unsafe rename(temporaryPath, path) == 0 else { throw FileError("rename", path) }
     }
     committed = true
-    let directory = unsafe open(Self.split(path).directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    let directory = unsafe Glibc.open(Self.split(path).directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard directory >= 0 else { return }  // a directory we may write but not read: nothing more can be done
     fsync(directory)
     close(directory)
+  }
+}
+
+/// A descriptor that is closed when the last who may write is done.
+final class OpenFile: Sendable {
+  private let path: String
+  let descriptor: Int32
+
+  init(path: String, descriptor: Int32) {
+    self.path = path
+    self.descriptor = descriptor
+  }
+
+  deinit { if descriptor >= 0 { close(descriptor) } }
+
+  func write(_ bytes: RawSpan, at position: Int) throws(FileError) {
+    var done = 0
+    while done < bytes.byteCount {
+      let written = unsafe bytes.withUnsafeBytes { buffer in
+        unsafe pwrite(descriptor, buffer.baseAddress! + done, buffer.count - done, off_t(position + done))
+      }
+      if written < 0 {
+        if errno == EINTR { continue }
+        let error = FileError("write", path)
+        // Sectors may be larger than all we know; then the cache has to do.
+        if error.code == EINVAL, DirectAccess.isOn(descriptor), DirectAccess.set(false, of: descriptor) { continue }
+        throw error
+      }
+      done += written
+    }
   }
 }

@@ -1,35 +1,34 @@
 import Glibc
 
-/// A file read by position, without a mapping.
+/// A file read by position into buffers, never through a mapping.
+///
+/// What is in the page cache is copied from there; the rest comes past it, and does not push out what others use.
 package final class ReadOnlyFile: Sendable {
-  package let path: String
-  package let byteCount: Int
-  private let descriptor: Int32
+  /// Asked what is in the page cache; its bytes are never touched.
+  private let mapping: MappedFile
+  private let direct: DirectFile?
 
-  /// - Throws: what `open` or `fstat` says; EISDIR or ENODEV for what is no regular file.
+  package var path: String { mapping.path }
+  package var byteCount: Int { mapping.byteCount }
+
+  /// - Throws: what `open`, `fstat` or `mmap` says; EISDIR or ENODEV for what is no regular file.
   package init(path: String) throws(FileError) {
-    (descriptor, byteCount) = try openRegularFile(path)
-    self.path = path
+    mapping = try MappedFile(path: path)
+    direct = mapping.direct()
   }
 
-  deinit { close(descriptor) }
+  /// The length a buffer must have for a range of this length.
+  package static func bufferByteCount(_ byteCount: Int) -> Int { DirectFile.bufferByteCount(byteCount) }
 
   /// Reads all bytes of the range.
   ///
+  /// - Returns: where in the buffer they are.
   /// - Throws: what `pread` says; EIO when the file ends before the range does.
-  package func read(_ range: Range<Int>) throws(FileError) -> AlignedBuffer {
-    var buffer = AlignedBuffer(byteCount: range.count)
-    var done = 0
-    while done < range.count {
-      var bytes = buffer.mutableBytes
-      let count = unsafe bytes.withUnsafeMutableBytes { target in
-        unsafe pread(descriptor, target.baseAddress! + done, range.count - done, off_t(range.lowerBound + done))
-      }
-      if count < 0, errno == EINTR { continue }
-      guard count > 0 else { throw FileError("read", path, code: count < 0 ? errno : EIO) }
-      done += count
-    }
-    return buffer
+  package func read(_ range: Range<Int>, into buffer: inout AlignedBuffer) throws(FileError) -> Range<Int> {
+    if let direct, !mapping.isResident(range) { return try direct.read(range, into: &buffer) }
+    let (found, code) = readAll(mapping.descriptor, range.count, at: range.lowerBound, into: &buffer)
+    guard code == 0, found == range.count else { throw FileError("read", path, code: code == 0 ? EIO : code) }
+    return 0..<found
   }
 }
 

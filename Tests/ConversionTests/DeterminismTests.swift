@@ -1,4 +1,5 @@
 import Conversion
+import Glibc
 import Kernels
 import Pack
 import Tensors
@@ -19,6 +20,31 @@ import Testing
         }
       }
     }
+  }
+
+  @Test("what the page cache does not hold comes to the same", arguments: Compression.allCases, [1, 3])
+  func coldSource(compression: Compression, threads: Int) throws {
+    let options = try ConversionPlan.Options(experts: "int4-g32", rest: "int8-g32", compress: compression)
+    let expected = try packed(TinyCheckpoint(), options)
+    // With the least memory the source is mapped, cold or not.
+    for memoryLimit in [1 << 30, (compression == .zstd ? 28 : 23) << 20] {
+      try withTemporaryDirectory { directory in
+        try TinyCheckpoint().write(to: directory)
+        for name in listing(of: directory) where name.hasSuffix(".safetensors") {
+          try dropFromCache("\(directory)/\(name)")
+        }
+        try convert(directory, options, Run(threads: threads, memoryLimit: memoryLimit))
+        let found = try contents(of: directory + "/out.ingot")
+        #expect(found == expected.bytes, "\(memoryLimit) bytes")
+      }
+    }
+  }
+
+  /// Only pages that are on the device can leave the cache.
+  private func dropFromCache(_ path: String) throws {
+    let descriptor = unsafe open(path, O_RDWR)
+    defer { close(descriptor) }
+    try #require(fsync(descriptor) == 0 && posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED) == 0)
   }
 
   /// All but the provenance, which names the layout and the sources: chunks of tensors, and the tables of tensors.

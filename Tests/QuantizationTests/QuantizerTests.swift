@@ -17,6 +17,25 @@ import Testing
     }
   }
 
+  @Test("a run may be cut between groups anywhere", arguments: EncodingCase.all)
+  func pieces(test: EncodingCase) throws {
+    let size = test.encoding.groupSize
+    let x = Samples.weights(count: 77 * size, seed: seed)
+    for kernels in KernelSet.available {
+      let expected = try encode(Samples.bf16(x), .bf16, test.encoding, test.solver, kernels)
+      for cut in [1, 15, 16, 40, 76] {
+        var found = Encoded(codes: [], scales: [])
+        for part in [x[..<(cut * size)], x[(cut * size)...]] {
+          let next = try encode(
+            Samples.bf16(Array(part)), .bf16, test.encoding, test.solver, kernels, after: found.statistics)
+          found = Encoded(
+            codes: found.codes + next.codes, scales: found.scales + next.scales, statistics: next.statistics)
+        }
+        #expect(found == expected, "seed \(seed), \(kernels), \(cut)")
+      }
+    }
+  }
+
   @Test("errors stay within half a step, or what the ends of the range leave", arguments: EncodingCase.all)
   func errorBound(test: EncodingCase) throws {
     let x = Samples.weights(count: 64 * 128, seed: seed)

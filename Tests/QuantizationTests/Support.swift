@@ -27,16 +27,18 @@ struct Encoded: Equatable {
 }
 
 func encode(
-  _ source: [UInt8], _ dtype: DType, _ encoding: Encoding, _ solver: Solver, _ kernels: KernelSet = .available[0]
+  _ source: [UInt8], _ dtype: DType, _ encoding: Encoding, _ solver: Solver, _ kernels: KernelSet = .available[0],
+  after before: QuantizationStatistics = QuantizationStatistics()
 ) throws(QuantizationError) -> Encoded {
   let count = source.count / dtype.byteCount
   var codes = [UInt8](repeating: 0xAA, count: encoding.codeByteCount(elements: count))
   var scales = [UInt8](repeating: 0xAA, count: encoding.scaleByteCount(elements: count))
   var codeBytes = codes.mutableRawBytes
   var scaleBytes = scales.mutableRawBytes
-  let statistics = try Quantizer.encode(
+  var statistics = before
+  try Quantizer.encode(
     source.rawBytes, dtype: dtype, as: encoding, solver: solver, kernels: kernels, codes: &codeBytes,
-    scales: &scaleBytes)
+    scales: &scaleBytes, adding: &statistics)
   return Encoded(codes: codes, scales: scales, statistics: statistics)
 }
 

@@ -1,16 +1,28 @@
 import Glibc
 import Kernels
 
-/// `bench encode|product|open|forward [--runs N] [--mib N] [--only TEXT] [--model PATH]`: each line on standard output is one measurement as a JSON object.
+/// Each line on standard output is one measurement as a JSON object.
 @main struct Bench {
+  private static let usage = """
+    usage: bench WORKLOAD [--runs N] [--mib N] [--only TEXT]… [--model PATH]
+      encode, product, hash        from memory to memory
+      open, forward                a model: --model PATH
+      quantize, check              whole commands on a checkpoint or a pack:
+                                   --model PATH [--cold yes] [--output DIRECTORY] [--binary INGOT] [-- ARGUMENTS…]
+      compare                      two programs by turns: --binary A --against B -- ARGUMENTS…
+    """
+
   static func main() {
     var arguments = Array(CommandLine.arguments.dropFirst())
-    guard let workload = arguments.first, ["encode", "product", "open", "forward"].contains(workload) else {
-      fail("usage: bench encode|product|open|forward [--runs N] [--mib N] [--only TEXT]… [--model PATH]")
-    }
+    let workloads = ["encode", "product", "hash", "open", "forward", "quantize", "check", "compare"]
+    guard let workload = arguments.first, workloads.contains(workload) else { fail(usage) }
     arguments.removeFirst()
     var options = Options()
     while let name = arguments.first {
+      if name == "--" {
+        options.arguments = Array(arguments.dropFirst())
+        break
+      }
       guard arguments.count > 1 else { fail("`\(name)` wants a value") }
       let value = arguments[1]
       switch (name, Int(value)) {
@@ -18,6 +30,10 @@ import Kernels
       case ("--mib", let number?) where number > 0: options.mebibytes = number
       case ("--model", _): options.model = value
       case ("--only", _): options.only.append(value)
+      case ("--cold", _) where value == "yes" || value == "no": options.isCold = value == "yes"
+      case ("--output", _): options.output = value
+      case ("--binary", _): options.binary = value
+      case ("--against", _): options.against = value
       default: fail("`\(name) \(value)` is no option")
       }
       arguments.removeFirst(2)
@@ -26,10 +42,19 @@ import Kernels
     switch workload {
     case "encode": EncodeWorkload(options).run()
     case "product": ProductWorkload(options).run()
+    case "hash": HashWorkload(options).run()
+    case "compare":
+      guard let first = options.binary, let second = options.against else { fail(usage) }
+      do { try CommandWorkload(options).compare(first, second) } catch { fail("\(error)") }
     default:
       guard let model = options.model else { fail("`\(workload)` wants --model PATH") }
       do {
-        if workload == "open" { try OpenWorkload(options).run(model) } else { try ForwardWorkload(options).run(model) }
+        switch workload {
+        case "open": try OpenWorkload(options).run(model)
+        case "forward": try ForwardWorkload(options).run(model)
+        case "quantize": try CommandWorkload(options).quantize(model)
+        default: try CommandWorkload(options).check(model)
+        }
       } catch { fail("`\(model)`: \(error)") }
     }
   }
@@ -44,8 +69,17 @@ import Kernels
 struct Options {
   /// Timed passes; one more before them is not counted.
   var runs = 7
-  /// The pack that `open` opens; the pack or checkpoint that `forward` runs.
+  /// The pack that `open` opens and `check` checks; the checkpoint that `quantize` packs; what `forward` runs.
   var model: String?
+  /// Whether the files of `quantize` and `check` leave the page cache before each run.
+  var isCold = false
+  /// The directory that `quantize` writes in; that of the checkpoint if nil.
+  var output: String?
+  /// The program that `quantize` and `check` run, if not the one built beside; the first that `compare` does.
+  var binary: String?
+  var against: String?
+  /// Further arguments of the command.
+  var arguments: [String] = []
   /// Input of one pass.
   var mebibytes = 512
   /// Words that the title of a measurement, such as `int4-g64 search avx512 2` or `int4-g64 512x2048 1t avx512 2`, must all

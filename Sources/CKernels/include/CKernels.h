@@ -44,6 +44,8 @@ typedef void ck_join16(const uint8_t *high, const uint8_t *low, size_t count, vo
 typedef void ck_histogram(const uint8_t *codes, size_t byte_count, int32_t bits, uint64_t *counts);
 // The sum of all bytes taken as 64-bit words, the rest ignored: how fast this set can read, for benchmarks.
 typedef uint64_t ck_read_sum(const void *x, size_t byte_count);
+// XXH3 with 64 bits and seed 0, of no bytes at NULL too.
+typedef uint64_t ck_xxh3(const void *_Nullable x, size_t byte_count);
 
 // How the weights of a product lie in memory.
 enum { CK_F32 = 0, CK_BF16 = 1, CK_F16 = 2, CK_INT8 = 3, CK_INT4 = 4 };
@@ -112,6 +114,7 @@ typedef struct ck_kernel_set {
   ck_join16 *join16;
   ck_histogram *histogram;
   ck_read_sum *read_sum;
+  ck_xxh3 *xxh3;
   ck_multiply *multiply;
   ck_quantize_activations *quantize_activations;
   ck_multiply_int8 *multiply_int8;
@@ -130,6 +133,9 @@ size_t ck_set_count(void);
 const ck_kernel_set *ck_set(size_t index);
 // The set of that name, or NULL where there is none or this processor cannot run it.
 const ck_kernel_set *_Nullable ck_select(const char *name);
+
+// The index of the first bf16 scale that is zero or not portable (§3), or count. The same for all sets.
+size_t ck_first_unusual_scale(const void *_Nullable scales, size_t count);
 
 // One part of a region.
 typedef void ck_part(void *context, size_t index);

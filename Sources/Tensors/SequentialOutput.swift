@@ -1,0 +1,148 @@
+import Dispatch
+import Synchronization
+
+/// Writes a file from front to back past the page cache, in whole pages; bytes left out are zero.
+///
+/// Runs that start on a page of the file go to the device from where they are. Others are gathered. A few writes are under
+/// way at once, on threads that wait for them, so that the device has one when it is done with the last.
+package struct SequentialOutput: ~Copyable {
+  /// Writes under way that pay: the device is busy with one while the other is made.
+  package static let usefulDepth = 2
+  private static let gatheredByteCount = 1 << 20
+  /// From here on a run is worth a write of its own.
+  private static let leastDirectByteCount = 64 << 10
+
+  private var file: OutputFile
+  private let writes: WriteQueue
+  private let pool = BufferPool(capacity: gatheredByteCount)
+  private var gathered: AlignedBuffer
+  /// Where the gathered bytes belong: a multiple of the alignment.
+  private var start = 0
+  private var count = 0
+
+  /// Where the next byte goes.
+  package var end: Int { start + count }
+
+  /// Anonymous memory of an output, beside the buffers it is given.
+  package static func workingBytes(depth: Int) -> Int { (1 + depth) * gatheredByteCount }
+
+  /// - Parameter depth: writes that may be under way when a call returns; each keeps its buffer.
+  package init(_ file: consuming OutputFile, depth: Int = 0) {
+    self.file = file
+    self.file.isDirect = true
+    writes = WriteQueue(self.file.open, depth: depth)
+    gathered = pool.take()
+  }
+
+  /// Writes the first bytes of a buffer at a position.
+  ///
+  /// - Precondition: the position is not before ``end``.
+  /// - Throws: the error of this or an earlier write.
+  package mutating func append(_ buffer: SharedBuffer, byteCount: Int, at position: Int) throws(FileError) {
+    var done = 0
+    if position % DirectAccess.alignment == 0, byteCount >= Self.leastDirectByteCount {
+      try skip(to: position)
+      try flush()
+      done = byteCount / DirectAccess.alignment * DirectAccess.alignment
+      try writes.write(buffer, byteCount: done, at: position)
+      start = position + done
+    }
+    try append(buffer.bytes.extracting(done..<byteCount), at: position + done)
+  }
+
+  /// Gathers bytes.
+  ///
+  /// - Precondition: the position is not before ``end``.
+  package mutating func append(_ bytes: RawSpan, at position: Int) throws(FileError) {
+    try skip(to: position)
+    var rest = bytes
+    while rest.byteCount > 0 {
+      let length = min(rest.byteCount, Self.gatheredByteCount - count)
+      try gather(rest.extracting(first: length))
+      rest = rest.extracting(length...)
+    }
+  }
+
+  /// Writes what was gathered and lets go of the file, which now takes bytes at any position.
+  package consuming func finish() throws(FileError) -> OutputFile {
+    try writes.wait()
+    file.isDirect = false
+    let rest = gathered.bytes.extracting(first: count)
+    try file.write(rest, at: start)
+    return file
+  }
+
+  private mutating func skip(to position: Int) throws(FileError) {
+    precondition(position >= end)
+    let zeros = [UInt8](repeating: 0, count: DirectAccess.alignment)
+    while end < position {
+      let length = min(position - end, zeros.count, Self.gatheredByteCount - count)
+      try gather(zeros.bytes.extracting(first: length))
+    }
+  }
+
+  private mutating func gather(_ bytes: RawSpan) throws(FileError) {
+    let place = count
+    var room = gathered.mutableBytes
+    room.write(bytes, at: place)
+    count += bytes.byteCount
+    if count == Self.gatheredByteCount { try flush() }
+  }
+
+  /// - Precondition: whole pages were gathered.
+  private mutating func flush() throws(FileError) {
+    guard count > 0 else { return }
+    precondition(count % DirectAccess.alignment == 0)
+    var full = pool.take()
+    swap(&full, &gathered)
+    try writes.write(full.share(), byteCount: count, at: start)
+    start += count
+    count = 0
+  }
+}
+
+/// Writes that wait for the device on threads of their own.
+private final class WriteQueue: Sendable {
+  private let file: OpenFile
+  private let depth: Int
+  private let slots: DispatchSemaphore
+  /// Serial queues, each with a thread at once; a concurrent one makes no more than there are processors, busy or not.
+  private let idle: Mutex<[DispatchQueue]>
+  private let group = DispatchGroup()
+  private let failure = Mutex<FileError?>(nil)
+
+  init(_ file: OpenFile, depth: Int) {
+    self.file = file
+    self.depth = depth
+    // Not as the initial value: a semaphore that is let go below that traps.
+    slots = DispatchSemaphore(value: 0)
+    for _ in 0..<depth { slots.signal() }
+    idle = Mutex((0..<depth).map { DispatchQueue(label: "ingot.write.\($0)") })
+  }
+
+  /// Begins a write as soon as fewer than `depth` are under way; with depth 0, does it.
+  func write(_ buffer: SharedBuffer, byteCount: Int, at position: Int) throws(FileError) {
+    guard depth > 0 else { return try file.write(buffer.bytes.extracting(first: byteCount), at: position) }
+    slots.wait()
+    if let failure = failure.withLock({ $0 }) {
+      slots.signal()
+      throw failure
+    }
+    guard let queue = idle.withLock({ $0.popLast() }) else { preconditionFailure("a slot without a queue") }
+    queue.async(group: group) { [self] in
+      do throws(FileError) {
+        try file.write(buffer.bytes.extracting(first: byteCount), at: position)
+      } catch {
+        failure.withLock { $0 = $0 ?? error }
+      }
+      idle.withLock { $0.append(queue) }
+      slots.signal()
+    }
+  }
+
+  /// Waits until all are done.
+  func wait() throws(FileError) {
+    group.wait()
+    if let failure = failure.withLock({ $0 }) { throw failure }
+  }
+}
