@@ -92,8 +92,9 @@ package struct RoutingDrift: Sendable {
 
   /// Null for a model without mixtures.
   ///
-  /// - Parameter floor: shares of the noise floor by layer, measured or recorded.
-  package func json(ratios: [Double], seed: UInt64, floor: [Int: Double]) -> JSONValue {
+  /// - Parameter recordedFloor: shares of the noise floor by layer, where they were not measured beside.
+  package func json(ratios: [Double], seed: UInt64, recordedFloor: [Int: Double]? = nil) -> JSONValue {
+    let floor = recordedFloor ?? floorChangedByLayer
     guard total.changed.count > 0 else { return .null }
     return [
       "changed": total.changed.meanJSON(seed: seed), "overlap": total.overlap.meanJSON(seed: seed),

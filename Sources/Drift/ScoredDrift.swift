@@ -70,7 +70,7 @@ package struct ScoredDrift: Sendable {
 
   package var layersJSON: [JSONValue] { result.layers.json }
   package var routingJSON: JSONValue {
-    result.routing.json(ratios: scoring.plan.ratios, seed: seed, floor: floor?.routingChanged ?? [:])
+    result.routing.json(ratios: scoring.plan.ratios, seed: seed, recordedFloor: floor?.routingChanged)
   }
 
   /// §11; null without a floor.

@@ -33,8 +33,8 @@ extension VerifyCommand {
       throw ValidationError("there is nothing to do: name a candidate, or keep the reference with --record FILE")
     }
     let needing = [
-      ("--json", json), ("--html", html != nil), ("--attach", attach), ("--fail-if", !failIf.isEmpty), ("--gate", !gate.isEmpty),
-      ("--attribute", attribute != nil), ("--block-lengths", blockLengths != nil),
+      ("--json", json), ("--html", html != nil), ("--attach", attach), ("--fail-if", !failIf.isEmpty),
+      ("--gate", !gate.isEmpty), ("--attribute", attribute != nil), ("--block-lengths", blockLengths != nil),
     ]
     for (option, isGiven) in needing where isGiven {
       throw ValidationError("\(option) needs a candidate; without one there is no report")

@@ -1,0 +1,135 @@
+import Decoding
+import Drift
+import JSON
+import Safetensors
+import Tensors
+import TestSupport
+import Testing
+
+@Suite struct RecordTests {
+  @Test(
+    "what is written is read, bit for bit",
+    arguments: [(40, 8), (4096, 256), (4097, 257)])
+  func roundTrip(vocabulary: Int, experts: Int) throws {
+    try withTemporaryDirectory { directory in
+      let path = directory + "/a.record"
+      let record = RecordSamples.record(vocabulary: vocabulary, experts: experts)
+      try record.write(to: path, replaces: false, tool: "1")
+      #expect(DriftRecord.isRecord(path))
+      #expect(try DriftRecord(path: path) == record)
+      let file = try SafetensorsFile(path: path)
+      #expect((file["masked.tokens"] != nil) == (vocabulary > 4096))
+      #expect(file["masked.routes.1.experts"]?.dtype == (experts > 256 ? .i32 : .u8))
+
+      let again = directory + "/b.record"
+      try record.write(to: again, replaces: false, tool: "1")
+      #expect(try contents(of: path) == contents(of: again))
+      #expect(throws: SafetensorsError.self) { try record.write(to: path, replaces: false, tool: "1") }
+      try record.write(to: path, replaces: true, tool: "1")
+    }
+  }
+
+  @Test func partsMayBeAbsent() throws {
+    try withTemporaryDirectory { directory in
+      let path = directory + "/a.record"
+      var record = RecordSamples.record()
+      record.trajectories = nil
+      record.floor = nil
+      record.options.decoding = .init()
+      record.options.decoding.blockLength = 4
+      record.model.bitsPerWeight = nil
+      try record.write(to: path, replaces: true, tool: "1")
+      #expect(try DriftRecord(path: path) == record)
+      record = RecordSamples.record()
+      record.scores = nil
+      record.options.decoding = .speed21
+      record.texts = []
+      record.pairs = []
+      try record.write(to: path, replaces: true, tool: "1")
+      #expect(try DriftRecord(path: path) == record)
+    }
+  }
+
+  /// The error of a file, or nil where it is read.
+  private func problem(_ path: String) -> RecordError? {
+    do throws(RecordError) { _ = try DriftRecord(path: path) } catch { return error }
+    return nil
+  }
+
+  @Test func everyBitCounts() throws {
+    try withTemporaryDirectory { directory in
+      let path = directory + "/a.record"
+      let record = RecordSamples.record()
+      try record.write(to: path, replaces: true, tool: "1")
+      let bytes = try contents(of: path)
+      let headerEnd = try SafetensorsFile(path: path).headerByteCount
+      let places = Array(0..<headerEnd) + Array(stride(from: headerEnd, to: bytes.count, by: 5))
+      for place in places {
+        var damaged = bytes
+        damaged[place] ^= 1 << UInt8(place % 8)
+        try write(damaged, to: path)
+        if problem(path) != nil { continue }
+        // Spaces behind the header may become other white space.
+        let found = try DriftRecord(path: path)
+        #expect(place < headerEnd && found == record, "byte \(place)")
+      }
+    }
+  }
+
+  @Test func aFileCutShortIsRefused() throws {
+    try withTemporaryDirectory { directory in
+      let path = directory + "/a.record"
+      try RecordSamples.record().write(to: path, replaces: true, tool: "1")
+      let bytes = try contents(of: path)
+      for count in Array(stride(from: 0, to: bytes.count, by: 211)) + [bytes.count - 1] {
+        try write(Array(bytes[..<count]), to: path)
+        #expect(problem(path) != nil, "\(count) bytes")
+        #expect(DriftRecord.isRecord(path) == (count >= 46), "\(count) bytes")
+      }
+      try write(bytes + [0], to: path)
+      #expect(problem(path) != nil)
+    }
+  }
+
+  @Test func otherVersionsAreNamed() throws {
+    try withTemporaryDirectory { directory in
+      let path = directory + "/a.record"
+      try RecordSamples.record().write(to: path, replaces: true, tool: "1")
+      let bytes = try contents(of: path)
+      let key = Array(#""ingot.drift_record":""#.utf8)
+      let place = try #require(bytes.indices.first { bytes[$0...].starts(with: key) })
+      var newer = bytes
+      newer[place + key.count] = UInt8(ascii: "2")
+      try write(newer, to: path)
+      #expect(problem(path) == .version("2", path: path))
+    }
+  }
+
+  @Test func otherFilesAreNoRecords() throws {
+    try withTemporaryDirectory { directory in
+      #expect(!DriftRecord.isRecord(directory) && !DriftRecord.isRecord(directory + "/none"))
+      try SafetensorsWriter.write([], to: directory + "/a")
+      #expect(!DriftRecord.isRecord(directory + "/a"))
+      guard case .broken = problem(directory + "/a") else {
+        Issue.record("\(String(describing: problem(directory + "/a")))")
+        return
+      }
+      guard case .file = problem(directory + "/none") else { throw TestFailure("no such file") }
+    }
+  }
+
+  @Test func randomBytesAreRefused() throws {
+    try withTemporaryDirectory { directory in
+      let path = directory + "/a"
+      var random = SeededRandom(seed: 3)
+      for _ in 0..<300 {
+        var bytes = (0..<Int(random.next() % 3000)).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+        if bytes.count > 9, random.next() % 2 == 0 {
+          bytes.replaceSubrange(0..<9, with: [UInt8(bytes.count / 256), 1, 0, 0, 0, 0, 0, 0, UInt8(ascii: "{")])
+        }
+        try write(bytes, to: path)
+        #expect(problem(path) != nil)
+      }
+    }
+  }
+}
