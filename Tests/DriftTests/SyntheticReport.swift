@@ -129,7 +129,10 @@ enum SyntheticReport {
       return row([("name", .string(name)), ("encoding", "int4-g64")], differences(0.14 - 0.002 * Double(index)))
     }
     return row(
-      [("compared", 15_012), ("different", 14_592)],
+      [
+        ("compared", 15_012), ("different", 14_592), ("kept_different", 0),
+        ("worst_expert_rmse", .number("0.13")), ("worst_gain_error", .number("0.004")),
+      ],
       differences(0.0951) + [
         ("by_layer", .array(layers)), ("by_projection", .array(projections)), ("experts", .array(experts)),
         ("tensors", .array(tensors)),
