@@ -189,7 +189,12 @@ struct RunCommand: ParsableCommand {
 
   private func answer(_ prompt: [Int], _ answering: Answering) throws(Failure) -> Answer {
     let file: TraceFile?
-    if let trace { file = try TraceFile(path: trace, replacing: force) } else { file = nil }
+    if let trace {
+      let sources = Machine.files(ofModel: model) + [tokens ?? "-", "/dev/stdin"]
+      file = try TraceFile(path: trace, replacing: force, sources: sources)
+    } else {
+      file = nil
+    }
     if json {
       var display = SilentDisplay()
       return try answering.answer(prompt, display: &display, trace: file)

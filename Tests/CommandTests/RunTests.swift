@@ -95,6 +95,32 @@ import Testing
     }
   }
 
+  @Test("a trace never takes the place of what the run reads", arguments: ["pack", "checkpoint", "tokens", "stdin"])
+  func traceOverASource(source: String) throws {
+    try withTemporaryDirectory { directory in
+      try linkPico(to: directory + "/model")
+      let packed = try ingot(["quantize", "model", "-o", "p.ingot", "-q", "--experts", "keep"], in: directory)
+      #expect(packed.code == 0)
+      try write(Array("1 2 3".utf8), to: directory + "/ids")
+      let arguments: (model: String, trace: String, prompt: [String]) =
+        switch source {
+        case "pack": ("p.ingot", "p.ingot", ["-p", "x"])
+        case "checkpoint": ("model", "model/config.json", ["-p", "x"])
+        case "tokens": ("p.ingot", "./ids", ["--tokens", "ids"])
+        default: ("p.ingot", "ids", ["--tokens", "-"])
+        }
+      let before = try contents(of: "\(directory)/\(arguments.trace)")
+      let result = try ingot(
+        ["run", arguments.model, "--trace", arguments.trace, "--force"] + arguments.prompt, in: directory,
+        redirection: "<ids")
+      #expect(result.code == 1 && result.err.contains("one of the files to be read"), "\(result)")
+      #expect(try contents(of: "\(directory)/\(arguments.trace)") == before)
+      let streamed = try ingot(
+        ["run", "p.ingot", "-q", "-p", "x", "--gen-length", "4", "--trace", "/dev/null"], in: directory)
+      #expect(streamed.code == 0, "\(streamed)")
+    }
+  }
+
   @Test func theCacheAndTheThreadsChangeNothing() throws {
     try withTemporaryDirectory { directory in
       let prompt = ["run", pico, "--json", "-p", "Count from 33 to 47."]
