@@ -26,6 +26,7 @@ package final class PackWeights: WeightSource {
 
   /// Every tensor of the architecture must be there in the shape that the configuration asks for: products rely on it.
   private func checkShapes() throws(ModelError) {
+    try LLaDA2MoE.requireExperts(configuration, atMost: pack.header.tensorCount, in: path)
     for item in LLaDA2MoE.items(configuration, has: hasTensor) {
       for tensor in item.tensors {
         let found: Shape
