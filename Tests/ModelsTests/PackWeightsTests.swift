@@ -26,7 +26,7 @@ import Testing
 
       tiny.configChanges = changes
       var config = Array(tiny.config.text(indented: false).utf8)
-      var pack = PackBytes(bytes: try contents(of: path))
+      var pack = PackBytes(try contents(of: path))
       let file = try PackFile(path: path).files.first { $0.name == "source/config.json" }
       let range = pack.chunkRange(try #require(file).chunk)
       config += Array(repeating: UInt8(ascii: " "), count: range.count - config.count)
@@ -46,5 +46,20 @@ import Testing
       config: ["num_hidden_layers": 4096, "num_experts": 65535, "n_group": 1, "topk_group": 1])
     guard case .layout(1, let detail, _)? = refusal else { return #expect(Bool(false), "\(String(describing: refusal))") }
     #expect(detail.contains("805"))
+  }
+
+  @Test(
+    "tensors that the configuration leaves out are refused by name",
+    arguments: [
+      (["num_hidden_layers": 1], 23), (["num_experts": 2, "n_group": 1], 6), (["num_shared_experts": 0], 3),
+    ] as [([String: JSONValue], Int)])
+  func unused(changes: [String: JSONValue], count: Int) throws {
+    let refusal = try refusal(config: changes.mapValues { .some($0) })
+    switch refusal {
+    case .unknownTensors(let names, count, _)? where names.count == min(count, 5): break
+    // The gate has a row for each expert.
+    case .packedShape(let name, _, _, _)? where changes["num_experts"] != nil: #expect(name.contains("mlp.gate"))
+    default: Issue.record("\(String(describing: refusal))")
+    }
   }
 }

@@ -24,11 +24,14 @@ package final class PackWeights: WeightSource {
     try checkShapes()
   }
 
-  /// Every tensor of the architecture must be there in the shape that the configuration asks for: products rely on it.
+  /// Every tensor of the architecture must be there in the shape that the configuration asks for: products rely on it. No
+  /// other may be there: a configuration that leaves layers or experts out is another model's.
   private func checkShapes() throws(ModelError) {
     try LLaDA2MoE.requireExperts(configuration, atMost: pack.header.tensorCount, in: path)
+    var used: Set<String> = []
     for item in LLaDA2MoE.items(configuration, has: hasTensor) {
       for tensor in item.tensors {
+        used.insert(tensor.name)
         let found: Shape
         do throws(PackError) { found = try pack.tensor(named: tensor.name).shape } catch {
           if case .notFound = error { throw .missingTensor(tensor.name, directory: path) }
@@ -38,6 +41,20 @@ package final class PackWeights: WeightSource {
           throw .packedShape(name: tensor.name, found: found, expected: tensor.shape, path: path)
         }
       }
+    }
+    try requireAll(used)
+  }
+
+  private func requireAll(_ used: Set<String>) throws(ModelError) {
+    var unknown: [String] = []
+    for index in 0..<pack.header.tensorCount {
+      do throws(PackError) {
+        let name = try pack.tensor(index).name
+        if !used.contains(name) { unknown.append(name) }
+      } catch { throw .pack(error) }
+    }
+    guard unknown.isEmpty else {
+      throw .unknownTensors(Array(unknown.prefix(5)), count: unknown.count, directory: path)
     }
   }
 
