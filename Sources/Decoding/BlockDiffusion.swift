@@ -70,7 +70,9 @@ package struct BlockDiffusion {
         do throws(ModelError) {
           scores = try predictor.predict(offsets, block: block, in: session.canvas, recordsExperts: recordsExperts)
         } catch { throw .model(error) }
-        let record = session.denoise(predictions(offsets, scores.logits), experts: scores.experts)
+        let predictions = predictions(offsets, scores.logits)
+        try predictions.requireFinite(blockStart: session.block.start)
+        let record = session.denoise(predictions, experts: scores.experts)
         guard observer(record, session.block.tokens) else { throw .interrupted }
       case .finish(let count):
         do throws(ModelError) {

@@ -28,6 +28,15 @@ struct Predictions {
     self.mask = mask
   }
 
+  /// Refuses scores among which no choice has a meaning.
+  func requireFinite(blockStart: Int) throws(DecodingError) {
+    for (index, offset) in offsets.enumerated() {
+      // Of the bits, so that many are looked at together: those of an infinity are the least that are not finite.
+      let largest = row(index).reduce(into: UInt32(0)) { $0 = max($0, $1.magnitude.bitPattern) }
+      guard largest < Float.infinity.bitPattern else { throw .notFinite(position: blockStart + offset) }
+    }
+  }
+
   /// The token for `offsets[index]`.
   ///
   /// - Parameter excluded: further tokens that must not be chosen.

@@ -94,6 +94,15 @@ import Testing
     }
   }
 
+  @Test("scores that are infinite or no numbers are no choice", arguments: [Float.nan, .infinity], [0, 1] as [Float])
+  func notFinite(score: Float, temperature: Float) throws {
+    let script = Script(blockLength: 4) { _, offset in offset == 2 ? [5: 0.1, 6: score] : [5: 0.1] }
+    var options = DecodingOptions.plain()
+    options.temperature = temperature
+    let decoder = try BlockDiffusion(scriptConfiguration(), options: options, special: ID.special) { script }
+    #expect(throws: DecodingError.notFinite(position: 6)) { _ = try decoder.decode(prompt: [1, 1, 1, 1]) }
+  }
+
   @Test("P25: blocks must be whole windows of 2.2's routing")
   func blockRouting() throws {
     let configuration = try scriptConfiguration(["block_size": 4, "expert_capacity": 3])
