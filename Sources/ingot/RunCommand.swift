@@ -30,7 +30,7 @@ struct RunCommand: ParsableCommand {
   @Option(name: [.customShort("p"), .long], help: ArgumentHelp("The user's message.", valueName: "text"))
   var prompt: String?
 
-  @Flag(help: "Take the text as the whole prompt: no chat template.")
+  @Flag(help: "Take the text as the whole prompt, special tokens in it included: no chat template.")
   var raw = false
 
   @Option(help: ArgumentHelp("Take token ids, between white space or as JSON; - is stdin.", valueName: "file"))
@@ -184,7 +184,7 @@ struct RunCommand: ParsableCommand {
     if text.isEmpty { throw Failure(.emptyPrompt, prompt: source, longest: 0) }
     if let system { _ = try PromptSource.text(ofOption: system) }
     let messages = (system.map { [ChatTemplate.Message(.system, $0)] } ?? []) + [.init(.user, text)]
-    return (tokenizer.encode(tokenizer.chatTemplate.prompt(for: messages)), source)
+    return (tokenizer.encode(conversation: messages), source)
   }
 
   private func answer(_ prompt: [Int], _ answering: Answering) throws(Failure) -> Answer {

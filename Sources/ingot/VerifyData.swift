@@ -112,7 +112,7 @@ struct EncodedData {
   ///   - longest: positions of the longest text, a multiple of the block length.
   init(_ data: VerifyData, _ tokenizer: Tokenizer, blockLength: Int, windowLength: Int, fill: Int, longest: Int) {
     for prompt in data.prompts {
-      let ids = tokenizer.encode(tokenizer.chatTemplate.prompt(for: [.init(.user, prompt.prompt)]))
+      let ids = tokenizer.encode(conversation: [.init(.user, prompt.prompt)])
       prompts.append(ids)
       func add(_ answer: String) {
         let all = ids + tokenizer.encode(answer) + [fill]

@@ -33,7 +33,7 @@ import Testing
       try refuse([pico, "-p", ""], 64, ["the prompt is empty", "in -p"], in: directory)
       try refuse([pico], 64, ["the prompt is empty", "in stdin"], in: directory)
       try refuse([pico, "--raw"], 64, ["the prompt is empty"], in: directory)
-      try refuse([pico, "-p", "a <|mask|>"], 1, ["mask token"], in: directory)
+      try refuse([pico, "--raw", "-p", "a <|mask|>"], 1, ["mask token"], in: directory)
       let long = String(repeating: "word ", count: 2000)
       try refuse([pico, "-p", long], 1, ["4,096", "shorten"], in: directory)
       try refuse([pico, "-p", "x", "--gen-length", "5000"], 1, ["4,096", "--gen-length 40"], in: directory)
