@@ -127,8 +127,13 @@ extension DecodingOptions {
     for (name, value) in positive where value < 1 {
       throw .option(name: name, detail: "is \(value); nothing could be committed")
     }
-    guard generationLength <= 1 << 24, blockLength <= 1 << 20, steps <= 1 << 20 else {
-      throw .option(name: "generation length", detail: "or another size is beyond all models")
+    let positions = configuration.maximumPositions
+    guard blockLength <= positions else {
+      throw .option(name: "block length", detail: "is \(blockLength); the model has \(positions) positions")
+    }
+    for (name, value, most) in [("steps", steps, 1 << 20), ("generation length", generationLength, 1 << 24)]
+    where value > most {
+      throw .option(name: name, detail: "is \(value), which is beyond all models")
     }
     guard temperature >= 0, temperature.isFinite else {
       throw .option(name: "temperature", detail: "is \(temperature); it must be 0 or more")

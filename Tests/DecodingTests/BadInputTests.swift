@@ -32,7 +32,6 @@ import Testing
     #expect(try refusal(prompt: Array(repeating: 1, count: 4092)) == nil)
     #expect(try refusal(prompt: Array(repeating: 1, count: 4093)) == .tooLong(positions: 4100, limit: 4096))
     #expect(try refusal(.plain(block: 32, length: 4096)) == .tooLong(positions: 4128, limit: 4096))
-    #expect(try refusal(.plain(block: 8192, length: 4)) == .tooLong(positions: 8192, limit: 4096))
   }
 
   @Test("options with which nothing could be committed, or that make no sense")
@@ -40,7 +39,8 @@ import Testing
     let cases: [(name: String, (inout DecodingOptions) -> Void)] = [
       ("steps", { $0.steps = 0 }), ("steps", { $0.steps = -3 }), ("generation length", { $0.generationLength = 0 }),
       ("block length", { $0.blockLength = 0 }), ("block length", { $0.blockLength = -32 }),
-      ("generation length", { $0.generationLength = .max }), ("threshold", { $0.threshold = -0.1 }),
+      ("generation length", { $0.generationLength = .max }), ("block length", { $0.blockLength = 4097 }),
+      ("block length", { $0.blockLength = .max }), ("steps", { $0.steps = .max }), ("threshold", { $0.threshold = -0.1 }),
       ("threshold", { $0.threshold = 1.5 }), ("threshold", { $0.threshold = .nan }),
       ("temperature", { $0.temperature = -1 }), ("temperature", { $0.temperature = .nan }),
       ("temperature", { $0.temperature = .infinity }), ("top-k", { $0.topK = 0 }), ("top-p", { $0.topP = 0 }),
