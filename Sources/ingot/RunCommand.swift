@@ -107,6 +107,7 @@ struct RunCommand: ParsableCommand {
   }
 
   func run() throws {
+    if prompt != nil || system != nil { try PromptSource.requireTextOnCommandLine() }
     guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
       throw Failure(unknownKernels: KernelSet.forcedName ?? "")
     }
@@ -122,7 +123,7 @@ struct RunCommand: ParsableCommand {
         warnOfActivations(compute)
         warnOfSlowPath()
       }
-      return try Conversation(answering, isQuiet: quiet).run(system: system, first: try checkedPrompt())
+      return try Conversation(answering, isQuiet: quiet).run(system: system, first: prompt)
     }
 
     let (ids, source) = try promptTokens(opened.tokenizer)
@@ -170,19 +171,12 @@ struct RunCommand: ParsableCommand {
     }
   }
 
-  private func checkedPrompt() throws(Failure) -> String? {
-    guard let prompt else { return nil }
-    return try PromptSource.text(ofOption: prompt)
-  }
-
   private func promptTokens(_ tokenizer: Tokenizer) throws(Failure) -> (ids: [Int], source: String) {
     if let tokens { return (try PromptSource.tokens(file: tokens), tokens == "-" ? "stdin" : "`\(tokens)`") }
     let source = prompt == nil ? "stdin" : "-p"
-    let text: String
-    if let option = try checkedPrompt() { text = option } else { text = try PromptSource.standardInput() }
+    let text = if let prompt { prompt } else { try PromptSource.standardInput() }
     if raw { return (tokenizer.encode(text), source) }
     if text.isEmpty { throw Failure(.emptyPrompt, prompt: source, longest: 0) }
-    if let system { _ = try PromptSource.text(ofOption: system) }
     let messages = (system.map { [ChatTemplate.Message(.system, $0)] } ?? []) + [.init(.user, text)]
     return (tokenizer.encode(conversation: messages), source)
   }

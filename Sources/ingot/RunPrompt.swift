@@ -5,14 +5,13 @@ import Text
 
 /// Where a prompt comes from, read and checked.
 enum PromptSource {
-  /// What follows `-p`. The words of the command line are repaired when Swift reads them, so that is looked for here.
-  static func text(ofOption text: String) throws(Failure) -> String {
+  /// Refuses a command line that is no text: its words are repaired when Swift reads them, so that is looked for here.
+  static func requireTextOnCommandLine() throws(Failure) {
     for index in 1..<max(1, Int(CommandLine.argc)) {
       guard let word = unsafe CommandLine.unsafeArgv[index] else { continue }
       let bytes = unsafe Array(UnsafeRawBufferPointer(start: word, count: strlen(word)))
       _ = try string(bytes, "command line, word \(index)")
     }
-    return text
   }
 
   /// All of stdin, without one line end at its end.

@@ -45,6 +45,9 @@ import Testing
       let option = try ingot(
         ["run", pico], in: directory, redirection: #"-p "$(printf 'hi\377')""#)
       #expect(option.code == 1 && option.err.contains("not valid UTF-8") && option.err.contains("byte 2"), "\(option)")
+      let system = try ingot(
+        ["run", pico, "--chat"], in: directory, redirection: #"--system "$(printf 'hi\377')" </dev/null"#)
+      #expect(system.code == 1 && system.err.contains("not valid UTF-8"), "\(system)")
     }
   }
 
