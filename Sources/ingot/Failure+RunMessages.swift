@@ -47,6 +47,12 @@ extension Failure {
     }
   }
 
+  init(noModel path: String) {
+    self.init(
+      what: "there is no `\(path)`",
+      hint: "name a pack that `ingot quantize` wrote, or the directory of a downloaded checkpoint")
+  }
+
   init(notRunnable path: String) {
     self.init(
       what: "a single .safetensors file is no model", place: "`\(path)`",

@@ -35,6 +35,8 @@ enum Machine {
     return unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
   }
 
+  static func exists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 || errno != ENOENT }
+
   /// Whether the path leads to a pipe, a device or a socket.
   static func isStream(_ path: String) -> Bool {
     var status = stat()

@@ -17,6 +17,7 @@ struct RunModel {
   ///
   /// - Parameter cacheBudget: bytes of unpacked chunks to keep.
   init(path: String, compute: Compute, cacheBudget: Int) throws(Failure) {
+    guard Machine.exists(path) else { throw Failure(noModel: path) }
     let kind = InspectedModel.kind(of: path)
     if kind == .safetensors { throw Failure(notRunnable: path) }
     self.path = path

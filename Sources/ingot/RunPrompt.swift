@@ -32,9 +32,16 @@ enum PromptSource {
   }
 
   private static func contents(of path: String) throws(Failure) -> [UInt8] {
-    let file: MappedFile
-    do throws(FileError) { file = try MappedFile(path: path) } catch { throw Failure(error) }
-    return file.bytes.array
+    guard Machine.isStream(path) else {
+      let file: MappedFile
+      do throws(FileError) { file = try MappedFile(path: path) } catch { throw Failure(error) }
+      return file.bytes.array
+    }
+    // Opening a pipe that nobody writes to yet would wait where no interrupt is seen.
+    let descriptor = unsafe open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
+    guard descriptor >= 0 else { throw Failure(FileError("open", path)) }
+    defer { close(descriptor) }
+    return try readAll(descriptor, path)
   }
 
   private static func arrayTokens(_ bytes: [UInt8], _ source: String) throws(Failure) -> [Int] {
@@ -81,28 +88,28 @@ enum PromptSource {
     } catch { return error.byteOffsets.lowerBound }
   }
 
-  private static func readAll() throws(Failure) -> [UInt8] {
+  private static func readAll(_ descriptor: Int32 = STDIN_FILENO, _ path: String = "stdin") throws(Failure) -> [UInt8] {
     var bytes: [UInt8] = []
-    while let more = try read() { bytes += more }
+    while let more = try read(descriptor, path) { bytes += more }
     return bytes
   }
 
-  /// What stdin has next, nil at its end. An interrupt ends the waiting.
-  static func read() throws(Failure) -> [UInt8]? {
+  /// What a stream has next, nil at its end. An interrupt ends the waiting.
+  static func read(_ descriptor: Int32 = STDIN_FILENO, _ path: String = "stdin") throws(Failure) -> [UInt8]? {
     var buffer = [UInt8](repeating: 0, count: 1 << 16)
     while true {
       if Interrupt.isRequested { throw Failure(what: "interrupted", code: Interrupt.status) }
       // A signal between the check and the call would be slept through without the time limit.
-      var event = pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)
+      var event = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
       let ready = unsafe poll(&event, 1, 200)
       if ready <= 0 {
-        if ready < 0, errno != EINTR { throw Failure(FileError("read", "stdin")) }
+        if ready < 0, errno != EINTR { throw Failure(FileError("read", path)) }
         continue
       }
-      let count = unsafe Glibc.read(STDIN_FILENO, &buffer, buffer.count)
+      let count = unsafe Glibc.read(descriptor, &buffer, buffer.count)
       if count < 0 {
         if errno == EINTR || errno == EAGAIN { continue }
-        throw Failure(FileError("read", "stdin"))
+        throw Failure(FileError("read", path))
       }
       return count == 0 ? nil : Array(buffer[..<count])
     }

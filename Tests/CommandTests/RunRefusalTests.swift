@@ -68,7 +68,7 @@ import Testing
 
   @Test func modelsThatAreNone() throws {
     try withTemporaryDirectory { directory in
-      try refuse(["nowhere", "-p", "x"], 1, ["nowhere"], in: directory)
+      try refuse(["nowhere", "-p", "x"], 1, ["there is no `nowhere`", "hint: name a pack"], in: directory)
       try refuse([pico + "/config.json", "-p", "x"], 1, ["no ingot pack"], in: directory)
       try refuse([pico + "/model-00000-of-00003.safetensors", "-p", "x"], 64, ["is no model"], in: directory)
 

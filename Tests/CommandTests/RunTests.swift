@@ -70,6 +70,15 @@ import Testing
       let dash = try object(
         try ingot(["run", pico, "--tokens", "-"] + options, in: directory, redirection: "<plain"))
       #expect(plain["prompt_tokens"] == 4 && plain["tokens"] == array["tokens"] && plain["tokens"] == dash["tokens"])
+      let named = try object(
+        try ingot(
+          ["run", pico, "--tokens", "pipe"] + options, in: directory,
+          before: "mkfifo pipe && { { sleep 0.3; cat plain; } >pipe & }"))
+      let inherited = try object(
+        try ingot(
+          ["run", pico, "--tokens", "/dev/stdin"] + options, in: directory,
+          before: "{ mkfifo other && { cat plain >other & } }", redirection: "<other"))
+      for piped in [named, inherited] { #expect(piped["prompt_tokens"] == 4 && piped["tokens"] == plain["tokens"]) }
     }
   }
 
