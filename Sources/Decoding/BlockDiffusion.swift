@@ -173,8 +173,15 @@ extension DecodingOptions {
     guard !special.stops.contains(special.mask) else {
       throw .option(name: "special token", detail: "\(special.mask) is the mask and ends an answer, too")
     }
-    guard Set(controls).count == controls.count, !controls.contains(special.mask) else {
-      throw .option(name: "special token", detail: "\(controls) must be two tokens other than the mask")
+    guard Set(controls).count == controls.count, !controls.contains(special.mask),
+      Set(controls).isDisjoint(with: special.stops)
+    else {
+      throw .option(name: "special token", detail: "\(controls) must be two tokens other than the mask and all that stop")
+    }
+    // Whatever is excluded, something is left to choose.
+    let excludable = 1 + (controls.isEmpty ? 0 : controls.count + LevenshteinRule.maximumLoopBreaks)
+    guard vocabulary > excludable else {
+      throw .option(name: "vocabulary", detail: "of \(vocabulary) tokens is too small for this decoder")
     }
   }
 }

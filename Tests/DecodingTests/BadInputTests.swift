@@ -84,7 +84,7 @@ import Testing
         continue
       }
     }
-    for (delete, split) in [(48, 44), (44, -1), (44, 44), (47, 44)] {
+    for (delete, split) in [(48, 44), (44, -1), (44, 44), (47, 44), (46, 44), (44, 46)] {
       var options = DecodingOptions.plain()
       options.decoder = Self.levenshtein(delete: delete, split: split)
       guard case .option("special token", _)? = try refusal(options) else {
@@ -101,6 +101,27 @@ import Testing
     options.temperature = temperature
     let decoder = try BlockDiffusion(scriptConfiguration(), options: options, special: ID.special) { script }
     #expect(throws: DecodingError.notFinite(position: 6)) { _ = try decoder.decode(prompt: [1, 1, 1, 1]) }
+  }
+
+  @Test("a vocabulary of which nothing might be left to choose is refused")
+  func vocabulary() throws {
+    let levenshtein = DecodingOptions.Decoder.levenshtein(
+      .init(delete: 2, split: 3), threshold: 0, maximumPostSteps: 2, maximumSteps: 10)
+    for (decoder, size, isFine) in [
+      (DecodingOptions.Decoder.threshold, 1, false), (.threshold, 2, true), (levenshtein, 8, false),
+      (levenshtein, 9, true),
+    ] {
+      var options = DecodingOptions.plain()
+      options.decoder = decoder
+      let configuration = try scriptConfiguration(["vocab_size": JSONValue(size)])
+      let special = SpecialTokens(mask: 0, stops: size > 1 ? [1] : [])
+      do throws(DecodingError) {
+        _ = try BlockDiffusion(configuration, options: options, special: special) { Script(blockLength: 4) { _, _ in [:] } }
+        #expect(isFine, "\(size)")
+      } catch {
+        guard case .option("vocabulary", _) = error, !isFine else { return #expect(Bool(false), "\(error)") }
+      }
+    }
   }
 
   @Test("P25: blocks must be whole windows of 2.2's routing")
