@@ -50,12 +50,33 @@ enum PromptSource {
       throw Failure(tokens: source, detail: error.reason, byteOffset: error.byteOffset)
     }
     let elements = document.array ?? []
-    let ids = elements.compactMap(\.int)
-    guard ids.count == elements.count else {
-      let wrong = elements.first { $0.int == nil }?.kind ?? "nothing"
-      throw Failure(tokens: source, detail: "the array holds \(wrong) that is no integer", byteOffset: 0)
+    if let wrong = elements.firstIndex(where: { $0.int == nil }) {
+      throw Failure(
+        tokens: source, detail: "the array holds \(elements[wrong].kind) that is no integer",
+        byteOffset: start(ofElement: wrong, bytes))
     }
-    return ids
+    return elements.compactMap(\.int)
+  }
+
+  /// Where an element of an array that was parsed stands.
+  private static func start(ofElement index: Int, _ bytes: [UInt8]) -> Int {
+    var (depth, commas, isInString) = (0, 0, false)
+    var offset = 0
+    while offset < bytes.count {
+      let byte = bytes[offset]
+      if depth == 1, commas == index, !isInString, !isSpace(byte), byte != UInt8(ascii: ",") { return offset }
+      switch byte {
+      case UInt8(ascii: "\\") where isInString: offset += 1
+      case UInt8(ascii: "\""): isInString.toggle()
+      case _ where isInString: break
+      case UInt8(ascii: "["), UInt8(ascii: "{"): depth += 1
+      case UInt8(ascii: "]"), UInt8(ascii: "}"): depth -= 1
+      case UInt8(ascii: ",") where depth == 1: commas += 1
+      default: break
+      }
+      offset += 1
+    }
+    return 0
   }
 
   private static func plainTokens(_ bytes: [UInt8], _ source: String) throws(Failure) -> [Int] {

@@ -55,7 +55,8 @@ import Testing
     "files of ids that are none",
     arguments: [
       ("1 2 640", 1, "token 640, number 3"), ("-1", 1, "token -1"), ("1 2 x3", 1, "byte 4"), ("1, 2", 1, "`1,`"),
-      ("[1, 2", 1, "byte"), ("[1, \"2\"]", 1, "a string"), ("[1.5]", 1, "a number"), ("", 64, "empty"),
+      ("[1, 2", 1, "byte"), ("[1, \"2\"]", 1, "a string"), ("[1.5]", 1, "a number"),
+      (#" [1, [2, "],"], 3]"#, 1, "byte 5"), (#"[1,2 , "\"," ]"#, 1, "byte 7"), ("", 64, "empty"),
       ("[]", 64, "empty"),
       ("99999999999999999999", 1, "no integer"), ("636", 1, "mask token"),
     ] as [(String, Int32, String)])
