@@ -26,10 +26,16 @@ package struct BlockDiffusion {
   private let makePredictor: () -> any BlockPredictor
   private let special: SpecialTokens
 
+  /// - Parameter isInterrupted: asked before each layer of each pass of ``decode(prompt:recordsExperts:observer:)``, which
+  ///   then throws ``DecodingError/interrupted``.
   /// - Throws: ``DecodingError/option(name:detail:)``.
-  package init(_ model: LLaDA2Model, options: DecodingOptions, special: SpecialTokens) throws(DecodingError) {
+  package init(
+    _ model: LLaDA2Model, options: DecodingOptions, special: SpecialTokens,
+    isInterrupted: @escaping () -> Bool = { false }
+  ) throws(DecodingError) {
     try self.init(model.configuration, model, options, special) {
-      Window(model: model, blockLength: options.blockLength, usesCache: options.usesCache)
+      Window(
+        model: model, blockLength: options.blockLength, usesCache: options.usesCache, isInterrupted: isInterrupted)
     }
   }
 
@@ -69,7 +75,7 @@ package struct BlockDiffusion {
         let scores: (logits: [Float], experts: [[[Int]]])
         do throws(ModelError) {
           scores = try predictor.predict(offsets, block: block, in: session.canvas, recordsExperts: recordsExperts)
-        } catch { throw .model(error) }
+        } catch { throw DecodingError(error) }
         let predictions = predictions(offsets, scores.logits)
         try predictions.requireFinite(blockStart: session.block.start)
         let record = session.denoise(predictions, experts: scores.experts)
@@ -77,7 +83,7 @@ package struct BlockDiffusion {
       case .finish(let count):
         do throws(ModelError) {
           session.finish(withPass: try predictor.finish(session.canvas, through: count))
-        } catch { throw .model(error) }
+        } catch { throw DecodingError(error) }
       case .accept(let count):
         predictor.accept(through: count)
         session.finish(withPass: false)

@@ -94,4 +94,6 @@ package enum DecodingError: Error, Sendable, Equatable {
   /// The model's scores for a position hold an infinity or something that is no number.
   case notFinite(position: Int)
   case interrupted
+
+  init(_ error: ModelError) { self = error == .interrupted ? .interrupted : .model(error) }
 }

@@ -68,7 +68,10 @@ struct Answering {
     self.options = options
     self.special = special
     self.recordsExperts = recordsExperts
-    do throws(DecodingError) { decoder = try BlockDiffusion(model.model, options: options, special: special) } catch {
+    do throws(DecodingError) {
+      decoder = try BlockDiffusion(
+        model.model, options: options, special: special, isInterrupted: { Interrupt.isRequested })
+    } catch {
       throw Failure(error, prompt: "", longest: 0)
     }
   }

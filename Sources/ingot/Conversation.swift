@@ -44,7 +44,7 @@ struct Conversation {
       if line == "/exit" { return }
       if line.isEmpty { continue }
       messages.append(.init(.user, line))
-      let prompt = tokenizer.encode(conversation: messages)
+      let prompt = Interrupt.endingAtOnce { tokenizer.encode(conversation: messages) }
       try answering.check(prompt, from: "the conversation of \(messages.count) messages")
       let answer = try answering.answerOnStdout(prompt, isQuiet: isQuiet, trace: nil)
       if !isQuiet { Console.note(answer.summary) }

@@ -175,10 +175,10 @@ struct RunCommand: ParsableCommand {
     if let tokens { return (try PromptSource.tokens(file: tokens), tokens == "-" ? "stdin" : "`\(tokens)`") }
     let source = prompt == nil ? "stdin" : "-p"
     let text = if let prompt { prompt } else { try PromptSource.standardInput() }
-    if raw { return (tokenizer.encode(text), source) }
+    if raw { return (Interrupt.endingAtOnce { tokenizer.encode(text) }, source) }
     if text.isEmpty { throw Failure(.emptyPrompt, prompt: source, longest: 0) }
     let messages = (system.map { [ChatTemplate.Message(.system, $0)] } ?? []) + [.init(.user, text)]
-    return (tokenizer.encode(conversation: messages), source)
+    return (Interrupt.endingAtOnce { tokenizer.encode(conversation: messages) }, source)
   }
 
   private func answer(_ prompt: [Int], _ answering: Answering) throws(Failure) -> Answer {
