@@ -78,14 +78,15 @@ package final class Tokenizer: Sendable {
   ///
   /// - Parameter findingSpecial: whether `<|mask|>` and the like in the text become special tokens, as in a prompt; set
   ///   it to false for text from strangers, where they are then encoded letter by letter.
-  package func encode(_ text: String, findingSpecial: Bool = true) -> [Int] {
-    encode(validUTF8: Array(text.utf8), SpecialPlaces(isAnywhere: findingSpecial))
+  /// - Throws: ``TokenizerError/slowPattern(_:)``, as every encoding may.
+  package func encode(_ text: String, findingSpecial: Bool = true) throws(TokenizerError) -> [Int] {
+    try encode(validUTF8: Array(text.utf8), SpecialPlaces(isAnywhere: findingSpecial))
   }
 
   /// The ids of a conversation's prompt. Special tokens come from the template alone: what looks like one in a message is
   /// encoded letter by letter, so that nobody can end a turn or speak for another role. All else is as in ``encode(_:findingSpecial:)``
   /// of the whole prompt: where parts meet, pieces and merges go across.
-  package func encode(conversation messages: [ChatTemplate.Message]) -> [Int] {
+  package func encode(conversation messages: [ChatTemplate.Message]) throws(TokenizerError) -> [Int] {
     var text: [UInt8] = []
     var contents: [Range<Int>] = []
     for piece in chatTemplate.pieces(for: messages) {
@@ -93,7 +94,7 @@ package final class Tokenizer: Sendable {
       text += piece.text.utf8
       if piece.isContent, start < text.count { contents.append(start..<text.count) }
     }
-    return encode(validUTF8: text, SpecialPlaces(isAnywhere: true, contents: contents))
+    return try encode(validUTF8: text, SpecialPlaces(isAnywhere: true, contents: contents))
   }
 
   /// The ids of a text in UTF-8.
@@ -101,7 +102,7 @@ package final class Tokenizer: Sendable {
   /// - Throws: ``TokenizerError/invalidUTF8(byteOffset:)`` with the first byte that is not part of UTF-8.
   package func encode(utf8 bytes: [UInt8], findingSpecial: Bool = true) throws(TokenizerError) -> [Int] {
     if let byteOffset = firstInvalidByte(bytes) { throw .invalidUTF8(byteOffset: byteOffset) }
-    return encode(validUTF8: bytes, SpecialPlaces(isAnywhere: findingSpecial))
+    return try encode(validUTF8: bytes, SpecialPlaces(isAnywhere: findingSpecial))
   }
 
   private func firstInvalidByte(_ bytes: [UInt8]) -> Int? {
@@ -113,11 +114,11 @@ package final class Tokenizer: Sendable {
     }
   }
 
-  private func encode(validUTF8 text: [UInt8], _ special: SpecialPlaces) -> [Int] {
+  private func encode(validUTF8 text: [UInt8], _ special: SpecialPlaces) throws(TokenizerError) -> [Int] {
     var ids: [Int] = []
     ids.reserveCapacity(text.count / 3)
     var scratch = BytePairEncoding.Scratch()
-    var matchers = preTokenizer.makeMatchers()
+    var matchers = preTokenizer.makeMatchers(byteCount: text.count)
     for segment in rawFinder.segments(of: text, text.indices, special) {
       guard case .text(let range) = segment else {
         if case .token(let id) = segment { ids.append(id) }
@@ -130,7 +131,7 @@ package final class Tokenizer: Sendable {
         switch segment {
         case .token(let id): ids.append(id)
         case .text(let range):
-          for piece in preTokenizer.pieces(of: part, range, &matchers) {
+          for piece in try preTokenizer.pieces(of: part, range, &matchers) {
             model.encode(part, piece, &scratch, into: &ids)
           }
         }

@@ -26,7 +26,6 @@ struct Conversation {
 
   /// - Parameter first: the first message, if it was given already.
   func run(system: String?, first: String?) throws(Failure) {
-    let tokenizer = answering.model.tokenizer
     var messages = system.map { [ChatTemplate.Message(.system, $0)] } ?? []
     var lines = InputLines()
     var given = first
@@ -44,7 +43,9 @@ struct Conversation {
       if line == "/exit" { return }
       if line.isEmpty { continue }
       messages.append(.init(.user, line))
-      let prompt = Interrupt.endingAtOnce { tokenizer.encode(conversation: messages) }
+      let prompt = try answering.model.ids { tokenizer throws(TokenizerError) in
+        try tokenizer.encode(conversation: messages)
+      }
       try answering.check(prompt, from: "the conversation of \(messages.count) messages")
       let answer = try answering.answerOnStdout(prompt, isQuiet: isQuiet, trace: nil)
       if !isQuiet { Console.note(answer.summary) }

@@ -126,7 +126,7 @@ struct RunCommand: ParsableCommand {
       return try Conversation(answering, isQuiet: quiet).run(system: system, first: prompt)
     }
 
-    let (ids, source) = try promptTokens(opened.tokenizer)
+    let (ids, source) = try promptTokens(opened)
     try answering.check(ids, from: source)
     let answer = try answer(ids, answering)
     if json {
@@ -171,14 +171,14 @@ struct RunCommand: ParsableCommand {
     }
   }
 
-  private func promptTokens(_ tokenizer: Tokenizer) throws(Failure) -> (ids: [Int], source: String) {
+  private func promptTokens(_ model: RunModel) throws(Failure) -> (ids: [Int], source: String) {
     if let tokens { return (try PromptSource.tokens(file: tokens), tokens == "-" ? "stdin" : "`\(tokens)`") }
     let source = prompt == nil ? "stdin" : "-p"
     let text = if let prompt { prompt } else { try PromptSource.standardInput() }
-    if raw { return (Interrupt.endingAtOnce { tokenizer.encode(text) }, source) }
+    if raw { return (try model.ids { tokenizer throws(TokenizerError) in try tokenizer.encode(text) }, source) }
     if text.isEmpty { throw Failure(.emptyPrompt, prompt: source, longest: 0) }
     let messages = (system.map { [ChatTemplate.Message(.system, $0)] } ?? []) + [.init(.user, text)]
-    return (Interrupt.endingAtOnce { tokenizer.encode(conversation: messages) }, source)
+    return (try model.ids { tokenizer throws(TokenizerError) in try tokenizer.encode(conversation: messages) }, source)
   }
 
   private func answer(_ prompt: [Int], _ answering: Answering) throws(Failure) -> Answer {

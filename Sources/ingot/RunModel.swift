@@ -66,6 +66,13 @@ struct RunModel {
     return SpecialTokens(mask: mask, stops: stops)
   }
 
+  /// What the tokenizer makes of a text. It looks for no signals and leaves nothing behind, so one ends it at once.
+  func ids(_ encode: (Tokenizer) throws(TokenizerError) -> [Int]) throws(Failure) -> [Int] {
+    do throws(TokenizerError) {
+      return try Interrupt.endingAtOnce { () throws(TokenizerError) in try encode(tokenizer) }
+    } catch { throw Failure(error, of: path) }
+  }
+
   /// Bytes of text that tokens stand for; special tokens are none. A row of the vocabulary without a token is U+FFFD.
   func text(of tokens: some Sequence<Int>) -> [UInt8] {
     tokens.flatMap { (try? tokenizer.bytes(of: [$0], skippingSpecial: true)) ?? [0xEF, 0xBF, 0xBD] }
