@@ -30,6 +30,8 @@ import Testing
       for key in ["text", "tokens", "forwards", "cache_passes", "stop_reason", "prompt_tokens"] {
         #expect(full[key] == pack[key] && full[key] != nil, "\(key)")
       }
+      let spoken = try ingot(["run", "pico.ingot"] + prompt, in: directory).err
+      #expect(spoken.contains("of compressed ones unpacked before") == (compress == "zstd"), "\(spoken)")
       let small = try object(try ingot(["run", "pico.ingot", "--max-memory", "1"] + prompt, in: directory))
       #expect(small["tokens"] == pack["tokens"])
       let (hits, reads) = (small["expert_hits"]?.int ?? -1, small["expert_reads"]?.int ?? 0)
