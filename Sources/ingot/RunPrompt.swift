@@ -143,18 +143,18 @@ struct InputLines {
   private var isAtEnd = false
 
   /// The next line without its end; nil when there is none.
-  mutating func next() throws(Failure) -> String? {
+  mutating func next() throws(Failure) -> [UInt8]? {
     while true {
       if let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
         var line = Array(rest[..<end])
         rest.removeFirst(end + 1)
         if line.last == UInt8(ascii: "\r") { line.removeLast() }
-        return try PromptSource.string(line, "stdin")
+        return line
       }
       if isAtEnd {
         guard !rest.isEmpty else { return nil }
         defer { rest = [] }
-        return try PromptSource.string(rest, "stdin")
+        return rest
       }
       if let more = try PromptSource.read() { rest += more } else { isAtEnd = true }
     }
