@@ -63,8 +63,8 @@ struct RunCommand: ParsableCommand {
   @Option(help: "Draw among the most probable tokens that make up this share.")
   var topP: Float?
 
-  @Option(help: "Of the draws.")
-  var seed: UInt64 = 0
+  @Option(help: "Of the draws. (default: 0)")
+  var seed: UInt64?
 
   @Option(help: "2.0, 2.1-quality, 2.1-speed or 2.2. (default: 2.2 for a model with block routing, else 2.0)")
   var decoder: DecoderName?
@@ -118,6 +118,7 @@ struct RunCommand: ParsableCommand {
       opened, options: try options(name, opened),
       special: try opened.specialTokens(stopsAtTurnEnd: name == .llada22), recordsExperts: traceExperts)
     if !quiet, !raw, tokens == nil { warn(of: opened.tokenizer.chatTemplate) }
+    if !quiet { warnOfIdleOptions(name) }
     if chat {
       defer {
         warnOfActivations(compute)
@@ -136,6 +137,16 @@ struct RunCommand: ParsableCommand {
     warnOfActivations(compute)
     warnOfSlowPath()
     if answer.end == .interrupted { Glibc.exit(Interrupt.status.rawValue) }
+  }
+
+  private func warnOfIdleOptions(_ decoder: DecoderName) {
+    let draws = [("--top-k", topK != nil), ("--top-p", topP != nil), ("--seed", seed != nil)].filter(\.1).map(\.0)
+    if temperature == 0, !draws.isEmpty {
+      Console.note("note: \(draws.joined(separator: ", ")) changes nothing: at --temperature 0 nothing is drawn")
+    }
+    if steps != nil, decoder == .quality21 || decoder == .speed21 {
+      Console.note("note: --steps changes nothing: decoder \(decoder.rawValue) has no schedule")
+    }
   }
 
   private func warnOfActivations(_ compute: Compute) {
@@ -157,7 +168,7 @@ struct RunCommand: ParsableCommand {
     options.temperature = temperature
     options.topK = topK
     options.topP = topP
-    options.seed = seed
+    options.seed = seed ?? options.seed
     options.usesCache = !noCache
     return options
   }

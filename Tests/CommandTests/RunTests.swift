@@ -184,6 +184,18 @@ import Testing
     }
   }
 
+  @Test func optionsThatChangeNothingAreToldOf() throws {
+    try withTemporaryDirectory { directory in
+      let run = ["run", pico, "-p", "Hello", "--gen-length", "4"]
+      let greedy = try ingot(run + ["--top-k", "5", "--seed", "0", "--steps", "8"], in: directory)
+      #expect(greedy.err.contains("note: --top-k, --seed changes nothing") && !greedy.err.contains("--steps"))
+      let drawn = try ingot(
+        run + ["--top-p", "0.5", "--temperature", "1", "--decoder", "2.1-speed", "--steps", "8"], in: directory)
+      #expect(!drawn.err.contains("--top-p") && drawn.err.contains("note: --steps changes nothing"), "\(drawn)")
+      #expect(try ingot(run + ["--top-k", "5", "-q"], in: directory).err.isEmpty)
+    }
+  }
+
   @Test func aSeedRepeatsADraw() throws {
     try withTemporaryDirectory { directory in
       let prompt = ["run", pico, "--json", "-p", "Hello", "--temperature", "2", "--gen-length", "16", "--top-k", "50"]
