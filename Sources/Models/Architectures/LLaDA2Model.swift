@@ -207,16 +207,16 @@ package final class LLaDA2Model: Sendable {
     for segment in segments {
       let count = segment.tokens.count
       var queries = [Float](repeating: 0, count: count * queryWidth)
+      let angles = rotary.angles(positions: segment.start + count)
       segment.cache.update(layer: index, positions: segment.start + count) { cached in
         for row in 0..<count {
           let position = segment.start + row
           let start = (first + row) * width
           // norm of each head, before the rotation; values are left alone
-          let (cosines, sines) = rotary.angles(position: position)
           for head in 0..<(c.headCount + c.keyValueHeadCount) {
             let channel = start + head * c.headDimension
             (head < c.headCount ? layer.queryNorm : layer.keyNorm)?.apply(to: &projected, at: channel)
-            RotaryTable.rotate(&projected, at: channel, cosines: cosines, sines: sines)
+            angles.rotate(&projected, at: channel, position: position)
           }
           queries.replaceSubrange(
             row * queryWidth..<(row + 1) * queryWidth, with: projected[start..<start + queryWidth])
