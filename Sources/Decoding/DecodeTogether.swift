@@ -13,7 +13,7 @@ extension BlockDiffusion {
   ///
   /// - Parameters:
   ///   - positions: most positions, prompts and generation together, of the sequences under work, whose keys and values are
-  ///     held (`KeyValueCache.bytesPerPosition`); a further one begins when there is room. A longer one is decoded alone.
+  ///     held; a further one begins when there is room. A longer one is decoded alone.
   ///   - progress: called after each round with the denoising passes made and the sequences completed; false stops.
   /// - Returns: the outputs in the order of the prompts.
   /// - Throws: ``DecodingError``; a prompt that cannot be answered is refused before any work.

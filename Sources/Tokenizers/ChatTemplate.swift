@@ -30,9 +30,6 @@ package struct ChatTemplate: Sendable, Equatable {
   /// The template of test checkpoints, which writes turns down as they are and ignores system text that comes first.
   private let isPlain: Bool
 
-  /// Whether prompts are exactly what the file's own template would give.
-  package var templateIsKnown: Bool { match == .known }
-
   /// Whether system text that comes first is left out of the prompt, as the file's own template does.
   package var ignoresLeadingSystem: Bool { isPlain }
 

@@ -63,17 +63,6 @@ package final class Tokenizer: Sendable {
   /// The id of a token in the spelling of the vocabulary.
   package func id(of token: String) -> Int? { vocabulary.id(of: token) }
 
-  /// Whether the id is a special token, one that ``decode(_:skippingSpecial:)`` can leave out.
-  package func isSpecial(_ id: Int) -> Bool { specialIDs.contains(id) }
-
-  /// The mask token's id.
-  ///
-  /// - Throws: ``TokenizerError/noSpecialToken(purpose:)`` for a tokenizer of an autoregressive model.
-  package func requireMaskID() throws(TokenizerError) -> Int {
-    guard let maskID else { throw .noSpecialToken(purpose: "mask") }
-    return maskID
-  }
-
   /// The ids of a text. Nothing is added at its ends.
   ///
   /// - Parameter findingSpecial: whether `<|mask|>` and the like in the text become special tokens, as in a prompt; set
