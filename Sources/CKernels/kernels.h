@@ -39,9 +39,7 @@ static inline size_t ck_code_bytes(const ck_scheme *scheme, size_t groups) {
   ck_quantize_activations ck_quantize_activations_##set;  \
   ck_multiply_int8 ck_multiply_int8_##set;                \
   ck_weighted_sum ck_weighted_sum_##set;                  \
-  ck_rms_norm ck_rms_norm_##set;                          \
   ck_silu_multiply ck_silu_multiply_##set;                \
-  ck_sigmoid ck_sigmoid_##set;                            \
   ck_softmax ck_softmax_##set;                            \
   ck_exp ck_exp_##set;                                    \
   ck_fma_loop ck_fma_loop_##set

@@ -51,18 +51,6 @@ OPERATION float v_most(V a) {
   return _mm_cvtss_f32(_mm_max_ss(b, _mm_movehdup_ps(b)));
 }
 
-OPERATION double sum_of_squares(const float *x, size_t count) {
-  __m256d sum[4] = {_mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd()};
-  for (size_t i = 0; i < count; i += 16)
-    for (size_t j = 0; j < 4; j++) {
-      __m256d v = _mm256_cvtps_pd(_mm_loadu_ps(x + i + 4 * j));
-      sum[j] = _mm256_fmadd_pd(v, v, sum[j]);
-    }
-  __m256d total = _mm256_add_pd(_mm256_add_pd(sum[0], sum[1]), _mm256_add_pd(sum[2], sum[3]));
-  __m128d pair = _mm_add_pd(_mm256_castpd256_pd128(total), _mm256_extractf128_pd(total, 1));
-  return _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)));
-}
-
 // What a group of codes is decoded with: code · scale + offset. For int4 the code is the stored 0 … 15 and the offset
 // −8 · scale; the sum is exact, because scales have eight bits.
 typedef struct {

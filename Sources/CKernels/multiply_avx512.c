@@ -34,16 +34,6 @@ OPERATION V v_scale(V a, V n) { return _mm512_scalef_ps(a, n); }  // a · 2ⁿ
 OPERATION float v_sum(V a) { return _mm512_reduce_add_ps(a); }
 OPERATION float v_most(V a) { return _mm512_reduce_max_ps(a); }
 
-OPERATION double sum_of_squares(const float *x, size_t count) {
-  __m512d sum[4] = {_mm512_setzero_pd(), _mm512_setzero_pd(), _mm512_setzero_pd(), _mm512_setzero_pd()};
-  for (size_t i = 0; i < count; i += 32)
-    for (size_t j = 0; j < 4; j++) {
-      __m512d v = _mm512_cvtps_pd(_mm256_loadu_ps(x + i + 8 * j));
-      sum[j] = _mm512_fmadd_pd(v, v, sum[j]);
-    }
-  return _mm512_reduce_add_pd(_mm512_add_pd(_mm512_add_pd(sum[0], sum[1]), _mm512_add_pd(sum[2], sum[3])));
-}
-
 // What a group of codes is decoded with: for int4 the sixteen values, for int8 the scale.
 typedef V group_t;
 

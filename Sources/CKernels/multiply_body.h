@@ -342,7 +342,6 @@ INLINE V v_exp(V x) {
 }
 
 INLINE V v_negated(V x) { return v_sub(v_zero(), x); }
-INLINE V v_sigmoid(V x) { return v_div(v_set1(1), v_add(v_set1(1), v_exp(v_negated(x)))); }
 INLINE V v_silu(V x) { return v_div(x, v_add(v_set1(1), v_exp(v_negated(x)))); }
 
 // The last elements go through a full vector.
@@ -359,16 +358,6 @@ void SET(ck_exp)(const float *x, size_t count, float *y) {
   REST({
     __builtin_memcpy(a, x + i, bytes);
     v_store(b, v_exp(v_load(a)));
-    __builtin_memcpy(y + i, b, bytes);
-  })
-}
-
-void SET(ck_sigmoid)(const float *x, size_t count, float *y) {
-  size_t i = 0;
-  for (; i + LANES <= count; i += LANES) v_store(y + i, v_sigmoid(v_load(x + i)));
-  REST({
-    __builtin_memcpy(a, x + i, bytes);
-    v_store(b, v_sigmoid(v_load(a)));
     __builtin_memcpy(y + i, b, bytes);
   })
 }
@@ -407,17 +396,6 @@ void SET(ck_softmax)(float *x, size_t count) {
   V factors = v_set1(factor);
   for (i = 0; i + LANES <= count; i += LANES) v_store(x + i, v_mul(v_load(x + i), factors));
   for (; i < count; i++) x[i] *= factor;
-}
-
-void SET(ck_rms_norm)(const float *x, const float *weight, size_t count, double epsilon, float *y) {
-  size_t i = 0;
-  double sum = sum_of_squares(x, count / (2 * LANES) * (2 * LANES));
-  for (i = count / (2 * LANES) * (2 * LANES); i < count; i++) sum += (double)x[i] * (double)x[i];
-  float factor = (float)(1 / __builtin_sqrt(sum / (double)count + epsilon));
-  V factors = v_set1(factor);
-  for (i = 0; i + LANES <= count; i += LANES)
-    v_store(y + i, v_mul(v_load(weight + i), v_mul(v_load(x + i), factors)));
-  for (; i < count; i++) y[i] = weight[i] * (x[i] * factor);
 }
 
 float SET(ck_fma_loop)(size_t rounds) {

@@ -62,19 +62,8 @@ void ck_weighted_sum_scalar(const float *p, size_t p_stride, size_t tokens, cons
   }
 }
 
-void ck_rms_norm_scalar(const float *x, const float *weight, size_t count, double epsilon, float *y) {
-  double sum = 0;
-  for (size_t i = 0; i < count; i++) sum += (double)x[i] * (double)x[i];
-  float factor = (float)(1 / sqrt(sum / (double)count + epsilon));
-  for (size_t i = 0; i < count; i++) y[i] = weight[i] * (x[i] * factor);
-}
-
 void ck_silu_multiply_scalar(const float *g, const float *u, size_t count, float *y) {
   for (size_t i = 0; i < count; i++) y[i] = g[i] / (1 + expf(-g[i])) * u[i];
-}
-
-void ck_sigmoid_scalar(const float *x, size_t count, float *y) {
-  for (size_t i = 0; i < count; i++) y[i] = 1 / (1 + expf(-x[i]));
 }
 
 void ck_softmax_scalar(float *x, size_t count) {

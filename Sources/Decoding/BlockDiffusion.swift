@@ -26,10 +26,16 @@ package struct BlockDiffusion {
   private let makePredictor: () -> any BlockPredictor
   private let special: SpecialTokens
 
+  /// - Parameter isInterrupted: asked before each layer of each pass of ``decode(prompt:recordsExperts:observer:)``, which
+  ///   then throws ``DecodingError/interrupted``.
   /// - Throws: ``DecodingError/option(name:detail:)``.
-  package init(_ model: LLaDA2Model, options: DecodingOptions, special: SpecialTokens) throws(DecodingError) {
+  package init(
+    _ model: LLaDA2Model, options: DecodingOptions, special: SpecialTokens,
+    isInterrupted: @escaping () -> Bool = { false }
+  ) throws(DecodingError) {
     try self.init(model.configuration, model, options, special) {
-      Window(model: model, blockLength: options.blockLength, usesCache: options.usesCache)
+      Window(
+        model: model, blockLength: options.blockLength, usesCache: options.usesCache, isInterrupted: isInterrupted)
     }
   }
 
@@ -69,13 +75,15 @@ package struct BlockDiffusion {
         let scores: (logits: [Float], experts: [[[Int]]])
         do throws(ModelError) {
           scores = try predictor.predict(offsets, block: block, in: session.canvas, recordsExperts: recordsExperts)
-        } catch { throw .model(error) }
-        let record = session.denoise(predictions(offsets, scores.logits), experts: scores.experts)
+        } catch { throw DecodingError(error) }
+        let predictions = predictions(offsets, scores.logits)
+        try predictions.requireFinite(blockStart: session.block.start)
+        let record = session.denoise(predictions, experts: scores.experts)
         guard observer(record, session.block.tokens) else { throw .interrupted }
       case .finish(let count):
         do throws(ModelError) {
           session.finish(withPass: try predictor.finish(session.canvas, through: count))
-        } catch { throw .model(error) }
+        } catch { throw DecodingError(error) }
       case .accept(let count):
         predictor.accept(through: count)
         session.finish(withPass: false)
@@ -125,8 +133,13 @@ extension DecodingOptions {
     for (name, value) in positive where value < 1 {
       throw .option(name: name, detail: "is \(value); nothing could be committed")
     }
-    guard generationLength <= 1 << 24, blockLength <= 1 << 20, steps <= 1 << 20 else {
-      throw .option(name: "generation length", detail: "or another size is beyond all models")
+    let positions = configuration.maximumPositions
+    guard blockLength <= positions else {
+      throw .option(name: "block length", detail: "is \(blockLength); the model has \(positions) positions")
+    }
+    for (name, value, most) in [("steps", steps, 1 << 20), ("generation length", generationLength, 1 << 24)]
+    where value > most {
+      throw .option(name: name, detail: "is \(value), which is beyond all models")
     }
     guard temperature >= 0, temperature.isFinite else {
       throw .option(name: "temperature", detail: "is \(temperature); it must be 0 or more")
@@ -166,8 +179,15 @@ extension DecodingOptions {
     guard !special.stops.contains(special.mask) else {
       throw .option(name: "special token", detail: "\(special.mask) is the mask and ends an answer, too")
     }
-    guard Set(controls).count == controls.count, !controls.contains(special.mask) else {
-      throw .option(name: "special token", detail: "\(controls) must be two tokens other than the mask")
+    guard Set(controls).count == controls.count, !controls.contains(special.mask),
+      Set(controls).isDisjoint(with: special.stops)
+    else {
+      throw .option(name: "special token", detail: "\(controls) must be two tokens other than the mask and all that stop")
+    }
+    // Whatever is excluded, something is left to choose.
+    let excludable = 1 + (controls.isEmpty ? 0 : controls.count + LevenshteinRule.maximumLoopBreaks)
+    guard vocabulary > excludable else {
+      throw .option(name: "vocabulary", detail: "of \(vocabulary) tokens is too small for this decoder")
     }
   }
 }

@@ -13,7 +13,7 @@ extension BlockDiffusion {
   ///
   /// - Parameters:
   ///   - positions: most positions, prompts and generation together, of the sequences under work, whose keys and values are
-  ///     held (`KeyValueCache.bytesPerPosition`); a further one begins when there is room. A longer one is decoded alone.
+  ///     held; a further one begins when there is room. A longer one is decoded alone.
   ///   - progress: called after each round with the denoising passes made and the sequences completed; false stops.
   /// - Returns: the outputs in the order of the prompts.
   /// - Throws: ``DecodingError``; a prompt that cannot be answered is refused before any work.
@@ -36,7 +36,7 @@ extension BlockDiffusion {
         waiting.removeFirst()
       }
       guard !members.isEmpty else { return outputs }
-      do throws(ModelError) { try advance(&members, model) } catch { throw .model(error) }
+      try advance(&members, model)
 
       for member in members where member.session.next == nil { outputs[member.index] = member.session.output }
       members.removeAll { $0.session.next == nil }
@@ -69,13 +69,16 @@ extension BlockDiffusion {
   }
 
   /// One round.
-  private func advance(_ members: inout [Member], _ model: LLaDA2Model) throws(ModelError) {
+  private func advance(_ members: inout [Member], _ model: LLaDA2Model) throws(DecodingError) {
     var passes: [(member: Int, segment: LLaDA2Model.Segment)] = []
     for index in members.indices {
       if let segment = members[index].nextSegment() { passes.append((index, segment)) }
     }
     for batch in passes.runs(ofAtMost: Self.passRows, by: { $0.segment.tokens.count }) {
-      let hidden = try model.hiddenStates(batch.map(\.segment), blockLength: options.blockLength)  // (rows, H)
+      let hidden: [Float]  // (rows, H)
+      do throws(ModelError) {
+        hidden = try model.hiddenStates(batch.map(\.segment), blockLength: options.blockLength)
+      } catch { throw .model(error) }
       var scored: [(member: Int, offsets: [Int], rows: [Int])] = []
       var end = 0
       for (index, segment) in batch {
@@ -89,7 +92,7 @@ extension BlockDiffusion {
         }
       }
       for group in scored.runs(ofAtMost: Self.scoreRows, by: { $0.rows.count }) {
-        denoise(&members, group, hidden, model)
+        try denoise(&members, group, hidden, model)
       }
     }
   }
@@ -98,14 +101,16 @@ extension BlockDiffusion {
   private func denoise(
     _ members: inout [Member], _ group: ArraySlice<(member: Int, offsets: [Int], rows: [Int])>, _ hidden: [Float],
     _ model: LLaDA2Model
-  ) {
+  ) throws(DecodingError) {
     let width = configuration.hiddenSize
     let rows = group.flatMap { $0.rows.flatMap { hidden[$0 * width..<($0 + 1) * width] } }
     let logits = model.logits(rows)  // (rows, vocabulary)
     var first = 0
     for (index, offsets, _) in group {
       let end = first + offsets.count * configuration.vocabularySize
-      _ = members[index].session.denoise(predictions(offsets, Array(logits[first..<end])))
+      let predictions = predictions(offsets, Array(logits[first..<end]))
+      try predictions.requireFinite(blockStart: members[index].session.block.start)
+      _ = members[index].session.denoise(predictions)
       first = end
     }
   }

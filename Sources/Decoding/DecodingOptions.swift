@@ -78,7 +78,8 @@ package struct SpecialTokens: Sendable, Equatable {
   }
 }
 
-/// Why a sequence cannot be decoded. All but ``model(_:)`` and ``interrupted`` come before any work.
+/// Why a sequence cannot be decoded. All but ``model(_:)``, ``notFinite(position:)`` and
+/// ``interrupted`` come before any work.
 package enum DecodingError: Error, Sendable, Equatable {
   case model(ModelError)
   /// Prompt and generation, rounded up to whole blocks, go beyond the model's positions.
@@ -90,5 +91,9 @@ package enum DecodingError: Error, Sendable, Equatable {
   case emptyPrompt
   /// An option with which nothing could ever be committed, or that makes no sense.
   case option(name: String, detail: String)
+  /// The model's scores for a position hold an infinity or something that is no number.
+  case notFinite(position: Int)
   case interrupted
+
+  init(_ error: ModelError) { self = error == .interrupted ? .interrupted : .model(error) }
 }

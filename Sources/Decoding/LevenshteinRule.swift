@@ -18,7 +18,7 @@ struct LevenshteinRule: DecodingRule {
   let writesAreFinal = false
 
   /// Tries to leave a loop before giving in to it.
-  private static let maximumLoopBreaks = 5
+  static let maximumLoopBreaks = 5
 
   init(
     _ options: DecodingOptions, tokens: DecodingOptions.LevenshteinTokens, editingThreshold: Float,

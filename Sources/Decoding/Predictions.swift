@@ -28,6 +28,15 @@ struct Predictions {
     self.mask = mask
   }
 
+  /// Refuses scores among which no choice has a meaning.
+  func requireFinite(blockStart: Int) throws(DecodingError) {
+    for (index, offset) in offsets.enumerated() {
+      // Of the bits, so that many are looked at together: those of an infinity are the least that are not finite.
+      let largest = row(index).reduce(into: UInt32(0)) { $0 = max($0, $1.magnitude.bitPattern) }
+      guard largest < Float.infinity.bitPattern else { throw .notFinite(position: blockStart + offset) }
+    }
+  }
+
   /// The token for `offsets[index]`.
   ///
   /// - Parameter excluded: further tokens that must not be chosen.
@@ -58,36 +67,65 @@ struct Predictions {
 
   /// A draw: temperature, then top-k, then top-p. The probability is the one under that distribution.
   private func sample(_ index: Int, excluding excluded: Set<Int>, using random: inout SplitMix64) -> Candidate {
-    let row = row(index)
-    var order = row.indices.map { $0 - row.startIndex }.filter { $0 != mask && !excluded.contains($0) }
-    order.sort { (row[row.startIndex + $1], $0) < (row[row.startIndex + $0], $1) }
+    var scores = Array(row(index))
+    for token in excluded.union([mask]) { scores[token] = -.infinity }
     // Less the largest before the division, which could overflow.
-    let largest = row[row.startIndex + order[0]]
-    let logit = { (token: Int) in (row[row.startIndex + token] - largest) / options.temperature }
-    if let k = options.topK, k < order.count {
-      let smallest = logit(order[k - 1])
-      order = Array(order.prefix { logit($0) >= smallest })  // equals of the k-th stay
-    }
-    var weights = order.map { Double(expf(logit($0))) }
-    if let p = options.topP {
-      let total = weights.reduce(0, +)
-      var before = 0.0
-      // The token that crosses p stays, so at least one does.
-      let kept = weights.prefix { weight in
-        defer { before += weight }
-        return before <= Double(p) * total
-      }
-      weights = Array(kept)
-    }
-    let total = weights.reduce(0, +)
+    let largest = scores.max() ?? 0
+    let weights = scores.map { Double(expf(($0 - largest) / options.temperature)) }
+    let tokens = filtered(weights)
+
+    let total = tokens.reduce(0) { $0 + weights[$1] }
     var draw = random.uniform() * total
-    var index = 0
-    while index < weights.count - 1, draw >= weights[index] {
-      draw -= weights[index]
-      index += 1
+    var chosen = -1
+    var (first, second) = (0.0, 0.0)
+    for token in tokens where weights[token] > 0 {
+      let weight = weights[token]
+      if weight > first { (first, second) = (weight, first) } else if weight > second { second = weight }
+      if draw >= 0 { chosen = token }
+      draw -= weight
     }
-    let margin = weights.count > 1 ? (weights[0] - weights[1]) / total : 1
-    return Candidate(token: order[index], probability: Float(weights[index] / total), margin: Float(margin))
+    return Candidate(
+      token: chosen, probability: Float(weights[chosen] / total), margin: Float((first - second) / total))
+  }
+
+  /// What top-k and top-p leave of the vocabulary. Only what top-p has to look at is sorted.
+  private func filtered(_ weights: [Double]) -> [Int] {
+    var tokens = Array(weights.indices)
+    if let k = options.topK, k < weights.count {
+      let smallest = Self.largest(k, of: weights)
+      tokens.removeAll { weights[$0] < smallest }  // equals of the k-th stay
+    }
+    guard let p = options.topP, p < 1 else { return tokens }
+    let total = tokens.reduce(0) { $0 + weights[$1] }
+    // All that are lighter than this weigh together half of what is left out, at most.
+    let lightest = (1 - Double(p)) * total / Double(2 * tokens.count)
+    tokens.removeAll { weights[$0] < lightest }
+    tokens.sort { (weights[$1], $0) < (weights[$0], $1) }
+    var before = 0.0
+    // The token that crosses p stays, so at least one does.
+    let count = tokens.firstIndex { token in
+      defer { before += weights[token] }
+      return before > Double(p) * total
+    }
+    return Array(tokens.prefix(count ?? tokens.count))
+  }
+
+  /// The k-th largest value, by parting the values again and again.
+  private static func largest(_ k: Int, of values: [Double]) -> Double {
+    var (rest, k) = (values, k)
+    while rest.count > 1 {
+      let pivot = [rest[0], rest[rest.count / 2], rest[rest.count - 1]].sorted()[1]
+      let above = rest.filter { $0 > pivot }
+      let equal = rest.count { $0 == pivot }
+      if k > above.count, k <= above.count + equal { return pivot }
+      if k <= above.count {
+        rest = above
+      } else {
+        k -= above.count + equal
+        rest.removeAll { $0 >= pivot }
+      }
+    }
+    return rest.first ?? 0
   }
 }
 

@@ -28,10 +28,12 @@ struct Window: BlockPredictor {
   private let blockLength: Int
   private let usesCache: Bool
   private let cache: KeyValueCache
+  private let isInterrupted: () -> Bool
   /// Positions whose keys and values are final.
   private var finished = 0
 
-  init(model: LLaDA2Model, blockLength: Int, usesCache: Bool) {
+  init(model: LLaDA2Model, blockLength: Int, usesCache: Bool, isInterrupted: @escaping () -> Bool = { false }) {
+    self.isInterrupted = isInterrupted
     self.model = model
     self.blockLength = blockLength
     self.usesCache = usesCache
@@ -56,7 +58,8 @@ struct Window: BlockPredictor {
     var taps = LLaDA2Model.Taps()
     if recordsExperts { taps.routes = { _, routes in experts.append(routes.map(\.experts)) } }
     let segment = segment(of: canvas, through: block + 1)
-    let hidden = try model.hiddenStates([segment], blockLength: blockLength, taps: taps)  // (rows, H)
+    let hidden = try model.hiddenStates(  // (rows, H)
+      [segment], blockLength: blockLength, taps: taps, isInterrupted: isInterrupted)
     let width = model.configuration.hiddenSize
     let first = hidden.count - blockLength * width
     let rows = offsets.flatMap { hidden[first + $0 * width..<first + ($0 + 1) * width] }
@@ -65,7 +68,8 @@ struct Window: BlockPredictor {
 
   mutating func finish(_ canvas: [Int], through count: Int) throws(ModelError) -> Bool {
     guard needsPass(through: count) else { return false }
-    try model.writeCache(segment(of: canvas, through: count), blockLength: blockLength)
+    try model.writeCache(
+      segment(of: canvas, through: count), blockLength: blockLength, isInterrupted: isInterrupted)
     accept(through: count)
     return true
   }

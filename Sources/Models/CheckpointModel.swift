@@ -43,13 +43,7 @@ package struct CheckpointModel: Sendable {
     for layer in 0..<configuration.layerCount where configuration.isMoE(layer: layer) {
       layouts[layer] = try finder.layout(of: layer)
     }
-    // Before a configuration from a stranger makes us name billions of them.
-    let expertTensorCount = layouts.count * configuration.expertCount * LLaDA2MoE.projections.count
-    guard expertTensorCount <= PackLimits.maximumTensors else {
-      throw .layout(
-        layer: configuration.firstDenseLayers, detail: "\(expertTensorCount) tensors of experts are too many",
-        directory: checkpoint.directory)
-    }
+    try LLaDA2MoE.requireExperts(configuration, atMost: PackLimits.maximumTensors, in: checkpoint.directory)
     var items: [Item] = []
     for item in LLaDA2MoE.items(configuration, has: { checkpoint.tensor(named: $0) != nil }) {
       switch item {

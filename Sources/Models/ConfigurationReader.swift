@@ -42,7 +42,10 @@ struct ConfigurationReader {
       guard let fallback else { throw error(key, "is missing") }
       return fallback
     }
-    guard let double = value.double, double.isFinite, double > 0 else { throw error(key, "must be a positive number") }
+    // The arithmetic is binary32: beyond its range a number would be 0 or infinite there.
+    guard let double = value.double, double > 0, Float(double).isNormal else {
+      throw error(key, "must be a positive number between \(Float.leastNormalMagnitude) and \(Float.greatestFiniteMagnitude)")
+    }
     return double
   }
 

@@ -43,17 +43,4 @@ package final class KeyValueCache {
       layers[index].values[head] = []
     }
   }
-
-  /// Bytes that a position takes in all layers together.
-  package static func bytesPerPosition(_ configuration: ModelConfiguration) -> Int {
-    2 * configuration.layerCount * configuration.keyValueHeadCount * configuration.headDimension
-      * MemoryLayout<Float>.size
-  }
-
-  /// Bytes held.
-  package var byteCount: Int {
-    layers.reduce(0) { sum, layer in
-      sum + 2 * layer.keys.reduce(0) { $0 + $1.count * MemoryLayout<Float>.size }
-    }
-  }
 }

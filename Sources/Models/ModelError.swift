@@ -22,4 +22,6 @@ package enum ModelError: Error, Sendable, Equatable {
   case packedShape(name: String, found: Shape, expected: Shape, path: String)
   /// The experts of a layer lie in a way we do not know, or in two ways at once.
   case layout(layer: Int, detail: String, directory: String)
+  /// Somebody asked to stop a pass.
+  case interrupted
 }

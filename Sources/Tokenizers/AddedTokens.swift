@@ -12,6 +12,17 @@ struct AddedToken: Sendable {
   var isSingleWord = false
 }
 
+/// Where in a text special tokens are found.
+struct SpecialPlaces {
+  var isAnywhere: Bool
+  /// Not in these ranges, nor across their ends; in order.
+  var contents: [Range<Int>] = []
+
+  func allows(_ range: Range<Int>) -> Bool {
+    isAnywhere && !contents.contains { $0.overlaps(range) }
+  }
+}
+
 /// Finds added tokens in text: at each place the longest, from left to right.
 struct AddedTokenFinder: Sendable {
   private var tokens: [AddedToken] = []
@@ -47,8 +58,8 @@ struct AddedTokenFinder: Sendable {
     case token(Int)
   }
 
-  /// Cuts valid UTF-8 into tokens and the text between. Special tokens stay text unless `findingSpecial`.
-  func segments(of text: [UInt8], _ range: Range<Int>, findingSpecial: Bool) -> [Segment] {
+  /// Cuts valid UTF-8 into tokens and the text between. Special tokens stay text where they are not allowed.
+  func segments(of text: [UInt8], _ range: Range<Int>, _ special: SpecialPlaces) -> [Segment] {
     guard !tokens.isEmpty else { return range.isEmpty ? [] : [.text(range)] }
     var segments: [Segment] = []
     var rest = range.lowerBound  // where the text that belongs to no token yet starts
@@ -59,8 +70,12 @@ struct AddedTokenFinder: Sendable {
         continue
       }
       let found = offset..<end
+      if token.isSpecial, !special.allows(found) {
+        // What was found may begin in a message and reach over a token of the template.
+        offset = special.contents.isEmpty ? end : offset + 1
+        continue
+      }
       offset = end
-      if token.isSpecial, !findingSpecial { continue }
       if token.isSingleWord, Self.touchesWord(text, found, range) { continue }
       var (start, stop) = (found.lowerBound, end)
       if token.stripsLeft {

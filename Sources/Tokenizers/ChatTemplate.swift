@@ -30,9 +30,6 @@ package struct ChatTemplate: Sendable, Equatable {
   /// The template of test checkpoints, which writes turns down as they are and ignores system text that comes first.
   private let isPlain: Bool
 
-  /// Whether prompts are exactly what the file's own template would give.
-  package var templateIsKnown: Bool { match == .known }
-
   /// Whether system text that comes first is left out of the prompt, as the file's own template does.
   package var ignoresLeadingSystem: Bool { isPlain }
 
@@ -49,25 +46,45 @@ package struct ChatTemplate: Sendable, Equatable {
     self.init(template: field.map { $0.value.string ?? "" })
   }
 
+  /// A part of a prompt.
+  package struct Piece: Sendable, Equatable {
+    package let text: String
+    /// Whether somebody said it, so that nothing in it is a control token; otherwise it is the template's.
+    package let isContent: Bool
+  }
+
   /// The prompt of a conversation.
   ///
   /// - Parameter opensAnswer: whether it ends with the opening of the assistant's turn, to be answered.
   package func prompt(for messages: [Message], opensAnswer: Bool = true) -> String {
-    var prompt = "<role>SYSTEM</role>"
-    if !isPlain, let first = messages.first, first.role == .system { prompt += first.content + "\n" }
-    prompt += "detailed thinking off<|role_end|>"
+    pieces(for: messages, opensAnswer: opensAnswer).reduce(into: "") { $0 += $1.text }
+  }
+
+  /// ``prompt(for:opensAnswer:)``, part by part.
+  package func pieces(for messages: [Message], opensAnswer: Bool = true) -> [Piece] {
+    var pieces: [Piece] = []
+    func add(_ text: String, isContent: Bool = false) { pieces.append(Piece(text: text, isContent: isContent)) }
+    add("<role>SYSTEM</role>")
+    if !isPlain, let first = messages.first, first.role == .system { add(first.content + "\n", isContent: true) }
+    add("detailed thinking off<|role_end|>")
     // Answers after the last question keep their thoughts.
     let lastQuestion = messages.lastIndex { $0.role == .user && !Self.isToolResponse($0.content) } ?? messages.count - 1
     for (index, message) in messages.enumerated() {
+      var content = message.content
       switch message.role {
-      case .system: if index > 0 { prompt += "<role>SYSTEM</role>\(message.content)<|role_end|>" }
-      case .user: prompt += "<role>HUMAN</role>\(message.content)<|role_end|>"
+      case .system:
+        if index == 0 { continue }
+        add("<role>SYSTEM</role>")
+      case .user: add("<role>HUMAN</role>")
       case .assistant:
-        let content = isPlain ? message.content : Self.answer(message.content, keepsThoughts: index > lastQuestion)
-        prompt += "<role>ASSISTANT</role>\(content)<|role_end|>"
+        if !isPlain { content = Self.answer(content, keepsThoughts: index > lastQuestion) }
+        add("<role>ASSISTANT</role>")
       }
+      add(content, isContent: true)
+      add("<|role_end|>")
     }
-    return opensAnswer ? prompt + "<role>ASSISTANT</role>" : prompt
+    if opensAnswer { add("<role>ASSISTANT</role>") }
+    return pieces
   }
 
   private static func isToolResponse(_ content: String) -> Bool {

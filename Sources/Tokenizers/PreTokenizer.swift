@@ -7,6 +7,7 @@ struct PreTokenizer: Sendable {
 
   private struct Split: Sendable {
     let regex: SplitRegex
+    let pattern: String
     /// Whether what lies between matches, or with `invert` the matches themselves, is dropped.
     let dropsMatches: Bool, dropsGaps: Bool
   }
@@ -35,7 +36,8 @@ struct PreTokenizer: Sendable {
         throw field.unsupported("`add_prefix_space` of pre-tokenizer `ByteLevel`")
       }
       if try field.optional("use_regex")?.bool() ?? true {
-        splits.append(.init(regex: try Self.regex(Self.gpt2Pattern, field), dropsMatches: false, dropsGaps: false))
+        let regex = try Self.regex(Self.gpt2Pattern, field)
+        splits.append(.init(regex: regex, pattern: Self.gpt2Pattern, dropsMatches: false, dropsGaps: false))
       }
     default: throw field.unsupported("pre-tokenizer `\(type)`")
     }
@@ -47,15 +49,18 @@ struct PreTokenizer: Sendable {
     let isInverted = try field.flag("invert")
     let pattern = try field.required("pattern")
     let regex: SplitRegex
-    if let text = try pattern.optional("String") {
+    let text: Field
+    if let literal = try pattern.optional("String") {
+      text = literal
       guard try !text.string().isEmpty else { throw text.unsupported("an empty split pattern") }
       regex = SplitRegex(literal: try text.string())
     } else {
-      let text = try pattern.required("Regex")
+      text = try pattern.required("Regex")
       regex = try Self.regex(try text.string(), text)
     }
     let removes = behavior == "Removed"
-    return Split(regex: regex, dropsMatches: removes && !isInverted, dropsGaps: removes && isInverted)
+    return Split(
+      regex: regex, pattern: try text.string(), dropsMatches: removes && !isInverted, dropsGaps: removes && isInverted)
   }
 
   private static func regex(_ pattern: String, _ field: Field) throws(TokenizerError) -> SplitRegex {
@@ -67,10 +72,14 @@ struct PreTokenizer: Sendable {
   }
 
   /// The splits with room to work in; one per call of `encode`.
-  func makeMatchers() -> [RegexMatcher] { splits.map { RegexMatcher($0.regex) } }
+  func makeMatchers(byteCount: Int) -> [RegexMatcher] { splits.map { RegexMatcher($0.regex, byteCount: byteCount) } }
 
   /// The pieces of a range of valid UTF-8, in order.
-  func pieces(of text: [UInt8], _ range: Range<Int>, _ matchers: inout [RegexMatcher]) -> [Range<Int>] {
+  ///
+  /// - Throws: ``TokenizerError/slowPattern(_:)``.
+  func pieces(
+    of text: [UInt8], _ range: Range<Int>, _ matchers: inout [RegexMatcher]
+  ) throws(TokenizerError) -> [Range<Int>] {
     var pieces = [range]
     for index in splits.indices {
       let split = splits[index]
@@ -81,6 +90,7 @@ struct PreTokenizer: Sendable {
         var offset = gap
         while offset < piece.upperBound {
           guard let end = matchers[index].match(text, offset..<piece.upperBound) else {
+            if matchers[index].isExhausted { throw .slowPattern(split.pattern) }
             offset += text.scalar(at: offset).count
             continue
           }

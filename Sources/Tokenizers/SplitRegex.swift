@@ -83,8 +83,14 @@ package struct SplitRegex: Sendable {
 }
 
 /// Runs an expression over ranges of UTF-8 text; keeps its stack between calls.
+///
+/// A pattern from a stranger can make backtracking take exponential time. The steps of all calls together are bounded; those
+/// in use take about ten for each byte.
 package struct RegexMatcher {
   private let regex: SplitRegex
+  private var budget: Int
+  /// Whether the steps were used up: nothing matches any more, and that means nothing.
+  package var isExhausted: Bool { budget < 0 }
   private var stack: [Alternative] = []
 
   /// Where to go on when the current way fails: at `step` from `offset`, and then from each scalar boundary before it
@@ -95,7 +101,11 @@ package struct RegexMatcher {
     let lowest: Int
   }
 
-  package init(_ regex: SplitRegex) { self.regex = regex }
+  /// - Parameter byteCount: of the text, to which the steps are proportional.
+  package init(_ regex: SplitRegex, byteCount: Int) {
+    self.regex = regex
+    budget = 1_000_000 + 1000 * byteCount
+  }
 
   /// The end of the match that starts at `range.lowerBound`, or nil. The text must be valid UTF-8, and the range must
   /// begin and end at scalars; nothing outside it is looked at.
@@ -110,6 +120,8 @@ package struct RegexMatcher {
     var (step, offset) = (first, start)
     while true {
       var fails = false
+      budget -= 1
+      if isExhausted { return nil }
       switch regex.steps[step] {
       case .one(let set):
         if offset < end {
@@ -131,6 +143,7 @@ package struct RegexMatcher {
           count += 1
           if count == min { lowest = offset }
         }
+        budget -= count
         fails = count < min
         step += 1
         if !fails, !isPossessive, lowest < offset {

@@ -63,23 +63,27 @@ package final class Tokenizer: Sendable {
   /// The id of a token in the spelling of the vocabulary.
   package func id(of token: String) -> Int? { vocabulary.id(of: token) }
 
-  /// Whether the id is a special token, one that ``decode(_:skippingSpecial:)`` can leave out.
-  package func isSpecial(_ id: Int) -> Bool { specialIDs.contains(id) }
-
-  /// The mask token's id.
-  ///
-  /// - Throws: ``TokenizerError/noSpecialToken(purpose:)`` for a tokenizer of an autoregressive model.
-  package func requireMaskID() throws(TokenizerError) -> Int {
-    guard let maskID else { throw .noSpecialToken(purpose: "mask") }
-    return maskID
-  }
-
   /// The ids of a text. Nothing is added at its ends.
   ///
   /// - Parameter findingSpecial: whether `<|mask|>` and the like in the text become special tokens, as in a prompt; set
   ///   it to false for text from strangers, where they are then encoded letter by letter.
-  package func encode(_ text: String, findingSpecial: Bool = true) -> [Int] {
-    encode(validUTF8: Array(text.utf8), findingSpecial: findingSpecial)
+  /// - Throws: ``TokenizerError/slowPattern(_:)``, as every encoding may.
+  package func encode(_ text: String, findingSpecial: Bool = true) throws(TokenizerError) -> [Int] {
+    try encode(validUTF8: Array(text.utf8), SpecialPlaces(isAnywhere: findingSpecial))
+  }
+
+  /// The ids of a conversation's prompt. Special tokens come from the template alone: what looks like one in a message is
+  /// encoded letter by letter, so that nobody can end a turn or speak for another role. All else is as in ``encode(_:findingSpecial:)``
+  /// of the whole prompt: where parts meet, pieces and merges go across.
+  package func encode(conversation messages: [ChatTemplate.Message]) throws(TokenizerError) -> [Int] {
+    var text: [UInt8] = []
+    var contents: [Range<Int>] = []
+    for piece in chatTemplate.pieces(for: messages) {
+      let start = text.count
+      text += piece.text.utf8
+      if piece.isContent, start < text.count { contents.append(start..<text.count) }
+    }
+    return try encode(validUTF8: text, SpecialPlaces(isAnywhere: true, contents: contents))
   }
 
   /// The ids of a text in UTF-8.
@@ -87,7 +91,7 @@ package final class Tokenizer: Sendable {
   /// - Throws: ``TokenizerError/invalidUTF8(byteOffset:)`` with the first byte that is not part of UTF-8.
   package func encode(utf8 bytes: [UInt8], findingSpecial: Bool = true) throws(TokenizerError) -> [Int] {
     if let byteOffset = firstInvalidByte(bytes) { throw .invalidUTF8(byteOffset: byteOffset) }
-    return encode(validUTF8: bytes, findingSpecial: findingSpecial)
+    return try encode(validUTF8: bytes, SpecialPlaces(isAnywhere: findingSpecial))
   }
 
   private func firstInvalidByte(_ bytes: [UInt8]) -> Int? {
@@ -99,22 +103,24 @@ package final class Tokenizer: Sendable {
     }
   }
 
-  private func encode(validUTF8 text: [UInt8], findingSpecial: Bool) -> [Int] {
+  private func encode(validUTF8 text: [UInt8], _ special: SpecialPlaces) throws(TokenizerError) -> [Int] {
     var ids: [Int] = []
     ids.reserveCapacity(text.count / 3)
     var scratch = BytePairEncoding.Scratch()
-    var matchers = preTokenizer.makeMatchers()
-    for segment in rawFinder.segments(of: text, text.indices, findingSpecial: findingSpecial) {
+    var matchers = preTokenizer.makeMatchers(byteCount: text.count)
+    for segment in rawFinder.segments(of: text, text.indices, special) {
       guard case .text(let range) = segment else {
         if case .token(let id) = segment { ids.append(id) }
         continue
       }
       let part = range == text.indices ? normalizer.normalize(text) : normalizer.normalize(Array(text[range]))
-      for segment in normalizedFinder.segments(of: part, part.indices, findingSpecial: findingSpecial) {
+      // Normalizing moves the places: a segment that holds something said is taken as said.
+      let special = SpecialPlaces(isAnywhere: special.allows(range))
+      for segment in normalizedFinder.segments(of: part, part.indices, special) {
         switch segment {
         case .token(let id): ids.append(id)
         case .text(let range):
-          for piece in preTokenizer.pieces(of: part, range, &matchers) {
+          for piece in try preTokenizer.pieces(of: part, range, &matchers) {
             model.encode(part, piece, &scratch, into: &ids)
           }
         }

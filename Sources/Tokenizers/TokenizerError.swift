@@ -40,6 +40,8 @@ package enum TokenizerError: Error, Equatable {
   case unknownID(Int, vocabularyCount: Int)
   /// The bytes to encode are not UTF-8.
   case invalidUTF8(byteOffset: Int)
+  /// A pre-tokenizer's pattern for which this text takes too many steps.
+  case slowPattern(String)
 }
 
 extension TokenizerError {
@@ -51,7 +53,7 @@ extension TokenizerError {
       .idOutOfRange(let place, _, _), .repeatedID(let place, _, _, _), .missingByte(let place, _),
       .merge(let place, _, _), .addedToken(let place, _, _), .unknownSpecialToken(let place, _):
       place
-    case .noSpecialToken, .unknownID, .invalidUTF8: nil
+    case .noSpecialToken, .unknownID, .invalidUTF8, .slowPattern: nil
     }
   }
 
@@ -60,7 +62,7 @@ extension TokenizerError {
     switch self {
     case .json, .merge, .repeatedID: "the download is probably incomplete or was edited; fetch the file again"
     case .missing, .wrongKind, .missingByte: "only byte-level BPE tokenizers in the format of `tokenizers` are read"
-    case .unsupported, .pattern: "encode the text elsewhere and pass token ids instead"
+    case .unsupported, .pattern, .slowPattern: "encode the text elsewhere and pass token ids instead"
     case .unknownSpecialToken: "`tokenizer.json` and `tokenizer_config.json` must come from the same checkpoint"
     case .noSpecialToken(let purpose):
       "masked diffusion needs a \(purpose) token; check that this is the tokenizer of a LLaDA2 checkpoint"
@@ -92,6 +94,7 @@ extension TokenizerError: CustomStringConvertible {
     case .unknownSpecialToken(let place, let token): "`\(place.path)` is `\(token)`, which is not in the vocabulary"
     case .noSpecialToken(let purpose): "the tokenizer has no \(purpose) token"
     case .unknownID(let id, let count): "token id \(id) stands for no token; the vocabulary has ids 0 to \(count - 1)"
+    case .slowPattern(let pattern): "the pre-tokenizer's regular expression `\(pattern)` takes too long for this text"
     case .invalidUTF8(let byteOffset): "the text is not valid UTF-8 at byte \(byteOffset)"
     }
   }

@@ -41,8 +41,10 @@ struct Answer {
     ]
     if let secondsToFirstBlock { parts.append("first block after \(Format.fixed(secondsToFirstBlock, 2)) s") }
     parts.append("\(Format.bytes(weights.bytesRead)) of experts")
-    if weights.hits < weights.experts {
-      parts.append("\(Format.fixed(100 * Double(weights.hits) / Double(weights.experts), 0)) % of them unpacked before")
+    let packed = weights.experts - weights.inPlace
+    if packed > 0 {
+      let found = Double(weights.hits - weights.inPlace) / Double(packed)
+      parts.append("\(Format.fixed(100 * found, 0)) % of compressed ones unpacked before")
     }
     switch end {
     case .stop: break
@@ -68,7 +70,10 @@ struct Answering {
     self.options = options
     self.special = special
     self.recordsExperts = recordsExperts
-    do throws(DecodingError) { decoder = try BlockDiffusion(model.model, options: options, special: special) } catch {
+    do throws(DecodingError) {
+      decoder = try BlockDiffusion(
+        model.model, options: options, special: special, isInterrupted: { Interrupt.isRequested })
+    } catch {
       throw Failure(error, prompt: "", longest: 0)
     }
   }
@@ -115,6 +120,7 @@ struct Answering {
     var counters = model.weights.counters
     counters.experts -= before.experts
     counters.hits -= before.hits
+    counters.inPlace -= before.inPlace
     counters.bytesRead -= before.bytesRead
     return Answer(
       tokens: tokens, text: String(decoding: model.text(of: tokens), as: UTF8.self), promptCount: prompt.count,

@@ -26,35 +26,50 @@ struct Conversation {
 
   /// - Parameter first: the first message, if it was given already.
   func run(system: String?, first: String?) throws(Failure) {
-    let tokenizer = answering.model.tokenizer
     var messages = system.map { [ChatTemplate.Message(.system, $0)] } ?? []
     var lines = InputLines()
     var given = first
     if prompts, !isQuiet { Console.note("One message a line; /exit or Ctrl-D ends.") }
     while true {
-      let line: String
+      let line: [UInt8]
       if let first = given {
-        line = first
+        line = Array(first.utf8)
         given = nil
       } else {
         if prompts { Console.status("> ") }
         guard let next = try nextLine(&lines) else { break }
         line = next
       }
-      if line == "/exit" { return }
-      if line.isEmpty { continue }
-      messages.append(.init(.user, line))
-      let prompt = tokenizer.encode(tokenizer.chatTemplate.prompt(for: messages))
-      try answering.check(prompt, from: "the conversation of \(messages.count) messages")
-      let answer = try answering.answerOnStdout(prompt, isQuiet: isQuiet, trace: nil)
-      if !isQuiet { Console.note(answer.summary) }
-      if answer.end == .interrupted { Glibc.exit(Interrupt.status.rawValue) }
-      messages.append(.init(.assistant, answer.text))
+      let before = messages
+      do throws(Failure) {
+        let text = try PromptSource.string(line, "stdin")
+        if text == "/exit" { return }
+        if text.isEmpty { continue }
+        messages.append(.init(.user, text))
+        let answer = try answer(messages)
+        messages.append(.init(.assistant, answer.text))
+      } catch {
+        // Who sits there says it in another way; a script would go on without knowing.
+        guard prompts, !Interrupt.isRequested else { throw error }
+        messages = before
+        Console.report(error)
+      }
     }
     if prompts { Console.note() }
   }
 
-  private func nextLine(_ lines: inout InputLines) throws(Failure) -> String? {
+  private func answer(_ messages: [ChatTemplate.Message]) throws(Failure) -> Answer {
+    let prompt = try answering.model.ids { tokenizer throws(TokenizerError) in
+      try tokenizer.encode(conversation: messages)
+    }
+    try answering.check(prompt, from: "the conversation of \(messages.count) messages")
+    let answer = try answering.answerOnStdout(prompt, isQuiet: isQuiet, trace: nil)
+    if !isQuiet { Console.note(answer.summary) }
+    if answer.end == .interrupted { Glibc.exit(Interrupt.status.rawValue) }
+    return answer
+  }
+
+  private func nextLine(_ lines: inout InputLines) throws(Failure) -> [UInt8]? {
     do throws(Failure) { return try lines.next() } catch {
       guard Interrupt.isRequested else { throw error }
       // Nothing is under way: this is a way to leave.

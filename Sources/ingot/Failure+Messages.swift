@@ -121,6 +121,7 @@ extension Failure {
         hint: "the pack was not written by `ingot quantize`, or its config.json was replaced")
     case .layout(let layer, let detail, let directory):
       self.init(what: "layer \(layer): \(detail)", place: "`\(directory)`")
+    case .interrupted: self.init(what: "interrupted", code: Interrupt.status)
     }
   }
 

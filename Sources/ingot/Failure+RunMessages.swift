@@ -39,8 +39,18 @@ extension Failure {
       self.init(what: "the prompt is empty", place: source, hint: "say something with -p TEXT", code: .usage)
     case .option(let name, let detail):
       self.init(what: "\(name) \(detail)", hint: "see `ingot help run` for what options may be", code: .usage)
+    case .notFinite(let position):
+      self.init(
+        what: "the model's scores at position \(Format.count(position)) are infinite or not numbers",
+        hint: "the weights are damaged, or were trained to divergence: `ingot inspect --check` finds which")
     case .interrupted: self.init(what: "interrupted", code: Interrupt.status)
     }
+  }
+
+  init(noModel path: String) {
+    self.init(
+      what: "there is no `\(path)`",
+      hint: "name a pack that `ingot quantize` wrote, or the directory of a downloaded checkpoint")
   }
 
   init(notRunnable path: String) {

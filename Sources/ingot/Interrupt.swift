@@ -4,14 +4,20 @@ import Synchronization
 /// Remembers that a signal asked to stop, so that long work can stop between two chunks and clean up.
 enum Interrupt {
   private static let received = Atomic<Int32>(0)
+  private static let isImmediate = Atomic<Bool>(false)
 
   static func install() {
     // Made now: a handler must not be the first to touch it.
     received.store(0, ordering: .relaxed)
+    isImmediate.store(false, ordering: .relaxed)
     for number in [SIGINT, SIGTERM, SIGHUP] {
       let previous = signal(number) { number in
-        // A second signal means now.
-        if Interrupt.received.exchange(number, ordering: .relaxed) != 0 { _exit(128 + number) }
+        // A second signal means now; so does the first where nothing looks, or has to be cleaned up.
+        if Interrupt.received.exchange(number, ordering: .relaxed) != 0
+          || Interrupt.isImmediate.load(ordering: .relaxed)
+        {
+          _exit(128 + number)
+        }
       }
       // What `nohup` and shells in the background chose stays.
       if unsafe unsafeBitCast(previous, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self) {
@@ -31,6 +37,13 @@ enum Interrupt {
       unsafe _ = Glibc.write(STDERR_FILENO, message.utf8Start, message.utf8CodeUnitCount)
       _exit(ExitStatus.integrity.rawValue)
     }
+  }
+
+  /// Does what does not look for signals and leaves nothing behind: one ends the process at once.
+  static func endingAtOnce<Result, Failure>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
+    isImmediate.store(true, ordering: .relaxed)
+    defer { isImmediate.store(false, ordering: .relaxed) }
+    return try body()
   }
 
   static var isRequested: Bool { received.load(ordering: .relaxed) != 0 }

@@ -35,6 +35,28 @@ enum Machine {
     return unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
   }
 
+  static func exists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 || errno != ENOENT }
+
+  /// Whether the path leads to a pipe, a device or a socket.
+  static func isStream(_ path: String) -> Bool {
+    var status = stat()
+    return unsafe stat(path, &status) == 0 && ![S_IFREG, S_IFDIR].contains(status.st_mode & S_IFMT)
+  }
+
+  /// The files of a model: all that lie in a directory, or the one file.
+  static func files(ofModel path: String) -> [String] {
+    guard let directory = unsafe opendir(path) else { return [path] }
+    defer { unsafe _ = closedir(directory) }
+    var files: [String] = []
+    while let entry = unsafe readdir(directory) {
+      let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) {
+        unsafe String(cString: UnsafeRawPointer($0).assumingMemoryBound(to: CChar.self))
+      }
+      files.append("\(path)/\(name)")
+    }
+    return files
+  }
+
   static func isFile(_ path: String, oneOf others: [String]) -> Bool {
     guard let file = identity(path) else { return false }
     return others.contains { identity($0).map { $0 == file } ?? false }

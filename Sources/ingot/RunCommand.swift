@@ -30,7 +30,7 @@ struct RunCommand: ParsableCommand {
   @Option(name: [.customShort("p"), .long], help: ArgumentHelp("The user's message.", valueName: "text"))
   var prompt: String?
 
-  @Flag(help: "Take the text as the whole prompt: no chat template.")
+  @Flag(help: "Take the text as the whole prompt, special tokens in it included: no chat template.")
   var raw = false
 
   @Option(help: ArgumentHelp("Take token ids, between white space or as JSON; - is stdin.", valueName: "file"))
@@ -63,8 +63,8 @@ struct RunCommand: ParsableCommand {
   @Option(help: "Draw among the most probable tokens that make up this share.")
   var topP: Float?
 
-  @Option(help: "Of the draws.")
-  var seed: UInt64 = 0
+  @Option(help: "Of the draws. (default: 0)")
+  var seed: UInt64?
 
   @Option(help: "2.0, 2.1-quality, 2.1-speed or 2.2. (default: 2.2 for a model with block routing, else 2.0)")
   var decoder: DecoderName?
@@ -78,7 +78,7 @@ struct RunCommand: ParsableCommand {
   @Option(help: "How int4 and int8 matrices take activations; int8 rounds them: faster in blocks, less exact.")
   var activations = Activations.fp32
 
-  @Option(help: ArgumentHelp("Memory for unpacked chunks of a compressed pack.", valueName: "size"))
+  @Option(help: ArgumentHelp("Memory to keep unpacked experts of a compressed pack in; all else comes on top.", valueName: "size"))
   var maxMemory = ByteCount(argument: "2GiB")!  // a valid literal
 
   @Option(help: ArgumentHelp("Write each forward as a line of JSON.", valueName: "file.jsonl"))
@@ -107,6 +107,7 @@ struct RunCommand: ParsableCommand {
   }
 
   func run() throws {
+    if prompt != nil || system != nil { try PromptSource.requireTextOnCommandLine() }
     guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
       throw Failure(unknownKernels: KernelSet.forcedName ?? "")
     }
@@ -117,15 +118,16 @@ struct RunCommand: ParsableCommand {
       opened, options: try options(name, opened),
       special: try opened.specialTokens(stopsAtTurnEnd: name == .llada22), recordsExperts: traceExperts)
     if !quiet, !raw, tokens == nil { warn(of: opened.tokenizer.chatTemplate) }
+    if !quiet { warnOfIdleOptions(name) }
     if chat {
       defer {
         warnOfActivations(compute)
         warnOfSlowPath()
       }
-      return try Conversation(answering, isQuiet: quiet).run(system: system, first: try checkedPrompt())
+      return try Conversation(answering, isQuiet: quiet).run(system: system, first: prompt)
     }
 
-    let (ids, source) = try promptTokens(opened.tokenizer)
+    let (ids, source) = try promptTokens(opened)
     try answering.check(ids, from: source)
     let answer = try answer(ids, answering)
     if json {
@@ -135,6 +137,16 @@ struct RunCommand: ParsableCommand {
     warnOfActivations(compute)
     warnOfSlowPath()
     if answer.end == .interrupted { Glibc.exit(Interrupt.status.rawValue) }
+  }
+
+  private func warnOfIdleOptions(_ decoder: DecoderName) {
+    let draws = [("--top-k", topK != nil), ("--top-p", topP != nil), ("--seed", seed != nil)].filter(\.1).map(\.0)
+    if temperature == 0, !draws.isEmpty {
+      Console.note("note: \(draws.joined(separator: ", ")) changes nothing: at --temperature 0 nothing is drawn")
+    }
+    if steps != nil, decoder == .quality21 || decoder == .speed21 {
+      Console.note("note: --steps changes nothing: decoder \(decoder.rawValue) has no schedule")
+    }
   }
 
   private func warnOfActivations(_ compute: Compute) {
@@ -156,7 +168,7 @@ struct RunCommand: ParsableCommand {
     options.temperature = temperature
     options.topK = topK
     options.topP = topP
-    options.seed = seed
+    options.seed = seed ?? options.seed
     options.usesCache = !noCache
     return options
   }
@@ -170,26 +182,24 @@ struct RunCommand: ParsableCommand {
     }
   }
 
-  private func checkedPrompt() throws(Failure) -> String? {
-    guard let prompt else { return nil }
-    return try PromptSource.text(ofOption: prompt)
-  }
-
-  private func promptTokens(_ tokenizer: Tokenizer) throws(Failure) -> (ids: [Int], source: String) {
+  private func promptTokens(_ model: RunModel) throws(Failure) -> (ids: [Int], source: String) {
     if let tokens { return (try PromptSource.tokens(file: tokens), tokens == "-" ? "stdin" : "`\(tokens)`") }
     let source = prompt == nil ? "stdin" : "-p"
-    let text: String
-    if let option = try checkedPrompt() { text = option } else { text = try PromptSource.standardInput() }
-    if raw { return (tokenizer.encode(text), source) }
+    let text = if let prompt { prompt } else { try PromptSource.standardInput() }
+    if raw { return (try model.ids { tokenizer throws(TokenizerError) in try tokenizer.encode(text) }, source) }
     if text.isEmpty { throw Failure(.emptyPrompt, prompt: source, longest: 0) }
-    if let system { _ = try PromptSource.text(ofOption: system) }
     let messages = (system.map { [ChatTemplate.Message(.system, $0)] } ?? []) + [.init(.user, text)]
-    return (tokenizer.encode(tokenizer.chatTemplate.prompt(for: messages)), source)
+    return (try model.ids { tokenizer throws(TokenizerError) in try tokenizer.encode(conversation: messages) }, source)
   }
 
   private func answer(_ prompt: [Int], _ answering: Answering) throws(Failure) -> Answer {
     let file: TraceFile?
-    if let trace { file = try TraceFile(path: trace, replacing: force) } else { file = nil }
+    if let trace {
+      let sources = Machine.files(ofModel: model) + [tokens ?? "-", "/dev/stdin"]
+      file = try TraceFile(path: trace, replacing: force, sources: sources)
+    } else {
+      file = nil
+    }
     if json {
       var display = SilentDisplay()
       return try answering.answer(prompt, display: &display, trace: file)

@@ -17,6 +17,7 @@ struct RunModel {
   ///
   /// - Parameter cacheBudget: bytes of unpacked chunks to keep.
   init(path: String, compute: Compute, cacheBudget: Int) throws(Failure) {
+    guard Machine.exists(path) else { throw Failure(noModel: path) }
     let kind = InspectedModel.kind(of: path)
     if kind == .safetensors { throw Failure(notRunnable: path) }
     self.path = path
@@ -63,6 +64,13 @@ struct RunModel {
     var stops = [eos]
     if stopsAtTurnEnd, let roleEnd = tokenizer.roleEndID { stops.append(roleEnd) }
     return SpecialTokens(mask: mask, stops: stops)
+  }
+
+  /// What the tokenizer makes of a text. It looks for no signals and leaves nothing behind, so one ends it at once.
+  func ids(_ encode: (Tokenizer) throws(TokenizerError) -> [Int]) throws(Failure) -> [Int] {
+    do throws(TokenizerError) {
+      return try Interrupt.endingAtOnce { () throws(TokenizerError) in try encode(tokenizer) }
+    } catch { throw Failure(error, of: path) }
   }
 
   /// Bytes of text that tokens stand for; special tokens are none. A row of the vocabulary without a token is U+FFFD.

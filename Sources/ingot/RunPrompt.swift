@@ -5,14 +5,13 @@ import Text
 
 /// Where a prompt comes from, read and checked.
 enum PromptSource {
-  /// What follows `-p`. The words of the command line are repaired when Swift reads them, so that is looked for here.
-  static func text(ofOption text: String) throws(Failure) -> String {
+  /// Refuses a command line that is no text: its words are repaired when Swift reads them, so that is looked for here.
+  static func requireTextOnCommandLine() throws(Failure) {
     for index in 1..<max(1, Int(CommandLine.argc)) {
       guard let word = unsafe CommandLine.unsafeArgv[index] else { continue }
       let bytes = unsafe Array(UnsafeRawBufferPointer(start: word, count: strlen(word)))
       _ = try string(bytes, "command line, word \(index)")
     }
-    return text
   }
 
   /// All of stdin, without one line end at its end.
@@ -33,9 +32,16 @@ enum PromptSource {
   }
 
   private static func contents(of path: String) throws(Failure) -> [UInt8] {
-    let file: MappedFile
-    do throws(FileError) { file = try MappedFile(path: path) } catch { throw Failure(error) }
-    return file.bytes.array
+    guard Machine.isStream(path) else {
+      let file: MappedFile
+      do throws(FileError) { file = try MappedFile(path: path) } catch { throw Failure(error) }
+      return file.bytes.array
+    }
+    // Opening a pipe that nobody writes to yet would wait where no interrupt is seen.
+    let descriptor = unsafe open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
+    guard descriptor >= 0 else { throw Failure(FileError("open", path)) }
+    defer { close(descriptor) }
+    return try readAll(descriptor, path)
   }
 
   private static func arrayTokens(_ bytes: [UInt8], _ source: String) throws(Failure) -> [Int] {
@@ -44,12 +50,33 @@ enum PromptSource {
       throw Failure(tokens: source, detail: error.reason, byteOffset: error.byteOffset)
     }
     let elements = document.array ?? []
-    let ids = elements.compactMap(\.int)
-    guard ids.count == elements.count else {
-      let wrong = elements.first { $0.int == nil }?.kind ?? "nothing"
-      throw Failure(tokens: source, detail: "the array holds \(wrong) that is no integer", byteOffset: 0)
+    if let wrong = elements.firstIndex(where: { $0.int == nil }) {
+      throw Failure(
+        tokens: source, detail: "the array holds \(elements[wrong].kind) that is no integer",
+        byteOffset: start(ofElement: wrong, bytes))
     }
-    return ids
+    return elements.compactMap(\.int)
+  }
+
+  /// Where an element of an array that was parsed stands.
+  private static func start(ofElement index: Int, _ bytes: [UInt8]) -> Int {
+    var (depth, commas, isInString) = (0, 0, false)
+    var offset = 0
+    while offset < bytes.count {
+      let byte = bytes[offset]
+      if depth == 1, commas == index, !isInString, !isSpace(byte), byte != UInt8(ascii: ",") { return offset }
+      switch byte {
+      case UInt8(ascii: "\\") where isInString: offset += 1
+      case UInt8(ascii: "\""): isInString.toggle()
+      case _ where isInString: break
+      case UInt8(ascii: "["), UInt8(ascii: "{"): depth += 1
+      case UInt8(ascii: "]"), UInt8(ascii: "}"): depth -= 1
+      case UInt8(ascii: ",") where depth == 1: commas += 1
+      default: break
+      }
+      offset += 1
+    }
+    return 0
   }
 
   private static func plainTokens(_ bytes: [UInt8], _ source: String) throws(Failure) -> [Int] {
@@ -82,28 +109,28 @@ enum PromptSource {
     } catch { return error.byteOffsets.lowerBound }
   }
 
-  private static func readAll() throws(Failure) -> [UInt8] {
+  private static func readAll(_ descriptor: Int32 = STDIN_FILENO, _ path: String = "stdin") throws(Failure) -> [UInt8] {
     var bytes: [UInt8] = []
-    while let more = try read() { bytes += more }
+    while let more = try read(descriptor, path) { bytes += more }
     return bytes
   }
 
-  /// What stdin has next, nil at its end. An interrupt ends the waiting.
-  static func read() throws(Failure) -> [UInt8]? {
+  /// What a stream has next, nil at its end. An interrupt ends the waiting.
+  static func read(_ descriptor: Int32 = STDIN_FILENO, _ path: String = "stdin") throws(Failure) -> [UInt8]? {
     var buffer = [UInt8](repeating: 0, count: 1 << 16)
     while true {
       if Interrupt.isRequested { throw Failure(what: "interrupted", code: Interrupt.status) }
       // A signal between the check and the call would be slept through without the time limit.
-      var event = pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)
+      var event = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
       let ready = unsafe poll(&event, 1, 200)
       if ready <= 0 {
-        if ready < 0, errno != EINTR { throw Failure(FileError("read", "stdin")) }
+        if ready < 0, errno != EINTR { throw Failure(FileError("read", path)) }
         continue
       }
-      let count = unsafe Glibc.read(STDIN_FILENO, &buffer, buffer.count)
+      let count = unsafe Glibc.read(descriptor, &buffer, buffer.count)
       if count < 0 {
         if errno == EINTR || errno == EAGAIN { continue }
-        throw Failure(FileError("read", "stdin"))
+        throw Failure(FileError("read", path))
       }
       return count == 0 ? nil : Array(buffer[..<count])
     }
@@ -116,18 +143,18 @@ struct InputLines {
   private var isAtEnd = false
 
   /// The next line without its end; nil when there is none.
-  mutating func next() throws(Failure) -> String? {
+  mutating func next() throws(Failure) -> [UInt8]? {
     while true {
       if let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
         var line = Array(rest[..<end])
         rest.removeFirst(end + 1)
         if line.last == UInt8(ascii: "\r") { line.removeLast() }
-        return try PromptSource.string(line, "stdin")
+        return line
       }
       if isAtEnd {
         guard !rest.isEmpty else { return nil }
         defer { rest = [] }
-        return try PromptSource.string(rest, "stdin")
+        return rest
       }
       if let more = try PromptSource.read() { rest += more } else { isAtEnd = true }
     }

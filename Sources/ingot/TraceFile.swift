@@ -11,13 +11,10 @@ final class TraceFile {
   private let path: String
   private let descriptor: Int32
 
-  /// Creates the file. What exists is kept unless `replacing`; a pipe or a device is written to as it is.
-  init(path: String, replacing: Bool) throws(Failure) {
-    var status = stat()
-    let isThere = unsafe stat(path, &status) == 0
-    if isThere, status.st_mode & S_IFMT == S_IFREG, !replacing {
-      throw Failure(what: "`\(path)` exists already", hint: "choose another name, or replace it with --force")
-    }
+  /// Creates the file. What exists is kept unless `replacing`, and the run's sources whatever was asked for; a pipe or a
+  /// device is written to as it is.
+  init(path: String, replacing: Bool, sources: [String]) throws(Failure) {
+    if !Machine.isStream(path) { try Machine.requireFree(path, force: replacing, sources: sources) }
     let opened = unsafe open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0o666)
     guard opened >= 0 else { throw Failure(FileError("create", path)) }
     self.path = path

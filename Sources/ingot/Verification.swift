@@ -62,7 +62,7 @@ struct Verification {
     let start = Clock.seconds
     let before = bytesRead
     var sections = Sections()
-    var encoded = encode()
+    var encoded = try encode()
     if encoded.cut > 0 { sections.notes.append("\(encoded.cut) answers were cut at the model's last position") }
     var errors: [Int: [Int: Double]] = [:]
     if let first = reference.model, let candidate,
@@ -100,14 +100,16 @@ struct Verification {
     sections.seconds.append((level, Clock.seconds - start))
   }
 
-  private func encode() -> EncodedData {
+  private func encode() throws(Failure) -> EncodedData {
     let length = options.decoding.blockLength
     switch reference {
     case .record(let record, _): return EncodedData(record)
     case .model(let model):
-      return EncodedData(
-        data, model.tokenizer, blockLength: length, windowLength: options.windowLength, fill: special.stops[0],
-        longest: model.configuration.maximumPositions / length * length)
+      do throws(TokenizerError) {
+        return try EncodedData(
+          data, model.tokenizer, blockLength: length, windowLength: options.windowLength, fill: special.stops[0],
+          longest: model.configuration.maximumPositions / length * length)
+      } catch { throw Failure(error, of: model.path) }
     }
   }
 

@@ -110,29 +110,29 @@ struct EncodedData {
   /// - Parameters:
   ///   - fill: the end token, with which the last block of an answer is filled as decoding would.
   ///   - longest: positions of the longest text, a multiple of the block length.
-  init(_ data: VerifyData, _ tokenizer: Tokenizer, blockLength: Int, windowLength: Int, fill: Int, longest: Int) {
+  init(_ data: VerifyData, _ tokenizer: Tokenizer, blockLength: Int, windowLength: Int, fill: Int, longest: Int) throws(TokenizerError) {
     for prompt in data.prompts {
-      let ids = tokenizer.encode(tokenizer.chatTemplate.prompt(for: [.init(.user, prompt.prompt)]))
+      let ids = try tokenizer.encode(conversation: [.init(.user, prompt.prompt)])
       prompts.append(ids)
-      func add(_ answer: String) {
-        let all = ids + tokenizer.encode(answer) + [fill]
+      func add(_ answer: String) throws(TokenizerError) {
+        let all = try ids + tokenizer.encode(answer) + [fill]
         if all.count > longest { cut += 1 }
         let tokens = Array(all.prefix(longest))
         guard tokens.count > ids.count else { return }
         texts.append(
           ScoredText(tokens: tokens, scored: ids.count..<tokens.count, blockLength: blockLength, fill: fill))
       }
-      if let answer = prompt.answer { add(answer) }
+      if let answer = prompt.answer { try add(answer) }
       if let chosen = prompt.chosen, let rejected = prompt.rejected {
         let count = texts.count
-        add(chosen)
-        add(rejected)
+        try add(chosen)
+        try add(rejected)
         if texts.count == count + 2 { pairs.append(.init(chosen: count, rejected: count + 1)) }
       }
     }
     guard let text = data.text else { return }
     textSource = texts.isEmpty ? text.source : "answers and \(text.source)"
-    let ids = tokenizer.encode(text.content, findingSpecial: false)
+    let ids = try tokenizer.encode(text.content, findingSpecial: false)
     let length = max(blockLength, min(windowLength, longest) / blockLength * blockLength)
     for start in stride(from: 0, to: ids.count, by: length) {
       let window = Array(ids[start..<min(ids.count, start + length)])

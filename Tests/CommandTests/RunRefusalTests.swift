@@ -33,7 +33,7 @@ import Testing
       try refuse([pico, "-p", ""], 64, ["the prompt is empty", "in -p"], in: directory)
       try refuse([pico], 64, ["the prompt is empty", "in stdin"], in: directory)
       try refuse([pico, "--raw"], 64, ["the prompt is empty"], in: directory)
-      try refuse([pico, "-p", "a <|mask|>"], 1, ["mask token"], in: directory)
+      try refuse([pico, "--raw", "-p", "a <|mask|>"], 1, ["mask token"], in: directory)
       let long = String(repeating: "word ", count: 2000)
       try refuse([pico, "-p", long], 1, ["4,096", "shorten"], in: directory)
       try refuse([pico, "-p", "x", "--gen-length", "5000"], 1, ["4,096", "--gen-length 40"], in: directory)
@@ -45,6 +45,9 @@ import Testing
       let option = try ingot(
         ["run", pico], in: directory, redirection: #"-p "$(printf 'hi\377')""#)
       #expect(option.code == 1 && option.err.contains("not valid UTF-8") && option.err.contains("byte 2"), "\(option)")
+      let system = try ingot(
+        ["run", pico, "--chat"], in: directory, redirection: #"--system "$(printf 'hi\377')" </dev/null"#)
+      #expect(system.code == 1 && system.err.contains("not valid UTF-8"), "\(system)")
     }
   }
 
@@ -52,7 +55,8 @@ import Testing
     "files of ids that are none",
     arguments: [
       ("1 2 640", 1, "token 640, number 3"), ("-1", 1, "token -1"), ("1 2 x3", 1, "byte 4"), ("1, 2", 1, "`1,`"),
-      ("[1, 2", 1, "byte"), ("[1, \"2\"]", 1, "a string"), ("[1.5]", 1, "a number"), ("", 64, "empty"),
+      ("[1, 2", 1, "byte"), ("[1, \"2\"]", 1, "a string"), ("[1.5]", 1, "a number"),
+      (#" [1, [2, "],"], 3]"#, 1, "byte 5"), (#"[1,2 , "\"," ]"#, 1, "byte 7"), ("", 64, "empty"),
       ("[]", 64, "empty"),
       ("99999999999999999999", 1, "no integer"), ("636", 1, "mask token"),
     ] as [(String, Int32, String)])
@@ -65,7 +69,7 @@ import Testing
 
   @Test func modelsThatAreNone() throws {
     try withTemporaryDirectory { directory in
-      try refuse(["nowhere", "-p", "x"], 1, ["nowhere"], in: directory)
+      try refuse(["nowhere", "-p", "x"], 1, ["there is no `nowhere`", "hint: name a pack"], in: directory)
       try refuse([pico + "/config.json", "-p", "x"], 1, ["no ingot pack"], in: directory)
       try refuse([pico + "/model-00000-of-00003.safetensors", "-p", "x"], 64, ["is no model"], in: directory)
 

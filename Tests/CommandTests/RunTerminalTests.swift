@@ -34,21 +34,45 @@ import Testing
     }
   }
 
-  /// What a run writes to a terminal as stdout.
-  private func written(
-    _ arguments: [String], in directory: String, columns: Int, environment: [String: String]
-  ) throws -> [UInt8] {
-    // Linux's own calls: those of POSIX are not in the module.
+  @Test func aMessageThatCannotBeAnsweredDoesNotEndAConversation() throws {
+    try withTemporaryDirectory { directory in
+      let said = Array(repeating: UInt8(ascii: "1"), count: 3900) + Array("\n\u{FF}\nWhat is 60 + 23?\n/exit\n".utf8)
+      let broken = said.filter { $0 != 0xC3 }  // the rest of a character
+      let (terminal, path, held) = try openTerminal(columns: 80)
+      defer { close(terminal) }
+      let command = try Command(["run", pico, "--chat"], in: directory, redirection: "<\(path)")
+      #expect(unsafe Glibc.write(terminal, broken, broken.count) == broken.count)
+      let result = try command.wait()
+      close(held)
+      #expect(result.code == 0 && result.out == "83\n", "\(result)")
+      #expect(result.err.contains("4,096") && result.err.contains("not valid UTF-8"), "\(result.err)")
+      // Nobody sits at a pipe.
+      try write(broken, to: directory + "/lines")
+      let piped = try ingot(["run", pico, "--chat"], in: directory, redirection: "<lines")
+      #expect(piped.code == 1 && piped.out.isEmpty, "\(piped)")
+    }
+  }
+
+  /// Linux's own calls: those of POSIX are not in the module.
+  private func openTerminal(columns: Int) throws -> (terminal: Int32, path: String, held: Int32) {
     let terminal = unsafe open("/dev/ptmx", O_RDWR | O_NOCTTY)
     var (locked, number): (Int32, Int32) = (0, 0)
     let (unlock, getNumber): (UInt, UInt) = (0x4004_5431, 0x8004_5430)
     guard terminal >= 0, unsafe ioctl(terminal, unlock, &locked) == 0, unsafe ioctl(terminal, getNumber, &number) == 0
     else { throw TestFailure("no terminal") }
-    defer { close(terminal) }
     let path = "/dev/pts/\(number)"
     var size = winsize(ws_row: 24, ws_col: UInt16(columns), ws_xpixel: 0, ws_ypixel: 0)
     let held = unsafe open(path, O_RDWR | O_NOCTTY)
     unsafe _ = ioctl(terminal, UInt(TIOCSWINSZ), &size)
+    return (terminal, path, held)
+  }
+
+  /// What a run writes to a terminal as stdout.
+  private func written(
+    _ arguments: [String], in directory: String, columns: Int, environment: [String: String]
+  ) throws -> [UInt8] {
+    let (terminal, path, held) = try openTerminal(columns: columns)
+    defer { close(terminal) }
     let command = try Command(arguments, in: directory, redirection: ">\(path)", environment: environment)
     var bytes: [UInt8] = []
     var buffer = [UInt8](repeating: 0, count: 4096)

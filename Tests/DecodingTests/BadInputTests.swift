@@ -32,7 +32,6 @@ import Testing
     #expect(try refusal(prompt: Array(repeating: 1, count: 4092)) == nil)
     #expect(try refusal(prompt: Array(repeating: 1, count: 4093)) == .tooLong(positions: 4100, limit: 4096))
     #expect(try refusal(.plain(block: 32, length: 4096)) == .tooLong(positions: 4128, limit: 4096))
-    #expect(try refusal(.plain(block: 8192, length: 4)) == .tooLong(positions: 8192, limit: 4096))
   }
 
   @Test("options with which nothing could be committed, or that make no sense")
@@ -40,7 +39,8 @@ import Testing
     let cases: [(name: String, (inout DecodingOptions) -> Void)] = [
       ("steps", { $0.steps = 0 }), ("steps", { $0.steps = -3 }), ("generation length", { $0.generationLength = 0 }),
       ("block length", { $0.blockLength = 0 }), ("block length", { $0.blockLength = -32 }),
-      ("generation length", { $0.generationLength = .max }), ("threshold", { $0.threshold = -0.1 }),
+      ("generation length", { $0.generationLength = .max }), ("block length", { $0.blockLength = 4097 }),
+      ("block length", { $0.blockLength = .max }), ("steps", { $0.steps = .max }), ("threshold", { $0.threshold = -0.1 }),
       ("threshold", { $0.threshold = 1.5 }), ("threshold", { $0.threshold = .nan }),
       ("temperature", { $0.temperature = -1 }), ("temperature", { $0.temperature = .nan }),
       ("temperature", { $0.temperature = .infinity }), ("top-k", { $0.topK = 0 }), ("top-p", { $0.topP = 0 }),
@@ -84,12 +84,42 @@ import Testing
         continue
       }
     }
-    for (delete, split) in [(48, 44), (44, -1), (44, 44), (47, 44)] {
+    for (delete, split) in [(48, 44), (44, -1), (44, 44), (47, 44), (46, 44), (44, 46)] {
       var options = DecodingOptions.plain()
       options.decoder = Self.levenshtein(delete: delete, split: split)
       guard case .option("special token", _)? = try refusal(options) else {
         Issue.record("\(delete), \(split) are accepted")
         continue
+      }
+    }
+  }
+
+  @Test("scores that are infinite or no numbers are no choice", arguments: [Float.nan, .infinity], [0, 1] as [Float])
+  func notFinite(score: Float, temperature: Float) throws {
+    let script = Script(blockLength: 4) { _, offset in offset == 2 ? [5: 0.1, 6: score] : [5: 0.1] }
+    var options = DecodingOptions.plain()
+    options.temperature = temperature
+    let decoder = try BlockDiffusion(scriptConfiguration(), options: options, special: ID.special) { script }
+    #expect(throws: DecodingError.notFinite(position: 6)) { _ = try decoder.decode(prompt: [1, 1, 1, 1]) }
+  }
+
+  @Test("a vocabulary of which nothing might be left to choose is refused")
+  func vocabulary() throws {
+    let levenshtein = DecodingOptions.Decoder.levenshtein(
+      .init(delete: 2, split: 3), threshold: 0, maximumPostSteps: 2, maximumSteps: 10)
+    for (decoder, size, isFine) in [
+      (DecodingOptions.Decoder.threshold, 1, false), (.threshold, 2, true), (levenshtein, 8, false),
+      (levenshtein, 9, true),
+    ] {
+      var options = DecodingOptions.plain()
+      options.decoder = decoder
+      let configuration = try scriptConfiguration(["vocab_size": JSONValue(size)])
+      let special = SpecialTokens(mask: 0, stops: size > 1 ? [1] : [])
+      do throws(DecodingError) {
+        _ = try BlockDiffusion(configuration, options: options, special: special) { Script(blockLength: 4) { _, _ in [:] } }
+        #expect(isFine, "\(size)")
+      } catch {
+        guard case .option("vocabulary", _) = error, !isFine else { return #expect(Bool(false), "\(error)") }
       }
     }
   }

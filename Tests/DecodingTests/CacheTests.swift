@@ -1,8 +1,45 @@
 import Decoding
+import Models
 import Testing
 
 /// The cache of finished blocks is exact (llada2.md §4.7), for every decoder.
 @Suite struct CacheTests {
+  @Test("a pass stops before the layer at which somebody asks for it, while the prompt is read as well as later")
+  func interrupt() throws {
+    try withLiveModel { model in
+      let prompt = (0..<40).map { ($0 * 7 + 3) % 40 }
+      for limit in [0, 1, 2, 3, 7] {
+        var asked = 0
+        let decoding = try BlockDiffusion(model, options: .plain(block: 8, length: 8, threshold: 1), special: ID.special) {
+          asked += 1
+          return asked > limit
+        }
+        #expect(throws: DecodingError.interrupted) { _ = try decoding.decode(prompt: prompt) }
+        #expect(asked == limit + 1)
+      }
+    }
+  }
+
+  @Test("a long prompt goes through the layers in several turns, which give what one gives")
+  func tiles() throws {
+    try withLiveModel { model in
+      let tokens = (0..<2560).map { ($0 * 7 + 3) % 40 }
+      var asked = 0
+      let cache = KeyValueCache(model.configuration)
+      try model.writeCache(.init(tokens: tokens, start: 0, cache: cache), blockLength: 32) {
+        asked += 1
+        return false
+      }
+      #expect(asked == 2 * model.configuration.layerCount)
+      let block = Array(tokens.prefix(32))
+      let found = try model.hiddenStates([.init(tokens: block, start: 2560, cache: cache)], blockLength: 32)
+      let whole = KeyValueCache(model.configuration)
+      let expected = try model.hiddenStates([.init(tokens: tokens + block, start: 0, cache: whole)], blockLength: 32)
+      let difference = zip(found, expected.suffix(found.count)).reduce(Float(0)) { max($0, abs($1.0 - $1.1)) }
+      #expect(difference < 1e-3)
+    }
+  }
+
   static let decoders: [DecodingOptions.Decoder] = [
     .threshold, .editing(threshold: 0.01, maximumPostSteps: 3),
     .levenshtein(.init(delete: ID.delete, split: ID.split), threshold: 0.01, maximumPostSteps: 3, maximumSteps: 12),

@@ -1,4 +1,5 @@
 import Decoding
+import TestSupport
 import Testing
 
 /// The choice of a token (llada2.md §4.3): temperature, then top-k, then top-p.
@@ -71,6 +72,35 @@ import Testing
     try expect(options(topP: 1), [5: 0.5, 6: 0.3, 7: 0.2], give: [5: 0.5, 6: 0.3, 7: 0.2])
     // After top-k: of 0.5/0.75 and 0.25/0.75 the first alone is above 0.6.
     try expect(options(topK: 2, topP: 0.6), [5: 0.5, 6: 0.25, 7: 0.2], give: [5: 1])
+  }
+
+  @Test("what the filters leave, and with what probability, is what sorting everything would say")
+  func filters() throws {
+    var random = SeededRandom(seed: 5)
+    for topK in [nil, 1, 5, 20, 47, 48, 100] as [Int?] {
+      for topP in [nil, 0.05, 0.5, 0.9, 0.999, 1] as [Float?] {
+        let shares = (0..<ID.mask).map { _ in Float(1 + random.next() % 20) }
+        let sum = shares.reduce(0, +)
+        let probabilities = Dictionary(uniqueKeysWithValues: shares.enumerated().map { ($0, $1 / sum) })
+        var order = probabilities.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
+        if let topK, topK < order.count { order = order.filter { $0.value >= order[topK - 1].value } }
+        let total = order.reduce(0) { $0 + $1.value }
+        if let topP {
+          var before: Float = 0
+          order = Array(
+            order.prefix { share in
+              defer { before += share.value }
+              return before <= topP * total + 1e-6
+            })
+        }
+        let kept = order.reduce(0) { $0 + $1.value }
+        let found = try draws(options(topK: topK, topP: topP), probabilities)
+        for (token, (_, probability)) in found {
+          let expected = try #require(order.first { $0.key == token }, "\(topK ?? 0), \(topP ?? 0)").value / kept
+          #expect(abs(probability - expected) < 1e-4)
+        }
+      }
+    }
   }
 
   @Test("a seed gives the same answer again, another one another")

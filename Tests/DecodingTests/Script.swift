@@ -50,7 +50,7 @@ final class Script: BlockPredictor {
     let logits = offsets.flatMap { offset in
       let given = answer(pass, offset)
       let rest = max(0, 1 - given.values.reduce(0, +)) / Float(Self.vocabulary - given.count)
-      return (0..<Self.vocabulary).map { logf(given[$0] ?? (rest < 1e-6 ? 0 : rest)) }
+      return (0..<Self.vocabulary).map { max(logf(given[$0] ?? (rest < 1e-6 ? 0 : rest)), -1e30) }
     }
     return (logits, [])
   }

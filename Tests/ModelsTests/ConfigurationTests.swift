@@ -98,7 +98,8 @@ import Testing
       ("rms_norm_eps", "-1e-6"), ("rope_theta", "1e999"), ("routed_scaling_factor", "0.0"),
       ("partial_rotary_factor", "1.5"), ("partial_rotary_factor", "1e300"), ("partial_rotary_factor", "0.01"),
       ("num_shared_experts", "-1"), ("max_position_embeddings", "0"), ("pad_token_id", "48"), ("mask_token_id", "-1"),
-      ("head_dim", "0"),
+      ("head_dim", "0"), ("rope_theta", "1e300"), ("rope_theta", "1e-300"), ("routed_scaling_factor", "1e39"),
+      ("rms_norm_eps", "1e-46"), ("rms_norm_eps", "1e-40"),
     ])
   func outOfRange(key: String, number: String) throws {
     #expect(try refusal(of: [key: .number(number)]).key == key)

@@ -33,6 +33,13 @@ import Testing
     for route in [plain, biased] { #expect(abs(route.weights.reduce(0, +) - 2.5) < 1e-6) }
   }
 
+  @Test("weights of several experts are shares of their sum; that of a single one is its score")
+  func singleExpert() throws {
+    let changes: [String: JSONValue?] = ["n_group": 1, "num_experts_per_tok": 1]
+    let route = try route([0, 1, 0, 0], bias: [0, 0, 0, 0], changes)
+    #expect(route.experts == [1] && abs(Double(route.weights[0]) - 2.5 / (1 + exponential(-1))) < 1e-6)
+  }
+
   @Test("P16: scores that all vanish give weights of zero, not a division by zero")
   func vanishingScores() throws {
     let route = try route(Array(repeating: -200, count: 8), bias: [0, 0, 0, 1, 2, 0, 0, 0], ["n_group": 1])

@@ -110,6 +110,25 @@ import Testing
     }
   }
 
+  @Test("a block longer than the queries that are held at a time sees itself whole")
+  func longBlock() throws {
+    var tiny = TinyCheckpoint()
+    tiny.enliven()
+    try withModel(tiny) { model in
+      let tokens = someTokens(600)
+      // Under one block's mask the order of rows means nothing but their positions: one more block changes none of them.
+      let short = try model.hidden(tokens, blockLength: 600)
+      let long = try model.hidden(tokens + someTokens(600, seed: 4), blockLength: 600)
+      let difference = relativeDifference(short, long.prefix(short.count).map(Double.init))
+      #expect(difference < 1e-4)
+      // The last row counts in the first.
+      var other = tokens
+      other[599] = (other[599] + 1) % 48
+      let changed = try model.hidden(other, blockLength: 600)
+      #expect(changed.prefix(64) != short.prefix(64))
+    }
+  }
+
   @Test("P19: a prompt in pieces of whole blocks is the prompt at once")
   func pieces() throws {
     var tiny = TinyCheckpoint()

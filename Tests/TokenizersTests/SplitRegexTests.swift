@@ -4,8 +4,8 @@ import Tokenizers
 @Suite struct SplitRegexTests {
   /// The matches of a pattern, one after another; `·` for every scalar where none starts.
   private func matches(_ pattern: String, _ text: String) throws -> [String] {
-    var matcher = RegexMatcher(try SplitRegex(pattern))
     let bytes = Array(text.utf8)
+    var matcher = RegexMatcher(try SplitRegex(pattern), byteCount: bytes.count)
     var found: [String] = []
     var offset = 0
     while offset < bytes.count {
@@ -68,6 +68,33 @@ import Tokenizers
     let deep = String(repeating: "(", count: 100_000)
     #expect(throws: RegexError.self) { try SplitRegex(deep) }
     #expect(throws: RegexError.self) { try SplitRegex("(?:(?:(?:ab){999}){999}){999}") }
+  }
+
+  @Test("a pattern that backtracks without end is given up, and named", arguments: ["(?:a|a)+b|[^x]", "(?:a+)+b|[^x]"])
+  func endless(pattern: String) throws {
+    let fixture = Fixture.with { $0.preTokenizer = Fixture.split(pattern) }
+    let tokenizer = try fixture.tokenizer()
+    #expect(try tokenizer.encode("aab aac").count == 7)
+    #expect(throws: TokenizerError.slowPattern(pattern)) {
+      try tokenizer.encode(String(repeating: "a", count: 5000))
+    }
+  }
+
+  @Test(
+    "the patterns in use take few of the steps, whatever the text",
+    arguments: [Fixture.lingPattern, #"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#])
+  func usual(pattern: String) throws {
+    let regex = try SplitRegex(pattern)
+    for unit in [" ", "\n", " \n", "a", "'", "1", "!\n", " a", "\u{3000}", "é'l", "\r\n ", "'v"] {
+      let bytes = Array(String(repeating: unit, count: 5000).utf8) + Array("x".utf8)
+      var matcher = RegexMatcher(regex, byteCount: 0)  // a million steps for all
+      var offset = 0
+      while offset < bytes.count {
+        let end = matcher.match(bytes, offset..<bytes.count)
+        offset = try #require(end)
+      }
+      #expect(!matcher.isExhausted)
+    }
   }
 
   @Test func longTextNeedsNoDeepStack() throws {

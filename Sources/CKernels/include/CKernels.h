@@ -85,12 +85,8 @@ typedef void ck_multiply_int8(const ck_product *product, const ck_activations *x
 // y[t · y_stride + c] = Σ p[t · p_stride + j] · v[j · v_stride + c] over j < count, for c < columns, t < tokens.
 typedef void ck_weighted_sum(const float *p, size_t p_stride, size_t tokens, const float *v, size_t v_stride,
                              size_t count, size_t columns, float *y, size_t y_stride);
-// y[i] = weight[i] · (x[i] / √(mean of x² + epsilon)); the mean and the root in binary64. x and y may be the same.
-typedef void ck_rms_norm(const float *x, const float *weight, size_t count, double epsilon, float *y);
 // y[i] = g[i] / (1 + e^−g[i]) · u[i]. y may be g or u.
 typedef void ck_silu_multiply(const float *g, const float *u, size_t count, float *y);
-// y[i] = 1 / (1 + e^−x[i]). x and y may be the same.
-typedef void ck_sigmoid(const float *x, size_t count, float *y);
 // In place: x[i] = e^(x[i] − m) / Σ e^(x[j] − m) with the maximum m. All NaN where m is NaN or an infinity.
 typedef void ck_softmax(float *x, size_t count);
 // y[i] = e^x[i]. x and y may be the same.
@@ -119,9 +115,7 @@ typedef struct ck_kernel_set {
   ck_quantize_activations *quantize_activations;
   ck_multiply_int8 *multiply_int8;
   ck_weighted_sum *weighted_sum;
-  ck_rms_norm *rms_norm;
   ck_silu_multiply *silu_multiply;
-  ck_sigmoid *sigmoid;
   ck_softmax *softmax;
   ck_exp *exp;
   ck_fma_loop *fma_loop;

@@ -17,6 +17,20 @@ package enum LLaDA2MoE {
     projection == "down_proj" ? Shape(rows: hidden, columns: width) : Shape(rows: width, columns: hidden)
   }
 
+  /// Refuses more tensors of experts than there can be, before a configuration from a stranger makes us name billions.
+  ///
+  /// - Parameters:
+  ///   - limit: tensors.
+  ///   - path: for the message.
+  static func requireExperts(_ c: ModelConfiguration, atMost limit: Int, in path: String) throws(ModelError) {
+    let count = (c.layerCount - c.firstDenseLayers) * c.expertCount * projections.count
+    guard count <= limit else {
+      throw .layout(
+        layer: c.firstDenseLayers, detail: "config.json asks for \(count) tensors of experts, there can be \(limit)",
+        directory: path)
+    }
+  }
+
   /// All tensors in the order of the forward pass.
   ///
   /// - Parameter has: whether the source has a tensor; asked for those whose presence the configuration does not tell

@@ -97,13 +97,16 @@ package final class LLaDA2Model: Sendable {
   /// - Parameters:
   ///   - segments: sequences, or parts of them; each sees only itself.
   ///   - blockLength: of the block-causal mask.
+  ///   - isInterrupted: asked before each layer.
   /// - Returns: (T, H), in the order of the segments.
+  /// - Throws: ``ModelError/interrupted``; what a layer writes of keys and values is then incomplete.
   package func hiddenStates(
-    _ segments: [Segment], blockLength: Int, taps: Taps = Taps()
+    _ segments: [Segment], blockLength: Int, taps: Taps = Taps(), isInterrupted: () -> Bool = { false }
   ) throws(ModelError) -> [Float] {
     var hidden = embed(segments)
     taps.hidden?(0, hidden)
     for layer in layers.indices {
+      if isInterrupted() { throw .interrupted }
       try advance(&hidden, through: layer, segments, blockLength: blockLength, taps: taps)
       if layer < layers.count - 1 { taps.hidden?(layer + 1, hidden) }
     }
@@ -115,11 +118,28 @@ package final class LLaDA2Model: Sendable {
   /// The final norm, on (rows, H) in place.
   package func normalize(_ hidden: inout [Float]) { finalNorm.apply(to: &hidden) }
 
-  /// Only writes keys and values of a segment whose tokens are final.
-  package func writeCache(_ segment: Segment, blockLength: Int) throws(ModelError) {
-    var hidden = embed([segment])
-    for layer in layers.indices { try advance(&hidden, through: layer, [segment], blockLength: blockLength) }
+  /// Only writes keys and values of a segment whose tokens are final, some blocks after the other: memory and the time to
+  /// an interrupt do not grow with the segment.
+  ///
+  /// - Precondition: the segment begins and ends with a block.
+  package func writeCache(
+    _ segment: Segment, blockLength: Int, isInterrupted: () -> Bool = { false }
+  ) throws(ModelError) {
+    let count = max(1, Self.cacheRows / blockLength) * blockLength
+    for start in stride(from: 0, to: segment.tokens.count, by: count) {
+      let tokens = segment.tokens[start..<min(segment.tokens.count, start + count)]
+      let tile = Segment(tokens: Array(tokens), start: segment.start + start, cache: segment.cache)
+      var hidden = embed([tile])
+      for layer in layers.indices {
+        if isInterrupted() { throw .interrupted }
+        try advance(&hidden, through: layer, [tile], blockLength: blockLength)
+      }
+    }
   }
+
+  /// Rows of final tokens that go through the layers together. With half of mini's experts chosen for each, more would not
+  /// read the weights much less often.
+  private static let cacheRows = 2048
 
   /// Scores of the vocabulary for the token *at* each row: nothing is shifted.
   ///
@@ -187,16 +207,16 @@ package final class LLaDA2Model: Sendable {
     for segment in segments {
       let count = segment.tokens.count
       var queries = [Float](repeating: 0, count: count * queryWidth)
+      let angles = rotary.angles(positions: segment.start + count)
       segment.cache.update(layer: index, positions: segment.start + count) { cached in
         for row in 0..<count {
           let position = segment.start + row
           let start = (first + row) * width
           // norm of each head, before the rotation; values are left alone
-          let (cosines, sines) = rotary.angles(position: position)
           for head in 0..<(c.headCount + c.keyValueHeadCount) {
             let channel = start + head * c.headDimension
             (head < c.headCount ? layer.queryNorm : layer.keyNorm)?.apply(to: &projected, at: channel)
-            RotaryTable.rotate(&projected, at: channel, cosines: cosines, sines: sines)
+            angles.rotate(&projected, at: channel, position: position)
           }
           queries.replaceSubrange(
             row * queryWidth..<(row + 1) * queryWidth, with: projected[start..<start + queryWidth])

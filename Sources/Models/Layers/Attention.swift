@@ -9,6 +9,9 @@ struct Attention: Sendable {
   let keyValueHeadCount: Int
   let headDimension: Int
 
+  /// Queries whose scores are held at a time, by each thread: a block may be as long as the model has positions.
+  private static let queryRows = 256
+
   /// Positions that the query at `position` sees.
   static func limit(position: Int, blockLength: Int, end: Int) -> Int {
     min(end, (position / blockLength + 1) * blockLength)
@@ -33,7 +36,7 @@ struct Attention: Sendable {
       var row = 0
       while row < rows {
         let limit = Self.limit(position: start + row, blockLength: blockLength, end: end)
-        let block = row..<min(rows, limit - start)
+        let block = row..<min(rows, limit - start, row + Self.queryRows)
         attend(
           queries.span.extracting((block.lowerBound * width + head * headDimension)...), stride: width,
           count: block.count,

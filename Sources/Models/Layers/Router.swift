@@ -89,7 +89,8 @@ package struct Router: Sendable {
     let biased = (0..<expertCount).map { allowed($0) ? scores[scores.startIndex + $0] + bias[$0] : -.infinity }
     var route = Route(experts: Self.largest(expertsPerToken, of: biased))
     route.weights = route.experts.map { scores[scores.startIndex + $0] }
-    let sum = route.weights.reduce(0, +) + 1e-20
+    // Of a single expert the score itself is the weight (llada2.md §1.1).
+    let sum = expertsPerToken > 1 ? route.weights.reduce(0, +) + 1e-20 : 1
     route.weights = route.weights.map { $0 / sum * scale }
     return route
   }

@@ -53,6 +53,7 @@ package final class CheckpointWeights: WeightSource {
     counted.withLock {
       $0.experts += 1
       $0.hits += 1
+      $0.inPlace += 1
       for source in projections { $0.bytesRead += source.byteRange.count }
     }
     return ExpertWeights(gate: matrix(projections[0]), up: matrix(projections[1]), down: matrix(projections[2]))

@@ -2,7 +2,7 @@ import Pack
 import Synchronization
 import Tensors
 
-/// Unpacked contents of compressed chunks under a byte budget; the one not used for longest goes first.
+/// Unpacked contents of experts' compressed chunks under a byte budget; the one not used for longest goes first.
 ///
 /// Raw chunks are used in place and never come here. A content that is in use stays alive after it was dropped, so the
 /// budget bounds what is kept, not what a product holds for its duration.

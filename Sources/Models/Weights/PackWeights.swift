@@ -9,7 +9,7 @@ package final class PackWeights: WeightSource {
   private let cache: ContentCache
   private let counted = Mutex(WeightCounters())
 
-  /// - Parameter cacheBudget: bytes of unpacked contents to keep.
+  /// - Parameter cacheBudget: bytes of unpacked experts to keep.
   /// - Throws: ``ModelError``; the pack's tables are verified, its chunks are not (``PackCheck`` does that).
   package init(path: String, cacheBudget: Int) throws(ModelError) {
     let config: [UInt8]
@@ -24,10 +24,14 @@ package final class PackWeights: WeightSource {
     try checkShapes()
   }
 
-  /// Every tensor of the architecture must be there in the shape that the configuration asks for: products rely on it.
+  /// Every tensor of the architecture must be there in the shape that the configuration asks for: products rely on it. No
+  /// other may be there: a configuration that leaves layers or experts out is another model's.
   private func checkShapes() throws(ModelError) {
+    try LLaDA2MoE.requireExperts(configuration, atMost: pack.header.tensorCount, in: path)
+    var used: Set<String> = []
     for item in LLaDA2MoE.items(configuration, has: hasTensor) {
       for tensor in item.tensors {
+        used.insert(tensor.name)
         let found: Shape
         do throws(PackError) { found = try pack.tensor(named: tensor.name).shape } catch {
           if case .notFound = error { throw .missingTensor(tensor.name, directory: path) }
@@ -38,6 +42,20 @@ package final class PackWeights: WeightSource {
         }
       }
     }
+    try requireAll(used)
+  }
+
+  private func requireAll(_ used: Set<String>) throws(ModelError) {
+    var unknown: [String] = []
+    for index in 0..<pack.header.tensorCount {
+      do throws(PackError) {
+        let name = try pack.tensor(index).name
+        if !used.contains(name) { unknown.append(name) }
+      } catch { throw .pack(error) }
+    }
+    guard unknown.isEmpty else {
+      throw .unknownTensors(Array(unknown.prefix(5)), count: unknown.count, directory: path)
+    }
   }
 
   package var path: String { pack.path }
@@ -46,25 +64,38 @@ package final class PackWeights: WeightSource {
   package func hasTensor(_ name: String) -> Bool { (try? pack.tensor(named: name)) != nil }
 
   package func matrix(_ name: String) throws(ModelError) -> Matrix {
-    var unpacked = 0
-    return try matrix(name, &unpacked)
+    // Whoever asks keeps it: it would be in the cache beside.
+    try matrix(name) { chunk throws(PackError) in try pack.content(ofChunk: chunk, codec: ChunkCodec()) }
   }
 
-  private func matrix(_ name: String, _ unpacked: inout Int) throws(ModelError) -> Matrix {
-    do throws(PackError) { return try read(name, &unpacked) } catch {
+  private func matrix(
+    _ name: String, content: (Int) throws(PackError) -> HeldBytes
+  ) throws(ModelError) -> Matrix {
+    do throws(PackError) { return try read(name, content) } catch {
       if case .notFound = error { throw .missingTensor(name, directory: path) }
       throw .pack(error)
     }
   }
 
   package func expert(layer: Int, expert: Int) throws(ModelError) -> ExpertWeights {
+    // The projections lie in one chunk; a cache too small for it shall not have it unpacked three times.
+    var held: [Int: HeldBytes] = [:]
     var unpacked = 0
-    let matrices = try LLaDA2MoE.projections.map { projection throws(ModelError) in
-      try matrix(LLaDA2MoE.expertName(layer: layer, expert: expert, projection), &unpacked)
+    var matrices: [Matrix] = []
+    for projection in LLaDA2MoE.projections {
+      let name = LLaDA2MoE.expertName(layer: layer, expert: expert, projection)
+      matrices.append(
+        try matrix(name) { chunk throws(PackError) in
+          if let content = held[chunk] { return content }
+          let content = try expertContent(chunk, &unpacked)
+          held[chunk] = content
+          return content
+        })
     }
     counted.withLock {
       $0.experts += 1
       if unpacked == 0 { $0.hits += 1 }
+      if held.values.allSatisfy({ !$0.isOwned }) { $0.inPlace += 1 }
       for matrix in matrices { $0.bytesRead += matrix.byteCount }
     }
     return ExpertWeights(gate: matrices[0], up: matrices[1], down: matrices[2])
@@ -85,7 +116,9 @@ package final class PackWeights: WeightSource {
     }
   }
 
-  private func read(_ name: String, _ unpacked: inout Int) throws(PackError) -> Matrix {
+  private func read(
+    _ name: String, _ content: (Int) throws(PackError) -> HeldBytes
+  ) throws(PackError) -> Matrix {
     let tensor = try pack.tensor(named: name)
     var blocks: [Matrix.Block] = []
     var encoding = Encoding.f32
@@ -94,14 +127,13 @@ package final class PackWeights: WeightSource {
       (encoding, planes) = try pack.planes(of: tensor, chunk: position)
       blocks.append(
         Matrix.Block(
-          rows: tensor.rows(inChunk: position), content: try content(tensor.firstChunk + position, &unpacked),
-          codes: planes[0],
+          rows: tensor.rows(inChunk: position), content: try content(tensor.firstChunk + position), codes: planes[0],
           scales: planes[1]))
     }
     return Matrix(name: name, encoding: encoding, shape: tensor.shape, blocks: blocks)
   }
 
-  private func content(_ chunk: Int, _ unpacked: inout Int) throws(PackError) -> HeldBytes {
+  private func expertContent(_ chunk: Int, _ unpacked: inout Int) throws(PackError) -> HeldBytes {
     if let content = cache.content(ofChunk: chunk) { return content }
     let content = try pack.content(ofChunk: chunk, codec: ChunkCodec())
     if content.isOwned {

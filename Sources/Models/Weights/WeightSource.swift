@@ -22,6 +22,8 @@ package struct WeightCounters: Sendable, Equatable {
   package var experts = 0
   /// Of them, those that needed no unpacking.
   package var hits = 0
+  /// Of these, those that were used where they lie and never need any.
+  package var inPlace = 0
   /// Bytes of weights handed out.
   package var bytesRead = 0
 
