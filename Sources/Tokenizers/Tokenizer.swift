@@ -63,6 +63,9 @@ package final class Tokenizer: Sendable {
   /// The id of a token in the spelling of the vocabulary.
   package func id(of token: String) -> Int? { vocabulary.id(of: token) }
 
+  /// What a special token is called, `<|endoftext|>`; nil for others.
+  package func specialName(of id: Int) -> String? { specialIDs.contains(id) ? vocabulary.token(id) : nil }
+
   /// The ids of a text. Nothing is added at its ends.
   ///
   /// - Parameter findingSpecial: whether `<|mask|>` and the like in the text become special tokens, as in a prompt; set

@@ -141,8 +141,7 @@ struct Verification {
     guard let teller else { return "" }
     var bytes: [UInt8] = []
     for token in tokens {
-      let name = teller.tokenizer.isSpecial(token) ? teller.tokenizer.token(token) : nil
-      bytes += name.map { Array($0.utf8) } ?? teller.text(of: [token])
+      bytes += teller.tokenizer.specialName(of: token).map { Array($0.utf8) } ?? teller.text(of: [token])
     }
     return String(decoding: bytes, as: UTF8.self)
   }
