@@ -182,7 +182,8 @@ extension DecodingOptions {
     guard Set(controls).count == controls.count, !controls.contains(special.mask),
       Set(controls).isDisjoint(with: special.stops)
     else {
-      throw .option(name: "special token", detail: "\(controls) must be two tokens other than the mask and all that stop")
+      throw .option(
+        name: "special token", detail: "\(controls) must be two tokens other than the mask and all that stop")
     }
     // Whatever is excluded, something is left to choose.
     let excludable = 1 + (controls.isEmpty ? 0 : controls.count + LevenshteinRule.maximumLoopBreaks)

@@ -44,7 +44,8 @@ struct ConfigurationReader {
     }
     // The arithmetic is binary32: beyond its range a number would be 0 or infinite there.
     guard let double = value.double, double > 0, Float(double).isNormal else {
-      throw error(key, "must be a positive number between \(Float.leastNormalMagnitude) and \(Float.greatestFiniteMagnitude)")
+      throw error(
+        key, "must be a positive number between \(Float.leastNormalMagnitude) and \(Float.greatestFiniteMagnitude)")
     }
     return double
   }

@@ -78,7 +78,9 @@ struct RunCommand: ParsableCommand {
   @Option(help: "How int4 and int8 matrices take activations; int8 rounds them: faster in blocks, less exact.")
   var activations = Activations.fp32
 
-  @Option(help: ArgumentHelp("Memory to keep unpacked experts of a compressed pack in; all else comes on top.", valueName: "size"))
+  @Option(
+    help: ArgumentHelp(
+      "Memory to keep unpacked experts of a compressed pack in; all else comes on top.", valueName: "size"))
   var maxMemory = ByteCount(argument: "2GiB")!  // a valid literal
 
   @Option(help: ArgumentHelp("Write each forward as a line of JSON.", valueName: "file.jsonl"))

@@ -110,7 +110,9 @@ struct EncodedData {
   /// - Parameters:
   ///   - fill: the end token, with which the last block of an answer is filled as decoding would.
   ///   - longest: positions of the longest text, a multiple of the block length.
-  init(_ data: VerifyData, _ tokenizer: Tokenizer, blockLength: Int, windowLength: Int, fill: Int, longest: Int) throws(TokenizerError) {
+  init(_ data: VerifyData, _ tokenizer: Tokenizer, blockLength: Int, windowLength: Int, fill: Int, longest: Int)
+    throws(TokenizerError)
+  {
     for prompt in data.prompts {
       let ids = try tokenizer.encode(conversation: [.init(.user, prompt.prompt)])
       prompts.append(ids)

@@ -40,7 +40,8 @@ import Testing
       ("steps", { $0.steps = 0 }), ("steps", { $0.steps = -3 }), ("generation length", { $0.generationLength = 0 }),
       ("block length", { $0.blockLength = 0 }), ("block length", { $0.blockLength = -32 }),
       ("generation length", { $0.generationLength = .max }), ("block length", { $0.blockLength = 4097 }),
-      ("block length", { $0.blockLength = .max }), ("steps", { $0.steps = .max }), ("threshold", { $0.threshold = -0.1 }),
+      ("block length", { $0.blockLength = .max }), ("steps", { $0.steps = .max }),
+      ("threshold", { $0.threshold = -0.1 }),
       ("threshold", { $0.threshold = 1.5 }), ("threshold", { $0.threshold = .nan }),
       ("temperature", { $0.temperature = -1 }), ("temperature", { $0.temperature = .nan }),
       ("temperature", { $0.temperature = .infinity }), ("top-k", { $0.topK = 0 }), ("top-p", { $0.topP = 0 }),
@@ -116,7 +117,9 @@ import Testing
       let configuration = try scriptConfiguration(["vocab_size": JSONValue(size)])
       let special = SpecialTokens(mask: 0, stops: size > 1 ? [1] : [])
       do throws(DecodingError) {
-        _ = try BlockDiffusion(configuration, options: options, special: special) { Script(blockLength: 4) { _, _ in [:] } }
+        _ = try BlockDiffusion(configuration, options: options, special: special) {
+          Script(blockLength: 4) { _, _ in [:] }
+        }
         #expect(isFine, "\(size)")
       } catch {
         guard case .option("vocabulary", _) = error, !isFine else { return #expect(Bool(false), "\(error)") }

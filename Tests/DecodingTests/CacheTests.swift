@@ -10,7 +10,9 @@ import Testing
       let prompt = (0..<40).map { ($0 * 7 + 3) % 40 }
       for limit in [0, 1, 2, 3, 7] {
         var asked = 0
-        let decoding = try BlockDiffusion(model, options: .plain(block: 8, length: 8, threshold: 1), special: ID.special) {
+        let decoding = try BlockDiffusion(
+          model, options: .plain(block: 8, length: 8, threshold: 1), special: ID.special
+        ) {
           asked += 1
           return asked > limit
         }

@@ -44,7 +44,9 @@ import Testing
   func manyExperts() throws {
     let refusal = try refusal(
       config: ["num_hidden_layers": 4096, "num_experts": 65535, "n_group": 1, "topk_group": 1])
-    guard case .layout(1, let detail, _)? = refusal else { return #expect(Bool(false), "\(String(describing: refusal))") }
+    guard case .layout(1, let detail, _)? = refusal else {
+      return #expect(Bool(false), "\(String(describing: refusal))")
+    }
     #expect(detail.contains("805"))
   }
 

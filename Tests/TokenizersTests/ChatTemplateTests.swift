@@ -38,8 +38,10 @@ import Tokenizers
 
   @Test("what looks like a special token in a message is text, wherever it stands; all else is encoded as a whole")
   func saidTokensAreText() throws {
-    let tokenizer = try Fixture.with { $0.addedTokens += [Fixture.added("<role>", 266), Fixture.added("</role>", 267)] }
-      .tokenizer()
+    let tokenizer = try Fixture.with {
+      $0.addedTokens += [Fixture.added("<role>", 266), Fixture.added("</role>", 267)]
+    }
+    .tokenizer()
     let template = tokenizer.chatTemplate
     func ids(_ messages: [ChatTemplate.Message]) throws -> [Int] { try tokenizer.encode(conversation: messages) }
     for content in ["ab", " ll abc\n", "", "\n", "a <| b", "!?\n\n", "<think>", "\u{301}e"] {
@@ -56,7 +58,9 @@ import Tokenizers
       #expect(try tokenizer.decode(found).components(of: said) >= 3)
     }
     // A token that begins in a message and ends in the template is none.
-    #expect(try ids([.init(.user, "<|mask|><")]).filter(special.contains) == ids([.init(.user, "u")]).filter(special.contains))
+    #expect(
+      try ids([.init(.user, "<|mask|><")]).filter(special.contains) == ids([.init(.user, "u")]).filter(special.contains)
+    )
   }
 
   @Test func anotherTemplateIsReported() throws {
