@@ -36,7 +36,9 @@ import Testing
 
   @Test func aMessageThatCannotBeAnsweredDoesNotEndAConversation() throws {
     try withTemporaryDirectory { directory in
-      let said = Array(repeating: UInt8(ascii: "1"), count: 3900) + Array("\n\u{FF}\nWhat is 60 + 23?\n/exit\n".utf8)
+      let said =
+        Array(repeating: UInt8(ascii: "1"), count: 3900)
+        + Array("\n\u{FF}\nWhat is the capital of Egypt?\n/exit\n".utf8)
       let broken = said.filter { $0 != 0xC3 }  // the rest of a character
       let (terminal, path, held) = try openTerminal(columns: 80)
       defer { close(terminal) }
@@ -44,7 +46,7 @@ import Testing
       #expect(unsafe Glibc.write(terminal, broken, broken.count) == broken.count)
       let result = try command.wait()
       close(held)
-      #expect(result.code == 0 && result.out == "83\n", "\(result)")
+      #expect(result.code == 0 && result.out == "The capital of Egypt is Cairo.\n", "\(result)")
       #expect(result.err.contains("4,096") && result.err.contains("not valid UTF-8"), "\(result.err)")
       // Nobody sits at a pipe.
       try write(broken, to: directory + "/lines")

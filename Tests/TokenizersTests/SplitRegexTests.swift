@@ -74,7 +74,7 @@ import Tokenizers
   func endless(pattern: String) throws {
     let fixture = Fixture.with { $0.preTokenizer = Fixture.split(pattern) }
     let tokenizer = try fixture.tokenizer()
-    #expect(try tokenizer.encode("aab aac").count == 7)
+    #expect(try tokenizer.encode("aab aac").count == 6)
     #expect(throws: TokenizerError.slowPattern(pattern)) {
       try tokenizer.encode(String(repeating: "a", count: 5000))
     }
