@@ -84,8 +84,7 @@ package struct Attribution {
     without rejected: Set<Int>, memory: Int, progress: (Double) -> Bool
   ) throws(DriftError) -> JSONValue {
     var measured: [(name: String, kl: Sample)] = []
-    let rows = scoring.positionCount * scoring.plan.blockLength
-    let laneBytes = max(1, rows * reference.configuration.hiddenSize * MemoryLayout<Float>.size)
+    let laneBytes = max(1, scoring.rowCount * reference.configuration.hiddenSize * MemoryLayout<Float>.size)
     let wave = max(1, min(parts.count, memory / laneBytes - 9))
     for start in stride(from: 0, to: parts.count, by: wave) {
       let some = parts[start..<min(parts.count, start + wave)]

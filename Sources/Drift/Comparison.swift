@@ -133,6 +133,9 @@ package struct Comparison: Sendable, Equatable {
   package let referenceLoss: Float
   package let candidateLoss: Float
 
+  /// False where a model's scores hold an infinity or NaN.
+  package var isFinite: Bool { kl.isFinite && reference.isFinite && candidateBest.isFinite && candidateLoss.isFinite }
+
   package init(_ reference: ReferenceRow, _ candidate: LogSoftmax, truth: Int, mask: Int) {
     var sum = 0.0
     var coveredReference = 0.0
@@ -150,7 +153,7 @@ package struct Comparison: Sendable, Equatable {
       let rest = (max(1 - coveredReference, 1e-7), max(1 - coveredCandidate, 1e-7))
       sum += rest.0 * Glibc.log(rest.0 / rest.1)
     }
-    kl = max(sum, 0)
+    kl = sum < 0 ? 0 : sum  // NaN stays
     let best = candidate.best(excluding: mask)
     sameTop = best == reference.best
     self.reference = expf(reference.bestLogProbability)

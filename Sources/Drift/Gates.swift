@@ -24,7 +24,8 @@ package struct Gates: Sendable {
   /// The table of `Formats/drift-report.md`, which has the reasons.
   package static var presetExpressions: [String] {
     [
-      "weights.kept_different > 0", "weights.worst_expert_rmse > 0.25", "weights.worst_gain_error > 0.03",
+      "weights.non_finite > 0", "masked.non_finite > 0", "weights.kept_different > 0",
+      "weights.worst_expert_rmse > 0.25", "weights.worst_gain_error > 0.03",
       "masked.kl.mean > 0.05", "masked.kl.p99 > 1.0", "masked.top1_agreement.mean < 0.90",
       "masked.nll.difference.mean > 0.05", "routing.changed.mean > 0.35",
       "trajectories.tokens_per_forward.change < -0.10", "tasks.lost_significantly > 0",

@@ -19,7 +19,10 @@ package struct MaskedDrift: Sendable {
 
   let plan: MaskPlan
   let states: [MaskedState]
+  /// Those with numbers.
   let positions: [Position]
+  /// Positions left out, where a model's scores are infinite or NaN.
+  let nonFiniteCount: Int
   let threshold: Float
   let seed: UInt64
 
@@ -28,7 +31,8 @@ package struct MaskedDrift: Sendable {
   ) {
     self.plan = plan
     self.states = states
-    self.positions = positions
+    self.positions = positions.filter(\.comparison.isFinite)
+    nonFiniteCount = positions.count - self.positions.count
     self.threshold = threshold
     seed = plan.seed
   }
@@ -72,7 +76,8 @@ package struct MaskedDrift: Sendable {
     let elbo = elbo(tokenCounts)
     return [
       "texts": JSONValue(texts), "states": JSONValue(Set(positions.map(\.state)).count),
-      "positions": JSONValue(positions.count), "kl": kl.distributionJSON(seed: seed),
+      "positions": JSONValue(positions.count), "non_finite": JSONValue(nonFiniteCount),
+      "kl": kl.distributionJSON(seed: seed),
       "kl_full_mean": klFullMean.map { JSONValue($0) } ?? .null,
       "top1_agreement": sample { $0.sameTop ? 1 : 0 }.meanJSON(seed: seed),
       "top1_probability_change": positions.isEmpty

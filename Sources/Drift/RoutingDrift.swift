@@ -12,7 +12,7 @@ package struct RoutingDrift: Sendable {
 
     mutating func add(_ a: Router.Route, _ b: Router.Route, kl divergence: Double?, cluster: Int) {
       let common = Set(a.experts).intersection(b.experts).count
-      changed.add(common == a.experts.count ? 0 : 1, cluster: cluster)
+      changed.add(Set(a.experts) == Set(b.experts) ? 0 : 1, cluster: cluster)
       overlap.add(Double(common) / Double(max(a.experts.count, 1)), cluster: cluster)
       if let divergence { kl.add(divergence, cluster: cluster) }
       shift.add(RoutingDrift.weightShift(a, b), cluster: cluster)

@@ -36,6 +36,12 @@ package struct Scoring: Sendable {
     }
   }
 
+  /// Rows that go through the layers: all states, and once for each text what stands before the last of them.
+  var rowCount: Int {
+    let prefixes = Dictionary(states.map { ($0.text, $0.start) }, uniquingKeysWith: max)
+    return states.reduce(0) { $0 + $1.tokens.count } + prefixes.values.reduce(0, +)
+  }
+
   /// The text's own token at a counted position.
   func truth(_ state: Int, _ place: Int) -> Int {
     texts[states[state].text].tokens[states[state].start + states[state].counted[place]]

@@ -39,7 +39,8 @@ package struct Sample: Sendable {
       let old = sums[cluster] ?? (0, 0)
       sums[cluster] = (old.sum + value, old.count + 1)
     }
-    guard sums.count > 1 else { return nil }
+    // Without a number for every text there is no interval.
+    guard sums.count > 1, sums.values.allSatisfy({ $0.sum.isFinite }) else { return nil }
     let parts = sums.sorted { $0.key < $1.key }.map(\.value)
     var random = SplitMix64(seed: seed)
     var means: [Double] = []

@@ -35,7 +35,7 @@ package struct WeightDrift: Sendable {
         ("sqnr_db", error.map { $0 > 0 ? JSONValue(-20 * Glibc.log10($0)) : .null } ?? .null),
         ("cosine", difference.cosine.map { JSONValue($0) } ?? .null),
         ("gain", difference.gain.map { JSONValue($0) } ?? .null),
-        ("max_abs_error", JSONValue(difference.maximumError)),
+        ("non_finite", JSONValue(difference.nonFiniteCount)), ("max_abs_error", JSONValue(difference.maximumError)),
         ("saturated_share", codes > 0 ? JSONValue(saturated / Double(codes)) : .null),
       ]
     }

@@ -77,16 +77,20 @@ extension Verification {
     } catch { throw Failure(error) }
   }
 
+  /// Nil where no answer is known.
+  func check(_ prompt: VerifyPrompt) throws(Failure) -> AnswerCheck? {
+    guard let answer = prompt.answer else { return nil }
+    do throws(AnswerError) { return try AnswerCheck(options.match, answer: answer, line: prompt.line) } catch {
+      throw Failure(error, in: data.source)
+    }
+  }
+
   private func tasks(
     _ first: [BlockDiffusion.Output], _ second: [BlockDiffusion.Output]
   ) throws(Failure) -> JSONValue {
     var rows: [TaskDrift.Row] = []
     for (prompt, outputs) in zip(data.prompts, zip(first, second)) {
-      guard let answer = prompt.answer else { continue }
-      let check: AnswerCheck
-      do throws(AnswerError) { check = try AnswerCheck(options.match, answer: answer, line: prompt.line) } catch {
-        throw Failure(error, in: data.source)
-      }
+      guard let check = try check(prompt) else { continue }
       let attempt = { (output: BlockDiffusion.Output) in
         TaskDrift.Attempt(isCorrect: check.accepts(said(output.tokens)), isTruncated: !output.stopped)
       }

@@ -97,7 +97,7 @@ extension Verification {
     } catch { throw Failure(error) }
   }
 
-  /// The texts at another block length.
+  /// The texts at another block length; an answer that came to its end is filled, as it was at the first.
   private func sweep(
     _ length: Int, _ encoded: EncodedData, _ reference: RunModel, _ candidate: RunModel
   ) throws(DriftError) -> JSONValue {
@@ -105,7 +105,7 @@ extension Verification {
     let texts = encoded.texts.map {
       ScoredText(
         tokens: Array($0.tokens[..<$0.scored.upperBound]), scored: $0.scored, blockLength: length,
-        fill: $0.maskable == $0.scored ? nil : special.stops[0])
+        fill: $0.tokens[$0.scored.upperBound - 1] == special.stops[0] ? special.stops[0] : nil)
     }
     let scoring = Scoring(texts, plan: plan)
     let result = try ScoredRun(scoring, memory: options.memory).run(

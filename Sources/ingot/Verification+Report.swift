@@ -23,7 +23,8 @@ extension Verification {
       "reference": try reference.identity(),
       "candidate": try DriftRecord.Model(candidate).json(
         activations: candidate.model.compute.activations, isLossless: sections.isLossless),
-      "data": dataJSON(encoded), "verdict": verdict(sections), "weights": sections.weights, "masked": sections.masked,
+      "data": dataJSON(encoded), "verdict": try verdict(sections, candidate), "weights": sections.weights,
+      "masked": sections.masked,
       "layers": .array(sections.layers), "routing": sections.routing, "preferences": sections.preferences,
       "block_lengths": .array(sections.blockLengths), "floor": sections.floor, "trajectories": sections.trajectories,
       "tasks": sections.tasks, "attribution": sections.attribution, "route_replay": sections.replay,
@@ -33,9 +34,20 @@ extension Verification {
   }
 
   /// Without gates, which are looked at when the numbers are there.
-  private func verdict(_ sections: Sections) -> JSONValue {
-    let isZero = !sections.showsDrift && sections.masked != .null && sections.isLossless == false
+  private func verdict(_ sections: Sections, _ candidate: RunModel) throws(Failure) -> JSONValue {
+    let isMeasured = sections.masked != .null || sections.trajectories != .null
+    let mayBeSame = if let known = sections.isLossless { known } else { try hasSameEncodings(candidate) }
+    let isZero = isMeasured && !sections.showsDrift && !mayBeSame
     return ["status": "none", "gates": [], "zero_drift": JSONValue(isZero)]
+  }
+
+  /// Where weights were not compared: whether quantization cannot have changed anything.
+  private func hasSameEncodings(_ candidate: RunModel) throws(Failure) -> Bool {
+    let own = try DriftRecord.Model(candidate).experts
+    switch reference {
+    case .model(let model): return try DriftRecord.Model(model).experts == own
+    case .record(let record, _): return record.model.experts == own
+    }
   }
 
   /// What a recorded reference cannot give.

@@ -59,6 +59,7 @@ struct Verification {
   func run() throws(Failure) -> Outcome {
     // Refuses options with which nothing could be decoded, before anything divides by them.
     if let model = reference.model ?? candidate { _ = try decoder(model) }
+    if options.levels.contains(.tasks) { for prompt in data.prompts { _ = try check(prompt) } }
     let start = Clock.seconds
     let before = bytesRead
     var sections = Sections()
@@ -73,7 +74,8 @@ struct Verification {
       }
     }
     // A record has the texts that were generated when it was made.
-    if generates || encoded.texts.isEmpty && reference.model != nil {
+    let lacksTexts = encoded.texts.isEmpty && options.levels.contains(.masked)
+    if generates || lacksTexts && reference.model != nil {
       try timed(.trajectories, &sections) { sections throws(Failure) in try trajectories(&encoded, &sections) }
     }
     if options.levels.contains(.masked) {

@@ -47,7 +47,11 @@ extension VerifyCommand {
   /// Refuses files that could not be written, before any work.
   func requireFreeOutputs() throws(Failure) {
     let sources = [reference, candidate, prompts, text].compactMap(\.self)
-    if let html { try Machine.requireFree(html, force: force, sources: sources) }
+    if let html {
+      try Machine.requireFree(html, force: force, sources: sources)
+      // A directory that is not there is better found out now than at the end.
+      do throws(FileError) { _ = try OutputFile(path: html) } catch { throw Failure(error) }
+    }
     guard let record else { return }
     if DriftRecord.isRecord(reference) { throw Failure(recordOfRecord: reference) }
     try Machine.requireFree(record, force: force, sources: sources)

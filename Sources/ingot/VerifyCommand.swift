@@ -127,6 +127,12 @@ struct VerifyCommand: ParsableCommand {
     guard maskRatios?.values.allSatisfy({ $0 > 0 && $0 <= 1 }) ?? true, maskRatios?.values.isEmpty != true else {
       throw ValidationError("--mask-ratios must lie above 0 and be 1 at most")
     }
+    if let ratios = maskRatios?.values, Set(ratios).count < ratios.count {
+      throw ValidationError("--mask-ratios names a ratio twice")
+    }
+    if !level.isEmpty, !level.contains(.masked), attribute != nil || blockLengths != nil {
+      throw ValidationError("--attribute and --block-lengths need the level masked")
+    }
     for length in blockLengths?.values ?? [] where length < 1 || length != length.rounded() || length > 65536 {
       throw ValidationError("--block-lengths must be whole numbers from 1 to 65536")
     }
@@ -161,9 +167,11 @@ struct VerifyCommand: ParsableCommand {
 
   /// Prints the report, puts it where it was asked for, and ends the process where a gate failed.
   private func tell(_ report: VerifyReport, _ progress: StageProgress) throws(Failure) {
+    // On paper first: what fails behind it cannot take it away.
+    if json { Console.print(report.document.text()) } else { report.print() }
     if let html { try report.writePage(to: html, replacing: force) }
     if attach, let candidate { try report.attach(to: candidate) { progress.update("attaching", $0) } }
-    if json { Console.print(report.document.text()) } else { report.print() }
+    progress.finish()
     if let html, !quiet { Console.note("the page: \(html)") }
     if attach, !quiet, let candidate { Console.note("the report is in \(candidate); see `ingot inspect`") }
     if let status = report.status { Glibc.exit(status.rawValue) }

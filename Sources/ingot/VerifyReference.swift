@@ -46,6 +46,10 @@ enum VerifyReference {
     for (what, first, second) in sizes where first != second {
       throw Failure(incomparable: "\(what): \(first) and \(second)", path, candidate.path)
     }
+    // Of one checkpoint, whatever its weights became, the computation is the same.
+    if let model, model.configuration != candidate.configuration {
+      throw Failure(incomparable: "their config.json describe different computations", path, candidate.path)
+    }
     guard try candidate.tokenizerHash() == tokenizer else {
       throw Failure(incomparable: "their tokenizer.json differ", path, candidate.path)
     }

@@ -106,12 +106,13 @@ import Testing
     let keys = judgement.gates.compactMap { $0.object?["key"]?.string }
     #expect(
       keys == [
-        "masked.kl.mean", "masked.kl.p99", "masked.top1_agreement.mean", "masked.nll.difference.mean",
+        "masked.non_finite", "masked.kl.mean", "masked.kl.p99", "masked.top1_agreement.mean",
+        "masked.nll.difference.mean",
         "tasks.lost_significantly",
       ])
     #expect(
       judgement.notes.last == "gates of the preset left out, because their sections were not measured: "
-        + "`weights.kept_different`, `weights.worst_expert_rmse`, `weights.worst_gain_error`, `routing.changed.mean`, "
+        + "`weights.non_finite`, `weights.kept_different`, `weights.worst_expert_rmse`, `weights.worst_gain_error`, `routing.changed.mean`, "
         + "`trajectories.tokens_per_forward.change`")
   }
 

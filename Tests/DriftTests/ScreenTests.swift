@@ -7,7 +7,7 @@ import Testing
     let lines = DriftScreen.lines(SyntheticReport.full())
     #expect(lines.count <= DriftScreen.maximumLines)
     #expect(lines.allSatisfy { $0.text.count <= 100 })
-    #expect(lines.first?.text == "FAIL: 1 of 11 gates failed")
+    #expect(lines.first?.text == "FAIL: 1 of 13 gates failed")
     let text = lines.map(\.text).joined(separator: "\n")
     for part in ["0.0213  0.0187 to 0.0243", "5.2×", "94.1 %", "-2.1 %", "p = 0.688", "failed: masked.kl.p99 > 0.2"] {
       #expect(text.contains(part), "\(part)")

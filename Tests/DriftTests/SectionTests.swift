@@ -81,6 +81,25 @@ import Testing
     #expect(bar?.object?["count"]?.int == 1)
   }
 
+  @Test func whatIsNotANumberIsCountedAndLeftOut() {
+    let state = MaskedState(text: 0, start: 0, tokens: [3, 3], counted: [0, 1])
+    let good = comparison([0.5, 0.25, 0.25], [0.5, 0.25, 0.25], truth: 0)
+    let row = LogSoftmax([0, 1, 2][...], kernels: .best)
+    for broken in [Float.nan, .infinity] {
+      let bad = Comparison(
+        ReferenceRow(row, truth: 0, mask: 2), LogSoftmax([0, broken, 2][...], kernels: .best), truth: 0, mask: 2)
+      let drift = MaskedDrift(
+        plan: MaskPlan(ratios: [1], blockLength: 2, mask: 3, seed: 0), states: [state],
+        positions: [.init(state: 0, position: 0, comparison: good), .init(state: 0, position: 1, comparison: bad)],
+        threshold: 0.95)
+      let json = drift.json(tokenCounts: [0: 2], klFullMean: nil, routingChanged: [:], worst: [])
+      #expect(number(json, "non_finite") == 1 && number(json, "positions") == 1 && number(json, "kl", "max") == 0)
+    }
+    var sample = Sample()
+    for (text, value) in [1, Double.nan, 2].enumerated() { sample.add(value, cluster: text) }
+    #expect(sample.interval(seed: 0) == nil)
+  }
+
   @Test func routingNumbers() {
     var routing = RoutingDrift()
     let a = Router.Route(experts: [0, 1], weights: [1.5, 1])

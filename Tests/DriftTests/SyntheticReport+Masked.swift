@@ -20,7 +20,8 @@ extension SyntheticReport {
       row([("from", real(edges[index])), ("to", real(edges[index + 1]))], conditional(levels[index], index))
     }
     return [
-      "texts": 64, "states": 2_310, "positions": 41_230, "kl": distribution(0.0213), "kl_full_mean": real(0.021412),
+      "texts": 64, "states": 2_310, "positions": 41_230, "non_finite": 0, "kl": distribution(0.0213),
+      "kl_full_mean": real(0.021412),
       "top1_agreement": mean(0.9412, spread: 0.008), "top1_probability_change": probabilityChange,
       "threshold": [
         "value": real(0.95), "reference_above": real(0.4121), "candidate_above": real(0.4015),

@@ -97,7 +97,8 @@ enum PredictionPart {
     let rows = document.rows(at: "masked.by_block")
     return ConditionalFigure(
       id: "kl-by-block", title: "Divergence by block of the text", xLabel: "block, from the start of the text",
-      caption: "Later blocks see more context; a rise along the text would be error that builds up in it.", rows: rows,
+      caption: "Each block stands behind the text's own earlier blocks, so that errors of tokens do not add up here.",
+      rows: rows,
       column: "block", names: rows.map { "\($0.at("block")?.int ?? 0)" }
     ).figure
   }
