@@ -77,7 +77,7 @@ package enum DriftScreen {
   private static func table(_ numbers: [Headline], columns: Int) -> [Line] {
     guard !numbers.isEmpty else { return [] }
     let hasFloor = numbers.contains { $0.floor != nil }
-    var rows = [["", "", "95 % interval", hasFloor ? "× floor" : "", ""]]
+    var rows = [["", "", "interval, detail", hasFloor ? "× floor" : "", ""]]
     rows += numbers.map { [$0.label, $0.value, $0.detail ?? "", $0.floor ?? "", $0.meaning] }
     let isNarrow = Format.table(rows).contains { $0.count > columns }
     let texts = Format.table(isNarrow ? rows.map { Array($0.dropLast()) } : rows, right: [1, 3])

@@ -104,7 +104,7 @@ package struct Headline: Sendable, Equatable {
     guard let change = Estimate(document.at("\(path).change")) else { return nil }
     var detail: String?
     if let a = document.number(at: "\(path).reference"), let b = document.number(at: "\(path).candidate") {
-      detail = "\(Format.fixed(a, 2)) to \(Format.fixed(b, 2))"
+      detail = "\(Format.fixed(a, 2)) → \(Format.fixed(b, 2))"
     }
     return Headline(
       label: "tokens per forward", value: Wording.signedPercent(change.mean), detail: detail, floor: nil,

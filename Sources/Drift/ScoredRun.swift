@@ -100,8 +100,10 @@ package struct ScoredRun {
   ///   - reference: the model, or nil where `recorded` stands for it.
   ///   - lanes: models beside it; at most one candidate and one floor. Their `replays` counts the reference as lane 0.
   ///   - recorded: what the reference said when it was recorded.
+  ///   - keepsScores: whether the result holds what the reference said, a few kilobytes a position.
   package func run(
     reference: LLaDA2Model?, lanes: [(role: Role, lane: Lane)], recorded: ReferenceScores? = nil,
+    keepsScores: Bool = false,
     progress: (Double) -> Bool = { _ in true }
   ) throws(DriftError) -> Result {
     precondition((reference == nil) == (recorded != nil))
@@ -110,7 +112,7 @@ package struct ScoredRun {
     let all = own + lanes.map(\.lane)
     let collector = Collector(
       scoring, hiddenSize: all[0].model.configuration.hiddenSize, roles: lanes.map(\.role), offset: offset,
-      recorded: recorded)
+      recorded: recorded, keepsScores: keepsScores)
     let kernels = all[0].model.compute.kernels
     let lockstep = Lockstep(all, blockLength: scoring.plan.blockLength, seed: scoring.plan.seed, memory: memory)
     var observer = Lockstep.Observer { collector.add(state: $0, logits: $1, kernels: kernels) }
@@ -132,6 +134,7 @@ private final class Collector {
   /// Lanes before the first of `roles`: 1 with a reference that runs, else 0.
   private let offset: Int
   private let recorded: ReferenceScores?
+  private let keepsScores: Bool
   private var rows: [ReferenceRow?]
   private var routes: [Int: [Router.Route]] = [:]
   private var comparisons: [[Comparison?]]
@@ -141,13 +144,17 @@ private final class Collector {
   private var worst = WorstPositions()
   private var gateMass: [Int: [Int: Double]] = [:]
 
-  init(_ scoring: Scoring, hiddenSize: Int, roles: [ScoredRun.Role], offset: Int, recorded: ReferenceScores?) {
+  init(
+    _ scoring: Scoring, hiddenSize: Int, roles: [ScoredRun.Role], offset: Int, recorded: ReferenceScores?,
+    keepsScores: Bool
+  ) {
     self.scoring = scoring
     self.hiddenSize = hiddenSize
     self.roles = roles
     self.offset = offset
     self.recorded = recorded
-    rows = recorded?.rows ?? Array(repeating: nil, count: scoring.positionCount)
+    self.keepsScores = keepsScores
+    rows = recorded?.rows ?? (keepsScores ? Array(repeating: nil, count: scoring.positionCount) : [])
     comparisons = roles.map { _ in Array(repeating: nil, count: scoring.positionCount) }
   }
 
@@ -161,8 +168,9 @@ private final class Collector {
         return LogSoftmax(
           lane[lane.startIndex + place * width..<lane.startIndex + (place + 1) * width], kernels: kernels)
       }
-      if offset == 1 { rows[position] = ReferenceRow(distributions[0], truth: truth, mask: mask) }
-      guard let reference = rows[position] else { preconditionFailure("a record holds every position") }
+      let known = offset == 1 ? ReferenceRow(distributions[0], truth: truth, mask: mask) : rows[position]
+      guard let reference = known else { preconditionFailure("a record holds every position") }
+      if keepsScores { rows[position] = reference }
       for (index, role) in roles.enumerated() {
         let distribution = distributions[offset + index]
         let comparison = Comparison(reference, distribution, truth: truth, mask: mask)
@@ -193,8 +201,9 @@ private final class Collector {
       let own: Router.Route
       if offset == 1 {
         own = lanes[0][row.row]
-        if routes[layer] == nil { routes[layer] = Array(repeating: Router.Route(), count: scoring.positionCount) }
-        routes[layer]?[position] = own
+        if keepsScores {
+          routes[layer, default: Array(repeating: Router.Route(), count: scoring.positionCount)][position] = own
+        }
         for (expert, weight) in zip(own.experts, own.weights) {
           gateMass[layer, default: [:]][expert, default: 0] += Double(weight) * Double(weight)
         }

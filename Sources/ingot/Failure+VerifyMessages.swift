@@ -1,4 +1,5 @@
 import Drift
+import Text
 import Safetensors
 
 // Every sentence a person can see when `ingot verify` fails.
@@ -97,5 +98,11 @@ extension Failure {
     self.init(
       what: "a report can be put into a pack only", place: "`\(path)`", hint: "write it with --html or --json",
       code: .usage)
+  }
+
+  init(blockLength: Int, positions: Int) {
+    self.init(
+      what: "--block-lengths names \(Format.count(blockLength)); the model has \(Format.count(positions)) positions",
+      hint: "a block may be as long as the model's positions", code: .usage)
   }
 }

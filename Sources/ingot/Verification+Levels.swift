@@ -60,7 +60,7 @@ extension Verification {
     let lanes = lanes
     do throws(DriftError) {
       let result = try ScoredRun(scoring, memory: options.memory).run(
-        reference: reference.model?.model, lanes: lanes.all, recorded: reference.record?.scores
+        reference: reference.model?.model, lanes: lanes.all, recorded: reference.record?.scores, keepsScores: records
       ) { progress.update("scoring", $0) }
       var floor = options.measuresFloor ? reference.record?.floor : nil
       if let lane = lanes.floor {

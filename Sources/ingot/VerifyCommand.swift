@@ -156,6 +156,11 @@ struct VerifyCommand: ParsableCommand {
         cacheBudget: maxMemory.value / 4)
     }
     if let second { try first.requireComparable(with: second) }
+    if let most = second?.configuration.maximumPositions,
+      let length = input.options.blockLengths.first(where: { $0 > most })
+    {
+      throw Failure(blockLength: length, positions: most)
+    }
     let progress = StageProgress(isQuiet: quiet)
     let verification = Verification(
       reference: first, candidate: second, special: input.special, options: input.options, data: input.data,
