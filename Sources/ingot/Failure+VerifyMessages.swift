@@ -105,4 +105,8 @@ extension Failure {
       what: "--block-lengths names \(Format.count(blockLength)); the model has \(Format.count(positions)) positions",
       hint: "a block may be as long as the model's positions", code: .usage)
   }
+
+  init(emptyText path: String) {
+    self.init(what: "there is no text to be scored", place: "`\(path)`", hint: "leave --text out, or name another file")
+  }
 }

@@ -64,7 +64,10 @@ struct Verification {
     let before = bytesRead
     var sections = Sections()
     var encoded = try encode()
-    if encoded.cut > 0 { sections.notes.append("\(encoded.cut) answers were cut at the model's last position") }
+    if encoded.cut > 0 {
+      sections.notes.append(
+        "answers that do not fit the model's positions, cut there or left out: \(encoded.cut)")
+    }
     var errors: [Int: [Int: Double]] = [:]
     if let first = reference.model, let candidate,
       options.levels.contains(.weights) || options.attribution == .experts

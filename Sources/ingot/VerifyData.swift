@@ -42,7 +42,9 @@ struct VerifyData {
     }
     if let limit { prompts = Array(prompts.prefix(limit)) }
     if let text {
-      self.text = (text, try PromptSource.string(try Self.contents(of: text), "`\(text)`"))
+      let content = try PromptSource.string(try Self.contents(of: text), "`\(text)`")
+      guard !content.isEmpty else { throw Failure(emptyText: text) }
+      self.text = (text, content)
     }
   }
 
