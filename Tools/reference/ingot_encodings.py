@@ -43,12 +43,12 @@ def encoding_name(id, group_size):
 
 def from_bf16(bits):
     """The upper halves of binary32 numbers, widened."""
-    return (np.asarray(bits, np.uint16).astype(np.uint32) << 16).view(f32)
+    return (np.asarray(bits, np.uint16).astype(np.uint32) << np.uint32(16)).view(f32)
 
 
 def to_bf16(x):
     """Round binary32 to nearest, ties to even; the bits. Not for infinities and NaNs."""
-    bits = np.asarray(x, f32).view(np.uint32).astype(np.uint64)
+    bits = np.asarray(x, f32).view(np.uint32).astype(np.int64)
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
 
 
