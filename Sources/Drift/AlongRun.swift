@@ -43,6 +43,7 @@ package struct AlongRun {
       trajectories.append(trajectory)
       indices.append(prompt)
     }
+    leftOut = outputs.count - trajectories.count
     self.trajectories = trajectories
     self.prompts = indices
     self.origins = origins
@@ -50,6 +51,9 @@ package struct AlongRun {
     let plan = MaskPlan(ratios: [1], blockLength: decoder.options.blockLength, mask: mask, seed: seed)
     scoring = Scoring(texts, plan: plan, states: states)
   }
+
+  /// Prompts whose output is not one that the decoder could have given, and is not looked at.
+  package let leftOut: Int
 
   /// Of each position that the reference committed, its prompt, the forward and the position.
   package var places: [[Int32]] {

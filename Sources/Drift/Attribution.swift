@@ -116,7 +116,7 @@ package struct Attribution {
             "share": sum > 0 ? JSONValue(($0.kl.mean ?? 0) / sum) : .null,
           ]
         }),
-      "sum": JSONValue(sum), "whole": whole.map { JSONValue($0) } ?? .null,
+      "sum": JSONValue(sum), "whole": JSONValue(whole),
       "additivity": whole.map { $0 > 0 ? JSONValue(sum / $0) : .null } ?? .null, "left_out": JSONValue(leftOut),
     ]
   }

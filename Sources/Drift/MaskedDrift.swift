@@ -78,7 +78,7 @@ package struct MaskedDrift: Sendable {
       "texts": JSONValue(texts), "states": JSONValue(Set(positions.map(\.state)).count),
       "positions": JSONValue(positions.count), "non_finite": JSONValue(nonFiniteCount),
       "kl": kl.distributionJSON(seed: seed),
-      "kl_full_mean": klFullMean.map { JSONValue($0) } ?? .null,
+      "kl_full_mean": JSONValue(klFullMean),
       "top1_agreement": sample { $0.sameTop ? 1 : 0 }.meanJSON(seed: seed),
       "top1_probability_change": positions.isEmpty
         ? .null

@@ -61,11 +61,11 @@ package struct ScoredDrift: Sendable {
 
   /// - Parameter words: the text that some tokens stand for.
   package func maskedJSON(words: ([Int]) -> String) -> JSONValue {
-    let full = result.fullDivergence.map { $0 / Double(max(all.positions.count, 1)) }
+    let full = result.fullDivergence.map { $0 / Double(max(masked.positions.count, 1)) }
     return masked.json(
-      tokenCounts: tokenCounts, klFullMean: rejected.isEmpty ? full : nil,
+      tokenCounts: tokenCounts, klFullMean: full,
       routingChanged: result.routing.changedByRatio,
-      worst: result.worst.json(scoring, where: { !rejected.contains($0) }, words: words))
+      worst: result.worst.json(scoring, words: words))
   }
 
   package var layersJSON: [JSONValue] { result.layers.json }

@@ -1,66 +1,6 @@
 import Kernels
 package import Models
 
-/// What is scored: texts, and which of their positions are masked.
-package struct Scoring: Sendable {
-  package let plan: MaskPlan
-  package let texts: [ScoredText]
-  package let states: [MaskedState]
-  /// By state, where its positions begin among all.
-  let starts: [Int]
-  package let positionCount: Int
-
-  package init(_ texts: [ScoredText], plan: MaskPlan) {
-    self.init(texts, plan: plan, states: plan.states(of: texts))
-  }
-
-  /// - Parameter states: made elsewhere, as those along a trajectory.
-  package init(_ texts: [ScoredText], plan: MaskPlan, states: [MaskedState]) {
-    self.plan = plan
-    self.texts = texts
-    self.states = states
-    var starts: [Int] = []
-    var count = 0
-    for state in states {
-      starts.append(count)
-      count += state.counted.count
-    }
-    self.starts = starts
-    positionCount = count
-  }
-
-  /// Of each counted position, its text, its place there and the index of its mask ratio.
-  package var places: [[Int32]] {
-    states.flatMap { state in
-      state.counted.map { [Int32(state.text), Int32(state.start + $0), Int32(state.ratio)] }
-    }
-  }
-
-  /// Rows that go through the layers: all states, and once for each text what stands before the last of them.
-  var rowCount: Int {
-    let prefixes = Dictionary(states.map { ($0.text, $0.start) }, uniquingKeysWith: max)
-    return states.reduce(0) { $0 + $1.tokens.count } + prefixes.values.reduce(0, +)
-  }
-
-  /// The text's own token at a counted position.
-  func truth(_ state: Int, _ place: Int) -> Int {
-    texts[states[state].text].tokens[states[state].start + states[state].counted[place]]
-  }
-}
-
-/// What the reference says of all positions of a scoring: computed, or read from a record.
-package struct ReferenceScores: Sendable, Equatable {
-  /// In the order of states and their counted positions.
-  package var rows: [ReferenceRow]
-  /// By mixture layer, in the same order.
-  package var routes: [Int: [Router.Route]]
-
-  package init(rows: [ReferenceRow], routes: [Int: [Router.Route]]) {
-    self.rows = rows
-    self.routes = routes
-  }
-}
-
 /// Scores models against a reference on the same states.
 package struct ScoredRun {
   /// What stands beside the reference.
@@ -78,7 +18,7 @@ package struct ScoredRun {
     package var scores: ReferenceScores
     package var layers = LayerDrift()
     package var routing = RoutingDrift()
-    /// Σ KL over all tokens of the candidate; nil with a recorded reference.
+    /// Σ KL over all tokens of the vocabulary; nil with a recorded reference.
     package var fullDivergence: Double?
     package var worst = WorstPositions()
     /// Gate mass Σ w² by layer and expert, of the reference.
@@ -88,11 +28,15 @@ package struct ScoredRun {
   }
 
   private let scoring: Scoring
+  private let rejected: Set<Int>
   private let memory: Int
 
-  /// - Parameter memory: bytes for hidden states.
-  package init(_ scoring: Scoring, memory: Int) {
+  /// - Parameters:
+  ///   - rejected: texts that are compared, but are in no other number of the result.
+  ///   - memory: bytes for hidden states.
+  package init(_ scoring: Scoring, rejected: Set<Int> = [], memory: Int) {
     self.scoring = scoring
+    self.rejected = rejected
     self.memory = memory
   }
 
@@ -103,16 +47,15 @@ package struct ScoredRun {
   ///   - keepsScores: whether the result holds what the reference said, a few kilobytes a position.
   package func run(
     reference: LLaDA2Model?, lanes: [(role: Role, lane: Lane)], recorded: ReferenceScores? = nil,
-    keepsScores: Bool = false,
-    progress: (Double) -> Bool = { _ in true }
+    keepsScores: Bool = false, progress: (Double) -> Bool = { _ in true }
   ) throws(DriftError) -> Result {
     precondition((reference == nil) == (recorded != nil))
     let own = reference.map { [Lane($0)] } ?? []
     let offset = own.count
     let all = own + lanes.map(\.lane)
     let collector = Collector(
-      scoring, hiddenSize: all[0].model.configuration.hiddenSize, roles: lanes.map(\.role), offset: offset,
-      recorded: recorded, keepsScores: keepsScores)
+      scoring, rejected: rejected, hiddenSize: all[0].model.configuration.hiddenSize, roles: lanes.map(\.role),
+      offset: offset, recorded: recorded, keepsScores: keepsScores)
     let kernels = all[0].model.compute.kernels
     let lockstep = Lockstep(all, blockLength: scoring.plan.blockLength, seed: scoring.plan.seed, memory: memory)
     var observer = Lockstep.Observer { collector.add(state: $0, logits: $1, kernels: kernels) }
@@ -129,6 +72,7 @@ package struct ScoredRun {
 /// Takes in what a run tells, in any order of states.
 private final class Collector {
   private let scoring: Scoring
+  private let rejected: Set<Int>
   private let hiddenSize: Int
   private let roles: [ScoredRun.Role]
   /// Lanes before the first of `roles`: 1 with a reference that runs, else 0.
@@ -145,10 +89,11 @@ private final class Collector {
   private var gateMass: [Int: [Int: Double]] = [:]
 
   init(
-    _ scoring: Scoring, hiddenSize: Int, roles: [ScoredRun.Role], offset: Int, recorded: ReferenceScores?,
-    keepsScores: Bool
+    _ scoring: Scoring, rejected: Set<Int>, hiddenSize: Int, roles: [ScoredRun.Role], offset: Int,
+    recorded: ReferenceScores?, keepsScores: Bool
   ) {
     self.scoring = scoring
+    self.rejected = rejected
     self.hiddenSize = hiddenSize
     self.roles = roles
     self.offset = offset
@@ -175,7 +120,7 @@ private final class Collector {
         let distribution = distributions[offset + index]
         let comparison = Comparison(reference, distribution, truth: truth, mask: mask)
         comparisons[index][position] = comparison
-        guard role == .candidate else { continue }
+        guard role == .candidate, !rejected.contains(scoring.states[state].text) else { continue }
         worst.add(state: state, place: place, comparison, reference, distribution)
         if offset == 1 {
           fullDivergence +=
@@ -189,7 +134,8 @@ private final class Collector {
     let candidate = roles.firstIndex(of: .candidate).map { hidden[offset + $0] }
     let floor = roles.firstIndex(of: .floor).map { hidden[offset + $0] }
     guard let first = hidden.first, candidate != nil || floor != nil else { return }
-    layers.add(layer: layer, first, candidate, floor: floor, rows: rows.map(\.row), width: hiddenSize)
+    let counted = rows.filter { !rejected.contains(scoring.states[$0.state].text) }
+    layers.add(layer: layer, first, candidate, floor: floor, rows: counted.map(\.row), width: hiddenSize)
   }
 
   func addRouting(_ layer: Int, _ lanes: [[Router.Route]], _ logits: [[Float]], _ rows: [Lockstep.Row]) {
@@ -204,7 +150,7 @@ private final class Collector {
         if keepsScores {
           routes[layer, default: Array(repeating: Router.Route(), count: scoring.positionCount)][position] = own
         }
-        for (expert, weight) in zip(own.experts, own.weights) {
+        for (expert, weight) in zip(own.experts, own.weights) where !rejected.contains(state.text) {
           gateMass[layer, default: [:]][expert, default: 0] += Double(weight) * Double(weight)
         }
       } else if let known = recorded?.routes[layer] {
@@ -212,6 +158,7 @@ private final class Collector {
       } else {
         continue
       }
+      if rejected.contains(state.text) { continue }
       if let candidate {
         let pair =
           offset == 1 ? (slice(logits[0], row.row, lanes[0]), slice(logits[candidate], row.row, lanes[0])) : nil

@@ -31,10 +31,10 @@ package struct WeightDrift: Sendable {
     var members: [(String, JSONValue)] {
       let error = difference.relativeRMSE
       return [
-        ("relative_rmse", error.map { JSONValue($0) } ?? .null),
+        ("relative_rmse", JSONValue(error)),
         ("sqnr_db", error.map { $0 > 0 ? JSONValue(-20 * Glibc.log10($0)) : .null } ?? .null),
-        ("cosine", difference.cosine.map { JSONValue($0) } ?? .null),
-        ("gain", difference.gain.map { JSONValue($0) } ?? .null),
+        ("cosine", JSONValue(difference.cosine)),
+        ("gain", JSONValue(difference.gain)),
         ("non_finite", JSONValue(difference.nonFiniteCount)), ("max_abs_error", JSONValue(difference.maximumError)),
         ("saturated_share", codes > 0 ? JSONValue(saturated / Double(codes)) : .null),
       ]

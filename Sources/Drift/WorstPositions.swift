@@ -39,15 +39,13 @@ package struct WorstPositions: Sendable {
 
   /// `masked.worst` of `Formats/drift-report.md`.
   ///
-  /// - Parameters:
-  ///   - isShown: whether a text belongs to the report.
-  ///   - words: the text that some tokens stand for.
-  package func json(_ scoring: Scoring, where isShown: (Int) -> Bool, words: ([Int]) -> String) -> JSONValue {
+  /// - Parameter words: the text that some tokens stand for.
+  package func json(_ scoring: Scoring, words: ([Int]) -> String) -> JSONValue {
     var counts: [Int: Int] = [:]
     var shown: [JSONValue] = []
     for entry in entries where shown.count < Self.shown {
       let state = scoring.states[entry.state]
-      guard isShown(state.text), counts[state.text, default: 0] < Self.shownOfText else { continue }
+      guard counts[state.text, default: 0] < Self.shownOfText else { continue }
       counts[state.text, default: 0] += 1
       let position = state.start + state.counted[entry.place]
       shown.append([

@@ -42,7 +42,7 @@ package enum Format {
   }
 
   /// An integer with thousands separated: `24,161`.
-  package static func count(_ value: Int) -> String {
+  package static func count(_ value: some BinaryInteger) -> String {
     let digits = String(value.magnitude)
     var groups: [Substring] = []
     var rest = digits[...]

@@ -45,6 +45,19 @@ extension Verification {
     } catch { throw Failure(error, prompt: data.source, longest: 0) }
   }
 
+  /// Refuses a prompt that cannot be decoded by its line, before any work.
+  func requireDecodable(_ prompts: [[Int]], _ model: RunModel) throws(Failure) {
+    let decoder = try decoder(model)
+    let block = options.decoding.blockLength
+    for (prompt, tokens) in zip(data.prompts, prompts) {
+      do throws(DecodingError) { try decoder.check(prompt: tokens) } catch {
+        let place = prompt.line > 0 ? "`\(data.source)`, line \(prompt.line)" : data.source
+        throw Failure(
+          error, prompt: place, longest: model.configuration.maximumPositions / block * block - tokens.count)
+      }
+    }
+  }
+
   private func decode(
     _ prompts: [[Int]], _ decoder: BlockDiffusion, _ name: String
   ) throws(Failure) -> [BlockDiffusion.Output] {
@@ -66,6 +79,10 @@ extension Verification {
       try decoder(either), prompts: prompts, outputs: outputs, mask: special.mask, seed: options.seed)
     if case .record(let record, let path) = reference, along.places != record.trajectories?.places {
       throw Failure(.broken("the steps of its outputs do not lead to `along.places`", path: path))
+    }
+    if along.leftOut > 0 {
+      sections.notes.append(
+        "outputs whose steps could not be gone over again, not in along_reference: \(along.leftOut)")
     }
     do throws(DriftError) {
       let result = try along.run(
@@ -92,7 +109,7 @@ extension Verification {
     for (prompt, outputs) in zip(data.prompts, zip(first, second)) {
       guard let check = try check(prompt) else { continue }
       let attempt = { (output: BlockDiffusion.Output) in
-        TaskDrift.Attempt(isCorrect: check.accepts(said(output.tokens)), isTruncated: !output.stopped)
+        TaskDrift.Attempt(isCorrect: check.accepts(answerText(output.tokens)), isTruncated: !output.stopped)
       }
       rows.append(.init(task: prompt.task, reference: attempt(outputs.0), candidate: attempt(outputs.1)))
     }

@@ -59,7 +59,8 @@ extension Verification {
     let scoring = Scoring(encoded.texts, plan: plan)
     let lanes = lanes
     do throws(DriftError) {
-      let result = try ScoredRun(scoring, memory: options.memory).run(
+      let rejected = Set(encoded.pairs.map(\.rejected))
+      let result = try ScoredRun(scoring, rejected: rejected, memory: options.memory).run(
         reference: reference.model?.model, lanes: lanes.all, recorded: reference.record?.scores, keepsScores: records
       ) { progress.update("scoring", $0) }
       var floor = options.measuresFloor ? reference.record?.floor : nil
@@ -88,7 +89,7 @@ extension Verification {
           subject, reference.configuration, gateMass: result.gateMass, errors: expertErrors)
         sections.attribution = try attribution.json(
           scoring, reference: reference.model, candidate: candidate.weights, whole: drift.masked.kl.mean,
-          threshold: options.decoding.threshold, without: Set(encoded.pairs.map(\.rejected)), memory: options.memory
+          threshold: options.decoding.threshold, without: rejected, memory: options.memory
         ) { progress.update("attribution", $0) }
       }
       for length in options.blockLengths {

@@ -16,14 +16,14 @@ extension Verification {
   }
 
   /// Nil without a candidate.
-  func document(_ encoded: EncodedData, _ sections: Sections, _ cost: Cost) throws(Failure) -> JSONValue? {
-    guard let candidate else { return nil }
+  func document(_ encoded: EncodedData, _ sections: Sections, _ cost: Cost) -> JSONValue? {
+    guard let candidate, let own = sections.models.candidate else { return nil }
     return [
       "schema": "ingot.drift/1", "ingot": JSONValue(toolVersion),
-      "reference": try reference.identity(),
-      "candidate": try DriftRecord.Model(candidate).json(
+      "reference": reference.json(sections.models.reference),
+      "candidate": own.json(
         activations: candidate.model.compute.activations, isLossless: sections.isLossless),
-      "data": dataJSON(encoded), "verdict": try verdict(sections, candidate), "weights": sections.weights,
+      "data": dataJSON(encoded), "verdict": verdict(sections), "weights": sections.weights,
       "masked": sections.masked,
       "layers": .array(sections.layers), "routing": sections.routing, "preferences": sections.preferences,
       "block_lengths": .array(sections.blockLengths), "floor": sections.floor, "trajectories": sections.trajectories,
@@ -34,20 +34,12 @@ extension Verification {
   }
 
   /// Without gates, which are looked at when the numbers are there.
-  private func verdict(_ sections: Sections, _ candidate: RunModel) throws(Failure) -> JSONValue {
+  private func verdict(_ sections: Sections) -> JSONValue {
     let isMeasured = sections.masked != .null || sections.trajectories != .null
-    let mayBeSame = if let known = sections.isLossless { known } else { try hasSameEncodings(candidate) }
+    // Where weights were not compared, other encodings tell that quantization did something.
+    let mayBeSame = sections.isLossless ?? (sections.models.reference.experts == sections.models.candidate?.experts)
     let isZero = isMeasured && !sections.showsDrift && !mayBeSame
     return ["status": "none", "gates": [], "zero_drift": JSONValue(isZero)]
-  }
-
-  /// Where weights were not compared: whether quantization cannot have changed anything.
-  private func hasSameEncodings(_ candidate: RunModel) throws(Failure) -> Bool {
-    let own = try DriftRecord.Model(candidate).experts
-    switch reference {
-    case .model(let model): return try DriftRecord.Model(model).experts == own
-    case .record(let record, _): return record.model.experts == own
-    }
   }
 
   /// What a recorded reference cannot give.

@@ -46,6 +46,8 @@ struct Verification {
     var showsDrift = false
     /// What the reference said, for a record.
     var said = Said()
+    /// Which models these are; found out before the levels, which take a while.
+    let models: (reference: DriftRecord.Model, candidate: DriftRecord.Model?)
   }
 
   /// The parts of a record.
@@ -62,8 +64,10 @@ struct Verification {
     if options.levels.contains(.tasks) { for prompt in data.prompts { _ = try check(prompt) } }
     let start = Clock.seconds
     let before = bytesRead
-    var sections = Sections()
+    var sections = Sections(
+      models: (try reference.described(), try candidate.map { model throws(Failure) in try DriftRecord.Model(model) }))
     var encoded = try encode()
+    if let model = reference.model, generates || encoded.texts.isEmpty { try requireDecodable(encoded.prompts, model) }
     if encoded.cut > 0 {
       sections.notes.append(
         "answers that do not fit the model's positions, cut there or left out: \(encoded.cut)")
@@ -87,7 +91,7 @@ struct Verification {
     progress.finish()
     let read = (bytesRead.reference - before.reference, bytesRead.candidate - before.candidate)
     let cost = Cost(seconds: Clock.seconds - start, read: read)
-    return Outcome(document: try document(encoded, sections, cost), record: try record(encoded, sections))
+    return Outcome(document: document(encoded, sections, cost), record: record(encoded, sections))
   }
 
   /// Whether the prompts are decoded for their own sake.
@@ -118,10 +122,10 @@ struct Verification {
     }
   }
 
-  private func record(_ encoded: EncodedData, _ sections: Sections) throws(Failure) -> DriftRecord? {
-    guard records, let model = reference.model else { return nil }
+  private func record(_ encoded: EncodedData, _ sections: Sections) -> DriftRecord? {
+    guard records else { return nil }
     var record = DriftRecord(
-      model: try DriftRecord.Model(model),
+      model: sections.models.reference,
       options: .init(
         maskRatios: options.maskRatios, seed: options.seed, special: special, decoder: options.decoder.rawValue,
         decoding: options.decoding),
@@ -137,7 +141,7 @@ struct Verification {
   private var teller: RunModel? { candidate ?? reference.model }
 
   /// An answer as a person reads it: special tokens are none.
-  func said(_ tokens: [Int]) -> String {
+  func answerText(_ tokens: [Int]) -> String {
     teller.map { String(decoding: $0.text(of: tokens), as: UTF8.self) } ?? ""
   }
 

@@ -119,7 +119,7 @@ struct EncodedData {
       let ids = try tokenizer.encode(conversation: [.init(.user, prompt.prompt)])
       prompts.append(ids)
       func add(_ answer: String) throws(TokenizerError) {
-        let all = try ids + tokenizer.encode(answer) + [fill]
+        let all = try ids + tokenizer.encode(answer, findingSpecial: false) + [fill]
         if all.count > longest { cut += 1 }
         let tokens = Array(all.prefix(longest))
         guard tokens.count > ids.count else { return }

@@ -23,11 +23,19 @@ enum VerifyReference {
   var model: RunModel? { if case .model(let model) = self { model } else { nil } }
   var record: DriftRecord? { if case .record(let record, _) = self { record } else { nil } }
 
-  /// `reference` of the report.
-  func identity() throws(Failure) -> JSONValue {
+  /// The model, also of a record.
+  func described() throws(Failure) -> DriftRecord.Model {
     switch self {
-    case .model(let model): try DriftRecord.Model(model).json(activations: model.model.compute.activations)
-    case .record(let record, let path): record.model.json(path: path, kind: "record", activations: .fp32)
+    case .model(let model): try DriftRecord.Model(model)
+    case .record(let record, _): record.model
+    }
+  }
+
+  /// `reference` of the report.
+  func json(_ described: DriftRecord.Model) -> JSONValue {
+    switch self {
+    case .model(let model): described.json(activations: model.model.compute.activations)
+    case .record(_, let path): described.json(path: path, kind: "record", activations: .fp32)
     }
   }
 

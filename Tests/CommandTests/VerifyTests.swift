@@ -75,6 +75,32 @@ import Testing
     }
   }
 
+  @Test func rejectedAnswersCountInTheirMarginOnly() throws {
+    try withTemporaryDirectory { directory in
+      try quantize(pico, to: "p.ingot", "int4-g64", in: directory)
+      let chosen = #""prompt": "What is the capital of Egypt?", "chosen": "The capital of Egypt is Cairo.""#
+      for (name, rejected) in [("a", "It is Rome."), ("b", "zzz qqq xxx 123")] {
+        try write(Array("{\(chosen), \"rejected\": \"\(rejected)\"}\n".utf8), to: directory + "/" + name)
+      }
+      let reports = try ["a", "b"].map { name in
+        let result = try ingot(
+          ["verify", "p.ingot", "-r", pico, "--prompts", name, "--level", "masked", "--json", "-q"], in: directory)
+        let bytes = Array(result.out.utf8)
+        return try unsafe JSONParser.parse(bytes.span.bytes)
+      }
+      for path in [
+        "masked.kl.mean", "masked.kl_full_mean", "masked.positions", "layers.4.relative_error", "routing.changed.mean",
+        "masked.by_mask_ratio.0.routing_changed.mean",
+      ] {
+        // Products of other numbers of rows round in their own way.
+        let (a, b) = (number(reports[0], path), number(reports[1], path))
+        #expect(abs(a - b) <= 1e-3 * abs(a) + 1e-9, "\(path): \(a) \(b)")
+      }
+      #expect(
+        number(reports[0], "preferences.margin.reference") != number(reports[1], "preferences.margin.reference"))
+    }
+  }
+
   @Test func aGateThatFailsStillWritesTheReport() throws {
     try withTemporaryDirectory { directory in
       try quantize(pico, to: "p.ingot", "int4-g64", in: directory)
@@ -197,12 +223,15 @@ import Testing
       try write(Array("{\"prompt\": \"a\"}\n{\"prompt\": 3}\n".utf8), to: directory + "/bad.jsonl")
       try write(Array("{\"prompt\": \"a\", \"chosen\": \"b\"}\n".utf8), to: directory + "/half.jsonl")
       try write([], to: directory + "/empty.jsonl")
+      let long = String(repeating: "word ", count: 5000)
+      try write(Array("{\"prompt\": \"a\"}\n\n{\"prompt\": \"\(long)\"}\n".utf8), to: directory + "/long.jsonl")
       var tiny = TinyCheckpoint()
       tiny.vocabulary = 40
       try makeDirectory(directory + "/tiny")
       try tiny.write(to: directory + "/tiny")
       let cases: [([String], Int32, String)] = [
         (["--prompts", "bad.jsonl"], 1, "line 2 `prompt` is a number, not a string"),
+        (["--prompts", "long.jsonl"], 1, "`long.jsonl`, line 3"),
         (["--prompts", "half.jsonl"], 1, "a pair needs both"),
         (["--prompts", "empty.jsonl"], 1, "holds no prompts"),
         (["--prompts", "none.jsonl"], 1, "none.jsonl"), (["--text", "empty.jsonl"], 1, "no text to be scored"),

@@ -1,0 +1,61 @@
+package import Models
+
+/// What is scored: texts, and which of their positions are masked.
+package struct Scoring: Sendable {
+  package let plan: MaskPlan
+  package let texts: [ScoredText]
+  package let states: [MaskedState]
+  /// By state, where its positions begin among all.
+  let starts: [Int]
+  package let positionCount: Int
+
+  package init(_ texts: [ScoredText], plan: MaskPlan) {
+    self.init(texts, plan: plan, states: plan.states(of: texts))
+  }
+
+  /// - Parameter states: made elsewhere, as those along a trajectory.
+  package init(_ texts: [ScoredText], plan: MaskPlan, states: [MaskedState]) {
+    self.plan = plan
+    self.texts = texts
+    self.states = states
+    var starts: [Int] = []
+    var count = 0
+    for state in states {
+      starts.append(count)
+      count += state.counted.count
+    }
+    self.starts = starts
+    positionCount = count
+  }
+
+  /// Of each counted position, its text, its place there and the index of its mask ratio.
+  package var places: [[Int32]] {
+    states.flatMap { state in
+      state.counted.map { [Int32(state.text), Int32(state.start + $0), Int32(state.ratio)] }
+    }
+  }
+
+  /// Rows that go through the layers: all states, and once for each text what stands before the last of them.
+  var rowCount: Int {
+    let prefixes = Dictionary(states.map { ($0.text, $0.start) }, uniquingKeysWith: max)
+    return states.reduce(0) { $0 + $1.tokens.count } + prefixes.values.reduce(0, +)
+  }
+
+  /// The text's own token at a counted position.
+  func truth(_ state: Int, _ place: Int) -> Int {
+    texts[states[state].text].tokens[states[state].start + states[state].counted[place]]
+  }
+}
+
+/// What the reference says of all positions of a scoring: computed, or read from a record.
+package struct ReferenceScores: Sendable, Equatable {
+  /// In the order of states and their counted positions.
+  package var rows: [ReferenceRow]
+  /// By mixture layer, in the same order.
+  package var routes: [Int: [Router.Route]]
+
+  package init(rows: [ReferenceRow], routes: [Int: [Router.Route]]) {
+    self.rows = rows
+    self.routes = routes
+  }
+}
