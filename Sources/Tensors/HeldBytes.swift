@@ -19,6 +19,11 @@ package final class HeldBytes: Sendable {
   /// Whether the bytes are memory of our own rather than pages of a file.
   package var isOwned: Bool { if case .owned = storage { true } else { false } }
 
+  /// Asks the system to read ahead what lies in a file; a hint.
+  package func willNeed() {
+    if case .mapped(let mapping, let range) = storage { mapping.willNeed(range) }
+  }
+
   package var bytes: RawSpan {
     @_lifetime(borrow self)
     get {

@@ -43,9 +43,10 @@ import Glibc
   /// The same file to be read past the page cache; nil where its file system cannot.
   package func direct() -> DirectFile? { DirectFile(descriptor, path: path) }
 
-  /// Asks the system to read the range ahead; a hint, so failure is no error.
+  /// Asks the system to read the range ahead; a hint, so failure is no error. Not asked for what seems to be there: the
+  /// system looks at each of its pages, which takes longer than a product with a few tokens.
   package func willNeed(_ range: Range<Int>) {
-    guard !range.isEmpty else { return }
+    guard !isResident(range) else { return }
     posix_fadvise(descriptor, off_t(range.lowerBound), off_t(range.count), POSIX_FADV_WILLNEED)
   }
 

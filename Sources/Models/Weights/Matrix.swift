@@ -43,4 +43,13 @@ package struct ExpertWeights: Sendable {
   package let gate: Matrix
   package let up: Matrix
   package let down: Matrix
+  /// Bytes that products with all three read.
+  package let byteCount: Int
+
+  init(gate: Matrix, up: Matrix, down: Matrix) {
+    self.gate = gate
+    self.up = up
+    self.down = down
+    byteCount = gate.byteCount + up.byteCount + down.byteCount
+  }
 }

@@ -8,6 +8,9 @@ package final class PackWeights: WeightSource {
   package let pack: PackFile
   private let cache: ContentCache
   private let counted = Mutex(WeightCounters())
+  /// By layer and expert, those that lie raw in the pack, once they were looked up: finding the names and records of an
+  /// expert takes longer than its products with one token.
+  private let inPlace: Mutex<[[ExpertWeights?]]>
 
   /// - Parameter cacheBudget: bytes of unpacked experts to keep.
   /// - Throws: ``ModelError``; the pack's tables are verified, its chunks are not (``PackCheck`` does that).
@@ -21,6 +24,8 @@ package final class PackWeights: WeightSource {
     } catch { throw .pack(error) }
     configuration = try ModelConfiguration(json: config, path: "\(path): config.json")
     cache = ContentCache(budget: cacheBudget)
+    inPlace = Mutex(
+      Array(repeating: Array(repeating: nil, count: configuration.expertCount), count: configuration.layerCount))
     try checkShapes()
   }
 
@@ -78,6 +83,10 @@ package final class PackWeights: WeightSource {
   }
 
   package func expert(layer: Int, expert: Int) throws(ModelError) -> ExpertWeights {
+    if let known = inPlace.withLock({ $0[layer][expert] }) {
+      count(known, unpacked: false, isInPlace: true)
+      return known
+    }
     // The projections lie in one chunk; a cache too small for it shall not have it unpacked three times.
     var held: [Int: HeldBytes] = [:]
     var unpacked = 0
@@ -92,17 +101,28 @@ package final class PackWeights: WeightSource {
           return content
         })
     }
+    let weights = ExpertWeights(gate: matrices[0], up: matrices[1], down: matrices[2])
+    let isInPlace = held.values.allSatisfy { !$0.isOwned }
+    if isInPlace { inPlace.withLock { $0[layer][expert] = weights } }
+    count(weights, unpacked: unpacked > 0, isInPlace: isInPlace)
+    return weights
+  }
+
+  private func count(_ weights: ExpertWeights, unpacked: Bool, isInPlace: Bool) {
     counted.withLock {
       $0.experts += 1
-      if unpacked == 0 { $0.hits += 1 }
-      if held.values.allSatisfy({ !$0.isOwned }) { $0.inPlace += 1 }
-      for matrix in matrices { $0.bytesRead += matrix.byteCount }
+      if !unpacked { $0.hits += 1 }
+      if isInPlace { $0.inPlace += 1 }
+      $0.bytesRead += weights.byteCount
     }
-    return ExpertWeights(gate: matrices[0], up: matrices[1], down: matrices[2])
   }
 
   package func willNeed(layer: Int, experts: [Int]) {
     for expert in experts {
+      if let known = inPlace.withLock({ $0[layer][expert] }) {
+        for block in known.gate.blocks { block.content.willNeed() }  // one chunk holds all three
+        continue
+      }
       let name = LLaDA2MoE.expertName(layer: layer, expert: expert, "gate_proj")
       guard let tensor = try? pack.tensor(named: name), let chunk = try? pack.chunk(tensor.firstChunk) else { continue }
       pack.mapping.willNeed(chunk.byteRange)
