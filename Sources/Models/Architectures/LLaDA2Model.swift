@@ -1,3 +1,5 @@
+import Kernels
+
 /// The forward pass of LLaDA2 in fp32 (llada2.md §3). It reads straight down; shapes are in comments, with
 /// T rows of all sequences together, H hidden, nh query heads, nkv key-value heads, D head dimension.
 package final class LLaDA2Model: Sendable {
@@ -116,7 +118,7 @@ package final class LLaDA2Model: Sendable {
   }
 
   /// The final norm, on (rows, H) in place.
-  package func normalize(_ hidden: inout [Float]) { finalNorm.apply(to: &hidden) }
+  package func normalize(_ hidden: inout [Float]) { finalNorm.apply(to: &hidden, threads: compute.threads) }
 
   /// Only writes keys and values of a segment whose tokens are final, some blocks after the other: memory and the time to
   /// an interrupt do not grow with the segment.
@@ -166,13 +168,13 @@ package final class LLaDA2Model: Sendable {
 
     // attention: r = h; h = r + dense(attention(norm(h)))
     var x = hidden
-    layer.inputNorm.apply(to: &x)
+    layer.inputNorm.apply(to: &x, threads: compute.threads)
     let attended = attend(x, rows, index, layer, segments, blockLength)  // (T, nh·D)
     add(compute.product(layer.dense, attended, tokens: rows), bias: layer.denseBias, to: &hidden)
 
     // feed-forward: r = h; h = r + mlp(norm(h)); routed and shared experts get the same normed input
     x = hidden
-    layer.postAttentionNorm.apply(to: &x)
+    layer.postAttentionNorm.apply(to: &x, threads: compute.threads)
     switch layer.mlp {
     case .dense(let mlp): add(mlp.apply(to: x, rows: rows, compute), bias: nil, to: &hidden)
     case .experts(let experts):
@@ -198,49 +200,59 @@ package final class LLaDA2Model: Sendable {
     let keyWidth = c.keyValueHeadCount * c.headDimension
     let width = queryWidth + 2 * keyWidth
     // (T, (nh + 2·nkv)·D): all query heads, then all key heads, then all value heads
-    var projected = [Float](repeating: 0, count: rows * width)
-    add(compute.product(layer.queryKeyValue, x, tokens: rows), bias: layer.queryKeyValueBias, to: &projected)
+    var projected = compute.product(layer.queryKeyValue, x, tokens: rows)
+    if let bias = layer.queryKeyValueBias { add(bias, to: &projected) }
 
     var output: [Float] = []
     output.reserveCapacity(rows * queryWidth)
     var first = 0
     for segment in segments {
       let count = segment.tokens.count
-      var queries = [Float](repeating: 0, count: count * queryWidth)
-      let angles = rotary.angles(positions: segment.start + count)
+      turn(&projected, rows: first..<first + count, width: width, layer, start: segment.start)
       segment.cache.update(layer: index, positions: segment.start + count) { cached in
         for row in 0..<count {
           let position = segment.start + row
-          let start = (first + row) * width
-          // norm of each head, before the rotation; values are left alone
-          for head in 0..<(c.headCount + c.keyValueHeadCount) {
-            let channel = start + head * c.headDimension
-            (head < c.headCount ? layer.queryNorm : layer.keyNorm)?.apply(to: &projected, at: channel)
-            angles.rotate(&projected, at: channel, position: position)
-          }
-          queries.replaceSubrange(
-            row * queryWidth..<(row + 1) * queryWidth, with: projected[start..<start + queryWidth])
           let place = position * c.headDimension..<(position + 1) * c.headDimension
           for head in 0..<c.keyValueHeadCount {
-            let key = start + queryWidth + head * c.headDimension
+            let key = (first + row) * width + queryWidth + head * c.headDimension
             cached.keys[head].replaceSubrange(place, with: projected[key..<key + c.headDimension])
             cached.values[head].replaceSubrange(
               place, with: projected[key + keyWidth..<key + keyWidth + c.headDimension])
           }
         }
         output += attention.apply(
-          queries: queries, layer: cached, start: segment.start, blockLength: blockLength, compute: compute)
+          queries: projected.span.extracting((first * width)...), stride: width, rows: count, layer: cached,
+          start: segment.start, blockLength: blockLength, compute: compute)
       }
       first += count
     }
     return output
   }
 
+  /// Norm of each head of queries and keys, then its rotation; values are left alone.
+  private func turn(_ projected: inout [Float], rows: Range<Int>, width: Int, _ layer: Layer, start: Int) {
+    let c = configuration
+    let angles = rotary.angles(positions: start + rows.count)
+    var all = projected.mutableSpan
+    var own = all._mutatingExtracting(rows.lowerBound * width..<rows.upperBound * width)
+    Parallel.pieces(of: &own, length: width, threads: compute.threads, minimum: 4) { row, heads in
+      for head in 0..<(c.headCount + c.keyValueHeadCount) {
+        let channel = head * c.headDimension
+        (head < c.headCount ? layer.queryNorm : layer.keyNorm)?.apply(to: &heads, at: channel)
+        angles.rotate(&heads, at: channel, position: start + row)
+      }
+    }
+  }
+
   /// target += rows + bias
   private func add(_ rows: [Float], bias: [Float]?, to target: inout [Float]) {
     for index in rows.indices { target[index] += rows[index] }
-    guard let bias else { return }
-    for index in rows.indices { target[index] += bias[index % bias.count] }
+    if let bias { add(bias, to: &target) }
+  }
+
+  /// Adds the bias to each row of its width.
+  private func add(_ bias: [Float], to rows: inout [Float]) {
+    for index in rows.indices { rows[index] += bias[index % bias.count] }
   }
 }
 

@@ -18,18 +18,18 @@ struct Attention: Sendable {
   }
 
   /// - Parameters:
-  ///   - queries: (rows, heads · dimension) of one sequence, normalised and rotated.
+  ///   - queries: (rows, stride) of one sequence, of which each row begins with heads · dimension; normalised and rotated.
   ///   - layer: keys and values of the positions below `start` + rows.
   ///   - start: position of the first row.
   /// - Returns: (rows, heads · dimension).
   func apply(
-    queries: [Float], layer: KeyValueCache.Layer, start: Int, blockLength: Int, compute: Compute
+    queries: Span<Float>, stride: Int, rows: Int, layer: KeyValueCache.Layer, start: Int, blockLength: Int,
+    compute: Compute
   ) -> [Float] {
     let width = headCount * headDimension
-    let rows = queries.count / width
     let end = start + rows
     // (heads, rows, dimension): each head is one piece of work
-    var byHead = [Float](repeating: 0, count: queries.count)
+    var byHead = [Float](repeating: 0, count: rows * width)
     var pieces = byHead.mutableSpan
     Parallel.pieces(of: &pieces, length: rows * headDimension, threads: compute.threads) { head, output in
       let group = head / (headCount / keyValueHeadCount)
@@ -38,14 +38,13 @@ struct Attention: Sendable {
         let limit = Self.limit(position: start + row, blockLength: blockLength, end: end)
         let block = row..<min(rows, limit - start, row + Self.queryRows)
         attend(
-          queries.span.extracting((block.lowerBound * width + head * headDimension)...), stride: width,
-          count: block.count,
+          queries.extracting((block.lowerBound * stride + head * headDimension)...), stride: stride, count: block.count,
           keys: layer.keys[group], values: layer.values[group], limit: limit, kernels: compute.kernels,
           into: &output, at: block.lowerBound * headDimension)
         row = block.upperBound
       }
     }
-    var output = [Float](repeating: 0, count: queries.count)
+    var output = [Float](repeating: 0, count: rows * width)
     for head in 0..<headCount {
       for row in 0..<rows {
         let source = (head * rows + row) * headDimension

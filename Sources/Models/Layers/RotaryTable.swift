@@ -13,7 +13,7 @@ package final class RotaryTable: Sendable {
     fileprivate(set) var sines: [Float] = []
 
     /// Turns the head whose first channel is `values[start]`, in place.
-    func rotate(_ values: inout [Float], at start: Int, position: Int) {
+    func rotate(_ values: inout MutableSpan<Float>, at start: Int, position: Int) {
       let angle = position * half
       for channel in 0..<half {
         let (cosine, sine) = (cosines[angle + channel], sines[angle + channel])
