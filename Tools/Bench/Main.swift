@@ -6,7 +6,7 @@ import Kernels
   private static let usage = """
     usage: bench WORKLOAD [--runs N] [--mib N] [--only TEXT]… [--model PATH]
       encode, product, hash        from memory to memory
-      open, forward                a model: --model PATH
+      open, forward                a model: --model PATH; forward: [--head ROWS] of logits in each pass, none by default
       quantize, check              whole commands on a checkpoint or a pack:
                                    --model PATH [--cold yes] [--output DIRECTORY] [--binary INGOT] [-- ARGUMENTS…]
       compare                      two programs by turns: --binary A --against B -- ARGUMENTS…
@@ -28,6 +28,7 @@ import Kernels
       switch (name, Int(value)) {
       case ("--runs", let number?) where number > 0: options.runs = number
       case ("--mib", let number?) where number > 0: options.mebibytes = number
+      case ("--head", let number?) where number >= 0: options.head = number
       case ("--model", _): options.model = value
       case ("--only", _): options.only.append(value)
       case ("--cold", _) where value == "yes" || value == "no": options.isCold = value == "yes"
@@ -71,6 +72,8 @@ struct Options {
   var runs = 7
   /// The pack that `open` opens and `check` checks; the checkpoint that `quantize` packs; what `forward` runs.
   var model: String?
+  /// Rows of logits that each pass of `forward` computes, of as many as it has.
+  var head = 0
   /// Whether the files of `quantize` and `check` leave the page cache before each run.
   var isCold = false
   /// The directory that `quantize` writes in; that of the checkpoint if nil.

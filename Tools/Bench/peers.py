@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
 """What `Tools/Bench/peers` runs.
 
-    peers.py gguf CHECKPOINT OUT.gguf      the mixture layers of a checkpoint as a model that llama.cpp runs
+    peers.py gguf CHECKPOINT OUT.gguf      a checkpoint as a model that llama.cpp runs
     peers.py run DIRECTORY BIN RUNS        both programs in turn; medians, spreads and ratios
 
-llama.cpp has no LLaDA2, so the layers are named as those of qwen3moe, which has the same attention and expert shapes but
-no shared expert and no dense layer, and its router is a softmax. Its figures are thus for less work than ours: of what one
-token reads in 4 bits, our dense layer with its attention and our shared experts are two fifths.
+llama.cpp has no LLaDA2 but BailingMoeV2, from which it descends: the same tensors, and the same layers but for the mask,
+which is causal. So both programs have every weight of the checkpoint. Q4_0 has a scale for each 32 weights, as int4-g32.
+
+llama-bench runs its prompt of 32 tokens (`-p 32`) twice. With `-embd 1` the last layer's MLP and the head are computed for
+all tokens, as a block of a diffusion model needs and `bench forward --head 32` does; without, for the last token only: a
+third less work. One token (`-n 16`, one after the other) is the same work on both sides.
 """
 
 import json
+import math
 import os
 import pathlib
 import statistics
@@ -18,6 +22,9 @@ import sys
 import time
 
 import numpy as np
+
+THREADS = "2"
+THEIRS = "llama.cpp Q4_0"
 
 
 def tensors(checkpoint):
@@ -36,132 +43,165 @@ def tensors(checkpoint):
 
 
 def write_gguf(checkpoint, out):
+    """What llama.cpp's converter makes of BailingMoeV2, by its names, without a tokenizer."""
     import gguf
 
     config = json.load(open(f"{checkpoint}/config.json"))
-    source = tensors(checkpoint)
-    bf16 = gguf.GGMLQuantizationType.BF16
-    layers = [i for i in range(config["num_hidden_layers"]) if i >= config["first_k_dense_replace"]]
-    vocabulary = 8192
-    hidden, heads, groups = config["hidden_size"], config["num_attention_heads"], config["num_key_value_heads"]
-    dimension = config.get("head_dim") or hidden // heads
-    writer = gguf.GGUFWriter(out, "qwen3moe")
-    writer.add_block_count(len(layers))
-    writer.add_context_length(4096)
-    writer.add_embedding_length(hidden)
-    writer.add_feed_forward_length(config["moe_intermediate_size"])
-    writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
-    writer.add_head_count(heads)
-    writer.add_head_count_kv(groups)
-    writer.add_key_length(dimension)
-    writer.add_value_length(dimension)
-    writer.add_rope_freq_base(config["rope_theta"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_expert_count(config["num_experts"])
-    writer.add_expert_used_count(config["num_experts_per_tok"])
-    writer.add_vocab_size(vocabulary)
-    writer.add_tokenizer_model("none")
+    layers, experts = config["num_hidden_layers"], config["num_experts"]
+    writer = gguf.GGUFWriter(out, "bailingmoe2")
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_BF16)
+    writer.add_tokenizer_model("none")
+    writer.add_vocab_size(config["vocab_size"])
+    writer.add_block_count(layers)
+    writer.add_leading_dense_block_count(config["first_k_dense_replace"])
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_key_length(config["head_dim"])
+    writer.add_value_length(config["head_dim"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_rope_freq_base(config["rope_theta"])
+    writer.add_rope_dimension_count(int(config["head_dim"] * config["partial_rotary_factor"]))
+    writer.add_expert_count(experts)
+    writer.add_expert_used_count(config["num_experts_per_tok"])
+    writer.add_expert_group_count(config["n_group"])
+    writer.add_expert_group_used_count(config["topk_group"])
+    writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
+    writer.add_expert_shared_count(config["num_shared_experts"])
+    writer.add_expert_shared_feed_forward_length(config["moe_intermediate_size"] * config["num_shared_experts"])
+    writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
+    writer.add_expert_weights_scale(config["routed_scaling_factor"])
+    writer.add_expert_weights_norm(config["norm_topk_prob"])
 
-    def matrix(name, rows=None):
-        _, shape, data = source[name]
-        data = data.reshape(shape[0], shape[1] * 2)
-        return data if rows is None else data[rows[0]:rows[1]]
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.BAILINGMOE2, layers)
 
-    def add(name, data):
-        writer.add_tensor(name, data, raw_dtype=bf16)
+    def add(name, dtype, data):
+        name = names.get_name(name.replace("expert_bias", "expert_bias.bias"), try_suffixes=(".weight", ".bias"))
+        if data.ndim == 1 or "ffn_gate_inp" in name:
+            data = data.view("<f4") if dtype == "F32" else (data.view("<u2").astype("<u4") << 16).view("<f4")
+            writer.add_tensor(name, data)
+        else:
+            writer.add_tensor(name, data, raw_dtype=gguf.GGMLQuantizationType.BF16)
 
-    def ones(name, count):
-        writer.add_tensor(name, np.ones(count, np.float32))
-
-    add("token_embd.weight", matrix("model.word_embeddings.weight", (0, vocabulary)))
-    ones("output_norm.weight", hidden)
-    add("output.weight", matrix("lm_head.weight", (0, vocabulary)))
-    for block, layer in enumerate(layers):
-        theirs, ours = f"blk.{block}.", f"model.layers.{layer}."
-        queries, keys = heads * dimension, groups * dimension
-        for part, begin, end in [("q", 0, queries), ("k", queries, queries + keys), ("v", queries + keys, None)]:
-            rows = begin, end if end else queries + 2 * keys
-            add(f"{theirs}attn_{part}.weight", matrix(ours + "attention.query_key_value.weight", rows))
-        add(theirs + "attn_output.weight", matrix(ours + "attention.dense.weight"))
-        for name, count in [("attn_norm", hidden), ("ffn_norm", hidden), ("attn_q_norm", dimension),
-                            ("attn_k_norm", dimension)]:
-            ones(f"{theirs}{name}.weight", count)
-        _, shape, gate = source[ours + "mlp.gate.weight"]
-        wide = (gate.view("<u2").astype("<u4") << 16).view("<f4").reshape(shape)
-        writer.add_tensor(theirs + "ffn_gate_inp.weight", wide)
-        for projection in ["gate", "up", "down"]:
-            experts = [matrix(f"{ours}mlp.experts.{e}.{projection}_proj.weight") for e in range(config["num_experts"])]
-            add(f"{theirs}ffn_{projection}_exps.weight", np.stack(experts))
+    stacks = {}
+    for name, (dtype, shape, data) in tensors(checkpoint).items():
+        data = data.reshape(*shape[:-1], -1)
+        if ".experts." not in name:
+            add(name, dtype, data)
+            continue
+        before, after = name.split(".experts.")
+        expert, projection = after.split(".", 1)
+        stacks.setdefault(f"{before}.experts.{projection}", {})[int(expert)] = data
+    for name, stack in stacks.items():
+        add(name, "BF16", np.stack([stack[expert] for expert in range(experts)]))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
 
 
-def warm(*paths):
-    for path in paths:
+def settle(*inputs):
+    """All inputs in the page cache, nothing there that a later writer would have to wait for."""
+    os.sync()
+    for path in inputs:
         with open(path, "rb") as file:
             while file.read(1 << 24):
                 pass
 
 
-def timed(command, **options):
+def timed(command, output):
+    """Seconds from start to end, and bytes written."""
+    pathlib.Path(output).unlink(missing_ok=True)
     start = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
-    return time.perf_counter() - start
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    seconds, size = time.perf_counter() - start, os.path.getsize(output)
+    os.unlink(output)
+    return seconds, size
 
 
 def shown(values, digits=2):
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
-def run(directory, binaries, runs):
-    threads = str(len(os.sched_getaffinity(0)))
-    ingot, bench = f"{binaries}/ingot", f"{binaries}/bench"
-    llama = f"{directory}/build/bin"
-    checkpoint, gguf = f"{directory}/mini2", f"{directory}/mini2.gguf"
-    shards = [str(shard) for shard in pathlib.Path(checkpoint).glob("*.safetensors")]
-    pack, theirs = f"{directory}/mini2.ingot", f"{directory}/mini2.q4_0.gguf"
+def ratio(values, others, digits=1):
+    return f"{statistics.median(values) / statistics.median(others):.{digits}f}"
 
-    print(f"{threads} threads; medians of {runs} runs in turn, least and greatest in brackets\n")
-    print("| quantize, warm | GB/s of input | × llama-quantize |\n|---|---|---|")
-    rates = {"Q4_0": [], "int4-g64 search": [], "int4-g64 absmax": [], "int4-g32 search": []}
-    ours = sum(os.path.getsize(shard) for shard in shards)
+
+def quantize(directory, commands, shards, gguf, parameters, runs):
+    """`commands`: name → from an output to the words that write it; the first is theirs."""
+    inputs = {name: [gguf] if name == THEIRS else shards for name in commands}
+    places = {"disk": directory, "memory": "/dev/shm"}
+    rates = {(name, place): [] for name in commands for place in places}
+    bits = {}
     for _ in range(runs):
-        warm(gguf)
-        seconds = timed([f"{llama}/llama-quantize", gguf, theirs, "Q4_0", threads])
-        rates["Q4_0"].append(os.path.getsize(gguf) / seconds / 1e9)
-        warm(*shards)
-        for name in list(rates)[1:]:
-            experts, solver = name.split()
-            options = ["-q", "-f", "--experts", experts, "--solver", solver, "--threads", threads]
-            rates[name].append(ours / timed([ingot, "quantize", checkpoint, "-o", pack, *options]) / 1e9)
-    for name, values in rates.items():
-        ratio = statistics.median(values) / statistics.median(rates["Q4_0"])
-        print(f"| {name} | {shown(values)} | {ratio:.1f} |")
+        for name, place in rates:
+            output = f"{places[place]}/peers.{os.getpid()}"
+            settle(*inputs[name])
+            seconds, size = timed(commands[name](output), output)
+            rates[name, place].append(sum(os.path.getsize(path) for path in inputs[name]) / seconds / 1e9)
+            bits[name] = 8 * size / parameters
+    print("| quantize, warm: GB/s of input | bits/weight | to the disk | × llama.cpp | to /dev/shm | × llama.cpp |")
+    print("|---|---|---|---|---|---|")
+    for name in commands:
+        cells = [f"{shown(rates[name, place])} | {ratio(rates[name, place], rates[THEIRS, place])}" for place in places]
+        print(f"| {name} | {bits[name]:.2f} | {' | '.join(cells)} |")
+    print("\nOutput to the disk is synced by Ingot, not by llama-quantize.\n")
 
-    # llama.cpp quantizes attention too; the pack beside it does the same, the other is what `quantize` makes by default.
-    packs = {"int4-g64, all": ["--rest", "int4-g64"], "int4-g64 experts": []}
-    for name, options in packs.items():
-        subprocess.run([ingot, "quantize", checkpoint, "-o", f"{directory}/{name}.ingot", "-q", "-f", *options], check=True)
+
+def forward(bench, llama, packs, q4, parameters, runs):
+    """`packs`: name → path."""
     speeds = {}
     for _ in range(runs):
-        command = [f"{llama}/llama-bench", "-m", theirs, "-t", threads, "-p", "32", "-n", "16", "-r", "3", "-o", "json"]
+        command = [llama, "-m", q4, "-t", THREADS, "-p", "32", "-n", "16", "-r", "5", "-embd", "1,0", "-o", "json"]
         for row in json.loads(subprocess.run(command, check=True, capture_output=True).stdout):
-            speeds.setdefault(("Q4_0", 32 if row["n_prompt"] else 1), []).append(row["avg_ts"])
-        for pack_name in packs:
-            command = [bench, "forward", "--model", f"{directory}/{pack_name}.ingot", "--runs", "5"]
+            assert row["model_n_params"] == parameters, "llama.cpp and the checkpoint differ in weights"
+            if row["n_prompt"]:
+                name = THEIRS if row["embeddings"] else f"{THEIRS}, last MLP and head for one token"
+                speeds.setdefault((name, 32), []).append(statistics.median(row["samples_ts"]))
+            elif not row["embeddings"]:
+                speeds.setdefault((THEIRS, 1), []).append(statistics.median(row["samples_ts"]))
+        for pack, path in packs.items():
+            command = [bench, "forward", "--model", path, "--head", "32", "--runs", "7", "--only", THREADS]
             for line in subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines():
-                row = json.loads(line) if line.startswith("{") else {}
-                if str(row.get("threads")) == threads:
-                    name = f"{pack_name}, {row['activations']} activations"
-                    speeds.setdefault((name, row["tokens"]), []).append(row["tokens_per_s"])
-    print("\n| two mixture layers | tokens together | tokens/s | × llama.cpp |\n|---|---|---|---|")
-    for (name, tokens), values in speeds.items():
-        if values:
-            ratio = statistics.median(values) / statistics.median(speeds["Q4_0", tokens])
-            print(f"| {name} | {tokens} | {shown(values, 0)} | {ratio:.2f} |")
+                row = json.loads(line)
+                name = f"{pack}, {row['activations']} activations", row["tokens"]
+                speeds.setdefault(name, []).append(row["tokens_per_s"])
+    print("| layers and head | tokens together | tokens/s | × llama.cpp |\n|---|---|---|---|")
+    for (name, tokens), values in sorted(speeds.items(), key=lambda item: -item[0][1]):
+        print(f"| {name} | {tokens} | {shown(values, 0)} | {ratio(values, speeds[THEIRS, tokens], 2)} |")
+
+
+def run(directory, binaries, runs):
+    checkpoint, gguf, q4 = (f"{directory}/mini2v{suffix}" for suffix in ["", ".gguf", ".q4_0.gguf"])
+    shards = [str(shard) for shard in pathlib.Path(checkpoint).glob("*.safetensors")]
+    llama = f"{directory}/build/bin"
+    parameters = sum(math.prod(shape) for _, shape, _ in tensors(checkpoint).values())
+
+    # --pure: the head and the embedding, too, as with --rest int4-g64.
+    commands = {THEIRS: lambda output: [f"{llama}/llama-quantize", "--pure", gguf, output, "Q4_0", THREADS]}
+
+    def ingot(*options):
+        words = [f"{binaries}/ingot", "quantize", checkpoint, "-q", "-f", "--threads", THREADS, *options, "-o"]
+        return lambda output: [*words, output]
+
+    packs = {"all int4-g64": (["--rest", "int4-g64"], f"{directory}/all4.ingot"),
+             "all int4-g32": (["--experts", "int4-g32", "--rest", "int4-g32"], f"{directory}/all4-g32.ingot"),
+             "experts int4-g64, rest bf16": ([], f"{directory}/exp4.ingot")}
+    for name, (options, _) in packs.items():
+        for solver in ["search", "absmax"]:
+            commands[f"{name}, {solver}"] = ingot(*options, "--solver", solver)
+
+    print(f"{parameters:,} parameters on both sides, {THREADS} threads; medians of {runs} runs in turn, least and "
+          "greatest in brackets\n")
+    quantize(directory, commands, shards, gguf, parameters, runs)
+    if not os.path.exists(q4):
+        subprocess.run(commands[THEIRS](q4), check=True, capture_output=True)
+    for options, path in packs.values():
+        subprocess.run(ingot(*options)(path), check=True, stdout=subprocess.DEVNULL)
+    paths = {name: path for name, (_, path) in packs.items()}
+    forward(f"{binaries}/bench", f"{llama}/llama-bench", paths, q4, parameters, runs)
 
 
 if __name__ == "__main__":
