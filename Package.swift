@@ -48,8 +48,8 @@ targets += library(
   "Models", uses: ["JSON", "Tensors", "Kernels", "Safetensors", "Pack"], spans,
   testsUse: ["Conversion", "Quantization"])
 targets += library(
-  "Decoding", uses: ["Models"],
-  testsUse: ["JSON", "Kernels", "Tensors", "Conversion", "Quantization", "Pack", "Safetensors"])
+  "Decoding", uses: ["Kernels", "Models"],
+  testsUse: ["JSON", "Tensors", "Conversion", "Quantization", "Pack", "Safetensors"])
 targets += library(
   "Conversion", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"])
 targets += library(

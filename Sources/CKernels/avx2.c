@@ -136,6 +136,7 @@ const ck_kernel_set ck_set_avx2 = {
     .weighted_sum = ck_weighted_sum_avx2,
     .silu_multiply = ck_silu_multiply_avx2,
     .softmax = ck_softmax_avx2,
+    .score = ck_score_avx2,
     .exp = ck_exp_avx2,
     .fma_loop = ck_fma_loop_avx2,
 };

@@ -131,6 +131,7 @@ const ck_kernel_set ck_set_avx512 = {
     .weighted_sum = ck_weighted_sum_avx512,
     .silu_multiply = ck_silu_multiply_avx512,
     .softmax = ck_softmax_avx512,
+    .score = ck_score_avx512,
     .exp = ck_exp_avx512,
     .fma_loop = ck_fma_loop_avx512,
 };

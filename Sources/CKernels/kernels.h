@@ -41,6 +41,7 @@ static inline size_t ck_code_bytes(const ck_scheme *scheme, size_t groups) {
   ck_weighted_sum ck_weighted_sum_##set;                  \
   ck_silu_multiply ck_silu_multiply_##set;                \
   ck_softmax ck_softmax_##set;                            \
+  ck_score ck_score_##set;                                \
   ck_exp ck_exp_##set;                                    \
   ck_fma_loop ck_fma_loop_##set
 

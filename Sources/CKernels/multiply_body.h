@@ -398,6 +398,61 @@ void SET(ck_softmax)(float *x, size_t count) {
   for (; i < count; i++) x[i] *= factor;
 }
 
+void SET(ck_score)(const float *x, size_t count, ck_scores *scores) {
+  enum { BLOCK = 64 * LANES };  // numbers among which the first largest is looked for, and whose sum is in binary32
+  V most = v_set1(-__builtin_inff()), second = most;
+  float largest = -__builtin_inff(), rest = largest;
+  size_t block = 0, whole = count / LANES * LANES;
+  for (size_t start = 0; start < whole; start += BLOCK) {
+    const size_t end = whole - start < BLOCK ? whole : start + BLOCK;
+    for (size_t i = start; i < end; i += LANES) {
+      V v = v_load(x + i);
+      second = v_max(second, v_min(most, v));
+      most = v_max(most, v);
+    }
+    const float m = v_most(most);
+    if (m > largest) {
+      largest = m;
+      block = start;
+    }
+  }
+  // The second is in a lane of its own, or in the lane of the largest.
+  float lanes[2 * LANES];
+  v_store(lanes, most);
+  v_store(lanes + LANES, second);
+  int found = 0;
+  for (int i = 0; i < 2 * LANES; i++) {
+    if (!found && lanes[i] == largest) found = 1;
+    else if (lanes[i] > rest) rest = lanes[i];
+  }
+  for (size_t i = whole; i < count; i++) {
+    if (x[i] > largest) {
+      rest = largest;
+      largest = x[i];
+      block = i;
+    } else if (x[i] > rest) {
+      rest = x[i];
+    }
+  }
+  size_t first = block;
+  while (first + 1 < count && x[first] != largest) first++;
+  double sum = 0;
+  const V shift = v_set1(largest);
+  for (size_t start = 0; start < whole; start += BLOCK) {
+    const size_t end = whole - start < BLOCK ? whole : start + BLOCK;
+    V part = v_zero();
+    for (size_t i = start; i < end; i += LANES) part = v_add(part, v_exp(v_sub(v_load(x + i), shift)));
+    sum += (double)v_sum(part);
+  }
+  for (size_t i = whole; i < count; i++) {
+    float a[LANES] = {0};
+    a[0] = x[i] - largest;
+    v_store(a, v_exp(v_load(a)));
+    sum += (double)a[0];
+  }
+  *scores = (ck_scores){largest, rest, first, sum};
+}
+
 float SET(ck_fma_loop)(size_t rounds) {
   enum { CHAINS = 8 };
   V sum[CHAINS];

@@ -78,6 +78,20 @@ void ck_softmax_scalar(float *x, size_t count) {
   for (size_t i = 0; i < count; i++) x[i] *= factor;
 }
 
+void ck_score_scalar(const float *x, size_t count, ck_scores *scores) {
+  *scores = (ck_scores){.largest = -INFINITY, .second = -INFINITY};
+  for (size_t i = 0; i < count; i++) {
+    if (x[i] > scores->largest) {
+      scores->second = scores->largest;
+      scores->largest = x[i];
+      scores->first = i;
+    } else if (x[i] > scores->second) {
+      scores->second = x[i];
+    }
+  }
+  for (size_t i = 0; i < count; i++) scores->sum += (double)expf(x[i] - scores->largest);
+}
+
 void ck_exp_scalar(const float *x, size_t count, float *y) {
   for (size_t i = 0; i < count; i++) y[i] = expf(x[i]);
 }

@@ -268,6 +268,7 @@ const ck_kernel_set ck_set_scalar = {
     .weighted_sum = ck_weighted_sum_scalar,
     .silu_multiply = ck_silu_multiply_scalar,
     .softmax = ck_softmax_scalar,
+    .score = ck_score_scalar,
     .exp = ck_exp_scalar,
     .fma_loop = ck_fma_loop_scalar,
 };

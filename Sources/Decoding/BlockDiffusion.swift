@@ -102,7 +102,8 @@ package struct BlockDiffusion {
 
   func predictions(_ offsets: [Int], _ logits: [Float]) -> Predictions {
     Predictions(
-      offsets: offsets, logits: logits, vocabulary: configuration.vocabularySize, options: options, mask: special.mask)
+      offsets: offsets, logits: logits, vocabulary: configuration.vocabularySize, options: options, mask: special.mask,
+      compute: model?.compute ?? Compute(threads: 1))
   }
 
   /// Refuses a prompt that cannot be answered; ``decode(prompt:recordsExperts:observer:)`` does this first.

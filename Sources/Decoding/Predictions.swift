@@ -1,4 +1,6 @@
 import Glibc
+import Kernels
+import Models
 
 /// What the model says of some positions of a block, and the choice among it (llada2.md §4.3).
 struct Predictions {
@@ -18,23 +20,27 @@ struct Predictions {
   /// Never predicted, a deviation from the hub code that llada2.md §4 recommends: a mask in place of a token would stay in
   /// the output (2.0) or keep the loop going for ever (2.1). The best token's probability still counts the mask's share; draws do not know it.
   private let mask: Int
+  /// By offset; nil where a score is not finite.
+  private let scores: [Scores?]
 
-  init(offsets: [Int], logits: [Float], vocabulary: Int, options: DecodingOptions, mask: Int) {
+  init(
+    offsets: [Int], logits: [Float], vocabulary: Int, options: DecodingOptions, mask: Int, compute: Compute
+  ) {
     precondition(logits.count == offsets.count * vocabulary)
     self.offsets = offsets
     self.logits = logits
     self.vocabulary = vocabulary
     self.options = options
     self.mask = mask
+    scores = Parallel.map(count: offsets.count, threads: compute.threads) { index in
+      let row = logits.span.extracting(index * vocabulary..<(index + 1) * vocabulary)
+      return unsafe compute.kernels.firstNotFinite(row.bytes, source: .f32) == nil ? compute.kernels.scores(row) : nil
+    }
   }
 
   /// Refuses scores among which no choice has a meaning.
   func requireFinite(blockStart: Int) throws(DecodingError) {
-    for (index, offset) in offsets.enumerated() {
-      // Of the bits, so that many are looked at together: those of an infinity are the least that are not finite.
-      let largest = row(index).reduce(into: UInt32(0)) { $0 = max($0, $1.magnitude.bitPattern) }
-      guard largest < Float.infinity.bitPattern else { throw .notFinite(position: blockStart + offset) }
-    }
+    if let index = scores.firstIndex(where: { $0 == nil }) { throw .notFinite(position: blockStart + offsets[index]) }
   }
 
   /// The token for `offsets[index]`.
@@ -49,20 +55,19 @@ struct Predictions {
 
   /// The most probable token, of equal ones the lowest id; its probability over the whole vocabulary.
   func best(_ index: Int, excluding excluded: Set<Int>) -> Candidate {
+    guard let scores = scores[index] else { preconditionFailure("scores that are not finite were let through") }
     let row = row(index)
-    var chosen = -1
-    var largest = -Float.infinity
-    var second = -Float.infinity
-    for (token, logit) in row.enumerated() {
-      if logit > largest { (largest, second) = (logit, largest) } else if logit > second { second = logit }
-      let isBetter = chosen < 0 || logit > row[row.startIndex + chosen]
-      if isBetter, token != mask, !excluded.contains(token) { chosen = token }
+    var chosen = scores.first
+    if chosen == mask || excluded.contains(chosen) {
+      chosen = -1
+      for (token, logit) in row.enumerated() where token != mask && !excluded.contains(token) {
+        if chosen < 0 || logit > row[row.startIndex + chosen] { chosen = token }
+      }
     }
-    var total = 0.0
-    for logit in row { total += Double(expf(logit - largest)) }
-    let share = { (logit: Float) in Float(Double(expf(logit - largest)) / total) }
+    let share = { (logit: Float) in Float(Double(expf(logit - scores.largest)) / scores.sum) }
     return Candidate(
-      token: chosen, probability: share(row[row.startIndex + chosen]), margin: share(largest) - share(second))
+      token: chosen, probability: share(row[row.startIndex + chosen]),
+      margin: share(scores.largest) - share(scores.second))
   }
 
   /// A draw: temperature, then top-k, then top-p. The probability is the one under that distribution.

@@ -55,17 +55,17 @@ package struct ReferenceRow: Sendable, Equatable {
 package struct LogSoftmax: Sendable {
   private let logits: ArraySlice<Float>
   private let normalizer: Double
+  /// The most probable token; of equal ones the lowest id.
+  private let first: Int
 
   /// - Parameter logits: (vocabulary)
   package init(_ logits: ArraySlice<Float>, kernels: KernelSet) {
-    let largest = logits.max() ?? 0
-    var powers = logits.map { $0 - largest }
-    var span = powers.mutableSpan
-    kernels.exp(&span)
-    var total = 0.0
-    for power in powers { total += Double(power) }
+    // A NaN or an infinity makes every probability a NaN.
+    let isFinite = unsafe kernels.firstNotFinite(logits.span.bytes, source: .f32) == nil
+    let scores = kernels.scores(logits.span)
     self.logits = logits
-    normalizer = Double(largest) + Glibc.log(total)
+    normalizer = isFinite ? Double(scores.largest) + Glibc.log(scores.sum) : .nan
+    first = scores.first
   }
 
   package var count: Int { logits.count }
@@ -77,6 +77,7 @@ package struct LogSoftmax: Sendable {
 
   /// The most probable token other than `mask`; of equal ones the lowest id.
   package func best(excluding mask: Int) -> Int {
+    guard first == mask else { return first }
     var best = mask == 0 ? 1 : 0
     for token in 0..<count where token != mask && logits[logits.startIndex + token] > logits[logits.startIndex + best] {
       best = token

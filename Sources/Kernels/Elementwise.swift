@@ -33,4 +33,25 @@ extension KernelSet {
       unsafe table.pointee.softmax(x.baseAddress!, x.count)
     }
   }
+
+  /// What a softmax over some numbers comes to, without writing it.
+  ///
+  /// - Parameter x: finite numbers, at least one.
+  package func scores(_ x: Span<Float>) -> Scores {
+    precondition(x.count > 0)
+    var found = ck_scores()
+    unsafe x.withUnsafeBufferPointer { unsafe table.pointee.score($0.baseAddress!, $0.count, &found) }
+    return Scores(largest: found.largest, second: found.second, first: found.first, sum: found.sum)
+  }
+}
+
+/// The two largest of some numbers and the normalizer of their softmax.
+package struct Scores: Sendable {
+  package let largest: Float
+  /// The largest again where two are equal; −∞ of a single number.
+  package let second: Float
+  /// The index of the first that is largest.
+  package let first: Int
+  /// `Σ e^(x[i] − largest)`, whose rounding depends on the set.
+  package let sum: Double
 }

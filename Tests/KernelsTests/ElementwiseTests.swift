@@ -76,6 +76,32 @@ import Testing
     #expect(g[0] == 0 && g[1] == 0 && g[2] == 200 && abs(g[3]) < 1e-30 && g[4] == .infinity && g[5].isNaN)
   }
 
+  @Test("scores are found wherever they stand", arguments: KernelSet.available)
+  func scores(kernels: KernelSet) {
+    func check(_ x: [Float]) {
+      let found = kernels.scores(x.span)
+      let sorted = x.sorted(by: >)
+      #expect(found.largest == sorted[0] && found.first == x.firstIndex(of: sorted[0]))
+      #expect(found.second == (x.count > 1 ? sorted[1] : -.infinity))
+      let exact = x.reduce(0.0) { $0 + Glibc.exp(Double($1) - Double(sorted[0])) }
+      #expect(abs(found.sum - exact) <= 0x1p-18 * exact)  // sums of 64 and 1 ulp of each term
+    }
+    for count in [1, 2, 15, 16, 17, 31, 100, 1024, 1025, 3000] {
+      let x = activations(count: count, seed: UInt64(count))
+      check(x)
+      check(Array(repeating: -3, count: count))
+      for place in stride(from: 0, to: count, by: max(1, count / 37)) {
+        var changed = x
+        changed[place] = 50
+        check(changed)
+        changed[(place * 7 + 3) % count] = 50  // the same once more, or the same place
+        check(changed)
+        changed[(place * 5 + 1) % count] = 49
+        check(changed)
+      }
+    }
+  }
+
   private func softmax(_ x: [Float], _ kernels: KernelSet) -> [Float] {
     var y = x
     var span = y.mutableSpan

@@ -89,6 +89,14 @@ typedef void ck_weighted_sum(const float *p, size_t p_stride, size_t tokens, con
 typedef void ck_silu_multiply(const float *g, const float *u, size_t count, float *y);
 // In place: x[i] = e^(x[i] − m) / Σ e^(x[j] − m) with the maximum m. All NaN where m is NaN or an infinity.
 typedef void ck_softmax(float *x, size_t count);
+// What a softmax over some numbers comes to, without writing it.
+typedef struct ck_scores {
+  float largest, second;  // the second is the largest again where two are equal; −∞ of fewer than two numbers
+  size_t first;           // the index of the first that is largest
+  double sum;             // Σ e^(x[i] − largest)
+} ck_scores;
+// Of finite numbers, at least one. All sets find the same but for the rounding of the sum.
+typedef void ck_score(const float *x, size_t count, ck_scores *scores);
 // y[i] = e^x[i]. x and y may be the same.
 typedef void ck_exp(const float *x, size_t count, float *y);
 // rounds · CK_FMA_STEP multiply-adds of two operations each, which depend on each other as little as needed to keep the
@@ -117,6 +125,7 @@ typedef struct ck_kernel_set {
   ck_weighted_sum *weighted_sum;
   ck_silu_multiply *silu_multiply;
   ck_softmax *softmax;
+  ck_score *score;
   ck_exp *exp;
   ck_fma_loop *fma_loop;
 } ck_kernel_set;
