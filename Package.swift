@@ -69,7 +69,7 @@ targets += [
     ],
     swiftSettings: settings),
   .executableTarget(
-    name: "bench", dependencies: ["Kernels", "Models", "Quantization", "Pack", "Tensors"], path: "Tools/Bench",
+    name: "bench", dependencies: ["Drift", "Kernels", "Models", "Quantization", "Pack", "Tensors"], path: "Tools/Bench",
     exclude: ["runs", "compare-encodings.py", "compare-drift.py", "peers", "peers.py"],
     swiftSettings: settings),
   // Runs the binary, so it must be built first.

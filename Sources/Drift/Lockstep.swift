@@ -133,6 +133,11 @@ package struct Lockstep {
     let hasForks = Set(lanes.map(\.fork))
     var hidden = lanes.map { $0.fork == 0 ? $0.model.embed(batch.segments) : [] }
     observer.hidden?(-1, hidden, batch.rows)
+    // Lanes with the same weights come to them one after the other: the first of them reads ahead.
+    let readAhead = lanes.indices.map { index in
+      lanes[..<index].contains { $0.model === lanes[index].model }
+        ? nil : ReadAhead(lanes[index].model.weights, rows: batch.rowCount)
+    }
     for layer in 0..<layerCount {
       let trunk = layer > 0 && hasForks.contains(layer) ? hidden[0] : []
       var routes = [[Router.Route]](repeating: [], count: lanes.count)
@@ -145,7 +150,8 @@ package struct Lockstep {
         let replayed = lane.replays.flatMap { routes[$0].isEmpty ? nil : routes[$0] }
         do throws(ModelError) {
           try lane.model.advance(
-            &hidden[index], through: layer, batch.segments, blockLength: blockLength, taps: taps, replaying: replayed)
+            &hidden[index], through: layer, batch.segments, blockLength: blockLength, taps: taps, replaying: replayed,
+            readAhead: readAhead[index])
         } catch { throw .model(error) }
         for segment in batch.segments { segment.cache.drop(layer: layer) }
         if lane.noise > 0 { addNoise(lane.noise, layer, batch, to: &hidden[index]) }

@@ -27,8 +27,9 @@ package struct LayerwiseRunner {
     var hidden = model.embed(segments)
     taps.hidden?(0, hidden)
     let layerCount = model.configuration.layerCount
+    let readAhead = ReadAhead(model.weights, rows: segments.reduce(0) { $0 + $1.tokens.count })
     for layer in 0..<layerCount {
-      try model.advance(&hidden, through: layer, segments, blockLength: blockLength, taps: taps)
+      try model.advance(&hidden, through: layer, segments, blockLength: blockLength, taps: taps, readAhead: readAhead)
       for segment in segments { segment.cache.drop(layer: layer) }
       if layer < layerCount - 1 { taps.hidden?(layer + 1, hidden) }
       guard progress(layer + 1) else { return nil }

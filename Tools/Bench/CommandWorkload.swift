@@ -18,7 +18,7 @@ struct CommandWorkload {
   /// `ingot quantize` of a checkpoint. Warm, the limit is the slower of reading the input from memory and writing the
   /// output to the disk; cold, reading and writing both at once.
   func quantize(_ path: String) throws {
-    let sources = try files(in: path)
+    let sources = try Self.files(in: path)
     let output = options.output.map { "\($0)/bench.ingot" } ?? "\(path).bench.ingot"
     defer { unsafe _ = unlink(output) }
     let arguments = ["quantize", path, "-o", output, "--force", "--quiet"] + options.arguments
@@ -112,7 +112,8 @@ struct CommandWorkload {
     return time
   }
 
-  private func files(in directory: String) throws -> [MappedFile] {
+  /// The shards of a checkpoint.
+  static func files(in directory: String) throws -> [MappedFile] {
     guard let stream = unsafe opendir(directory) else { throw FileError("open", directory) }
     defer { unsafe _ = closedir(stream) }
     var names: [String] = []
@@ -137,13 +138,7 @@ struct CommandWorkload {
     }
   }
 
-  private func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
-
-  private func milliseconds(_ times: [Double]) -> String {
-    let sorted = times.map { $0 * 1e3 }.sorted()
-    return
-      "{\"min\":\(digits(sorted[0])),\"median\":\(digits(median(sorted))),\"max\":\(digits(sorted[sorted.count - 1]))}"
-  }
+  private func milliseconds(_ times: [Double]) -> String { spread(times.map { $0 * 1e3 }) }
 
   private func head(_ workload: String, _ path: String, bytes: Int) -> String {
     let name = path.split(separator: "/").last.map(String.init) ?? path

@@ -13,9 +13,7 @@ struct ForwardWorkload {
   init(_ options: Options) { self.options = options }
 
   func run(_ path: String) throws(ModelError) {
-    let weights: any WeightSource =
-      path.hasSuffix(".ingot")
-      ? try PackWeights(path: path, cacheBudget: 1 << 30) : try CheckpointWeights(directory: path)
+    let weights = try openWeights(path)
     let dense = try denseByteCount(weights)
     let memory = (0..<2).map { _ in Planes.filled(Self.laneByteCount) }
     for threads in 1...2 {

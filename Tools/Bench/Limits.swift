@@ -26,6 +26,29 @@ struct Limits {
   /// Bytes a second that two threads read from memory.
   func reading() -> Double { rate { KernelSet.available[0].readSum($0) } }
 
+  /// Bytes a second that one thread reads from memory.
+  func readingAlone() -> Double {
+    let buffer = memory[0]
+    return Double(buffer.byteCount) / seconds { _ = KernelSet.available[0].readSum(buffer.bytes) }
+  }
+
+  /// Operations a second, two for each multiply-add, of OpenBLAS on two threads with large matrices in fp32.
+  func multiplying() throws(BLASError) -> Double {
+    let blas = try BLAS.load()
+    let size = 2048
+    let weights = Self.filled(4 * size * size)
+    let x = [Float](repeating: 0.5, count: size * size)
+    var y = [Float](repeating: 0, count: size * size)
+    let time = seconds {
+      var out = y.mutableSpan
+      let bytes = weights
+      blas.multiply(
+        bytes.bytes, as: .f32, rows: size, columns: size, x: x.span, tokens: size, into: &out, stride: size,
+        kernels: .best, threads: 2)
+    }
+    return 2 * Double(size) * Double(size) * Double(size) / time
+  }
+
   /// Bytes a second that two threads hash from memory.
   func hashing() -> Double { rate { KernelSet.best.xxh3($0) } }
 

@@ -6,7 +6,9 @@ import Kernels
   private static let usage = """
     usage: bench WORKLOAD [--runs N] [--mib N] [--only TEXT]… [--model PATH]
       encode, product, hash        from memory to memory
-      open, forward                a model: --model PATH; forward: [--head ROWS] of logits in each pass, none by default
+      open, expert, forward, decode
+                                   a model: --model PATH; forward: [--head ROWS] of logits in each pass, none by default
+      verify                       a checkpoint: --model PATH [--cold yes] [--texts N]
       quantize, check              whole commands on a checkpoint or a pack:
                                    --model PATH [--cold yes] [--output DIRECTORY] [--binary INGOT] [-- ARGUMENTS…]
       compare                      two programs by turns: --binary A --against B -- ARGUMENTS…
@@ -14,7 +16,9 @@ import Kernels
 
   static func main() {
     var arguments = Array(CommandLine.arguments.dropFirst())
-    let workloads = ["encode", "product", "hash", "open", "forward", "quantize", "check", "compare"]
+    let workloads = [
+      "encode", "product", "hash", "open", "expert", "forward", "decode", "verify", "quantize", "check", "compare",
+    ]
     guard let workload = arguments.first, workloads.contains(workload) else { fail(usage) }
     arguments.removeFirst()
     var options = Options()
@@ -28,6 +32,7 @@ import Kernels
       switch (name, Int(value)) {
       case ("--runs", let number?) where number > 0: options.runs = number
       case ("--mib", let number?) where number > 0: options.mebibytes = number
+      case ("--texts", let number?) where number > 0: options.texts = number
       case ("--head", let number?) where number >= 0: options.head = number
       case ("--model", _): options.model = value
       case ("--only", _): options.only.append(value)
@@ -52,7 +57,10 @@ import Kernels
       do {
         switch workload {
         case "open": try OpenWorkload(options).run(model)
+        case "expert": try ExpertWorkload(options).run(model)
         case "forward": try ForwardWorkload(options).run(model)
+        case "decode": try DecodeWorkload(options).run(model)
+        case "verify": try VerifyWorkload(options).run(model)
         case "quantize": try CommandWorkload(options).quantize(model)
         default: try CommandWorkload(options).check(model)
         }
@@ -74,7 +82,7 @@ struct Options {
   var model: String?
   /// Rows of logits that each pass of `forward` computes, of as many as it has.
   var head = 0
-  /// Whether the files of `quantize` and `check` leave the page cache before each run.
+  /// Whether the files of `quantize`, `check` and `verify` leave the page cache before each run.
   var isCold = false
   /// The directory that `quantize` writes in; that of the checkpoint if nil.
   var output: String?
@@ -83,6 +91,8 @@ struct Options {
   var against: String?
   /// Further arguments of the command.
   var arguments: [String] = []
+  /// Of 128 tokens each, that `verify` scores.
+  var texts = 8
   /// Input of one pass.
   var mebibytes = 512
   /// Words that the title of a measurement, such as `int4-g64 search avx512 2` or `int4-g64 512x2048 1t avx512 2`, must all

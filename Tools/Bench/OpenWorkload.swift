@@ -1,4 +1,3 @@
-import Glibc
 import Pack
 import Tensors
 
@@ -36,11 +35,5 @@ struct OpenWorkload {
       if name.contains(".mlp.experts.") { return name }
     }
     return try pack.tensor(0).name
-  }
-
-  private func now() -> Double {
-    var time = timespec()
-    unsafe clock_gettime(CLOCK_MONOTONIC, &time)
-    return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
   }
 }

@@ -1,4 +1,5 @@
 import Dispatch
+import Glibc
 
 /// Least, median and greatest of some rates.
 struct Rates {
@@ -15,6 +16,22 @@ struct Rates {
   var maximum: Double { values[values.count - 1] }
 
   var json: String { "{\"min\":\(digits(minimum)),\"median\":\(digits(median)),\"max\":\(digits(maximum))}" }
+}
+
+/// Seconds since some moment.
+func now() -> Double {
+  var time = timespec()
+  unsafe clock_gettime(CLOCK_MONOTONIC, &time)
+  return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
+}
+
+func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
+
+/// Least, median and greatest.
+func spread(_ values: [Double]) -> String {
+  let sorted = values.sorted()
+  return
+    "{\"min\":\(digits(sorted[0])),\"median\":\(digits(median(sorted))),\"max\":\(digits(sorted[sorted.count - 1]))}"
 }
 
 /// Three decimals.

@@ -25,10 +25,17 @@ package final class LLaDA2Model: Sendable {
     package var routes: ((Int, [Router.Route]) -> Void)?
     /// Called with the layer and what its router says of each row, (T, experts), before the sigmoid.
     package var routerLogits: ((Int, [Float]) -> Void)?
+    /// Called when a part of a layer is done, to tell where the time goes.
+    package var done: ((Part) -> Void)?
     package init(hidden: ((Int, [Float]) -> Void)? = nil, routes: ((Int, [Router.Route]) -> Void)? = nil) {
       self.hidden = hidden
       self.routes = routes
     }
+  }
+
+  /// What a layer consists of, its norms and sums with what follows or precedes them.
+  package enum Part: String, Sendable, CaseIterable {
+    case queryKeyValue, attention, attentionOutput, denseMLP, router, sharedExperts, routedExperts
   }
 
   private struct Layer: Sendable {
@@ -158,25 +165,35 @@ package final class LLaDA2Model: Sendable {
 
   /// One layer for all segments; `hidden` (T, H) is changed in place.
   ///
-  /// - Parameter replayed: by row, where the experts of this layer shall be in place of what its router says.
+  /// - Parameters:
+  ///   - replayed: by row, where the experts of this layer shall be in place of what its router says.
+  ///   - readAhead: is told where the run is; without one, experts are asked for when they are known.
   package func advance(
     _ hidden: inout [Float], through index: Int, _ segments: [Segment], blockLength: Int, taps: Taps = Taps(),
-    replaying replayed: [Router.Route]? = nil
+    replaying replayed: [Router.Route]? = nil, readAhead: ReadAhead? = nil
   ) throws(ModelError) {
+    readAhead?.reached(layer: index)
     let layer = layers[index]
     let rows = segments.reduce(0) { $0 + $1.tokens.count }
 
     // attention: r = h; h = r + dense(attention(norm(h)))
     var x = hidden
     layer.inputNorm.apply(to: &x, threads: compute.threads)
-    let attended = attend(x, rows, index, layer, segments, blockLength)  // (T, nh·D)
+    var projected = compute.product(layer.queryKeyValue, x, tokens: rows)
+    if let bias = layer.queryKeyValueBias { add(bias, to: &projected) }
+    taps.done?(.queryKeyValue)
+    let attended = attend(&projected, rows, index, layer, segments, blockLength)  // (T, nh·D)
+    taps.done?(.attention)
     add(compute.product(layer.dense, attended, tokens: rows), bias: layer.denseBias, to: &hidden)
+    taps.done?(.attentionOutput)
 
     // feed-forward: r = h; h = r + mlp(norm(h)); routed and shared experts get the same normed input
     x = hidden
     layer.postAttentionNorm.apply(to: &x, threads: compute.threads)
     switch layer.mlp {
-    case .dense(let mlp): add(mlp.apply(to: x, rows: rows, compute), bias: nil, to: &hidden)
+    case .dense(let mlp):
+      add(mlp.apply(to: x, rows: rows, compute), bias: nil, to: &hidden)
+      taps.done?(.denseMLP)
     case .experts(let experts):
       var end = 0
       let places = segments.map { segment in
@@ -187,22 +204,25 @@ package final class LLaDA2Model: Sendable {
       taps.routerLogits?(index, logits)
       let routes = replayed ?? experts.routes(logits, segments: places)
       taps.routes?(index, routes)
-      let output = try experts.apply(to: x, routes: routes, weights: weights, compute: compute)
+      taps.done?(.router)
+      var output = experts.shared?.apply(to: x, rows: rows, compute) ?? [Float](repeating: 0, count: x.count)
+      taps.done?(.sharedExperts)
+      try experts.add(of: x, routes, to: &output, weights: weights, readAhead: readAhead, compute: compute)
       add(output, bias: nil, to: &hidden)
+      taps.done?(.routedExperts)
     }
   }
 
+  /// - Parameter projected: (T, (nh + 2·nkv)·D): all query heads, then all key heads, then all value heads; queries and keys
+  ///   are normalised and turned in place.
+  /// - Returns: (T, nh·D).
   private func attend(
-    _ x: [Float], _ rows: Int, _ index: Int, _ layer: Layer, _ segments: [Segment], _ blockLength: Int
+    _ projected: inout [Float], _ rows: Int, _ index: Int, _ layer: Layer, _ segments: [Segment], _ blockLength: Int
   ) -> [Float] {
     let c = configuration
     let queryWidth = c.headCount * c.headDimension
     let keyWidth = c.keyValueHeadCount * c.headDimension
     let width = queryWidth + 2 * keyWidth
-    // (T, (nh + 2·nkv)·D): all query heads, then all key heads, then all value heads
-    var projected = compute.product(layer.queryKeyValue, x, tokens: rows)
-    if let bias = layer.queryKeyValueBias { add(bias, to: &projected) }
-
     var output: [Float] = []
     output.reserveCapacity(rows * queryWidth)
     var first = 0

@@ -30,23 +30,25 @@ struct MixtureOfExperts: Sendable {
     return routes
   }
 
+  /// Adds the answers of the routed experts.
+  ///
   /// - Parameters:
   ///   - x: (rows, hidden), normalised.
   ///   - routes: of each row.
-  /// - Returns: (rows, hidden).
-  func apply(
-    to x: [Float], routes: [Router.Route], weights: any WeightSource, compute: Compute
-  ) throws(ModelError) -> [Float] {
+  ///   - output: (rows, hidden), such as what the shared expert answers.
+  ///   - readAhead: is told where the run is; without one, the experts chosen are asked for.
+  func add(
+    of x: [Float], _ routes: [Router.Route], to output: inout [Float], weights: any WeightSource,
+    readAhead: ReadAhead? = nil, compute: Compute
+  ) throws(ModelError) {
     let rows = routes.count
     let hidden = x.count / max(rows, 1)
-    var output = shared?.apply(to: x, rows: rows, compute) ?? [Float](repeating: 0, count: x.count)
     let slots = routes.first?.experts.count ?? 1
     let tileRows = max(1, Self.outputByteCount / (slots * hidden * MemoryLayout<Float>.size))
     for start in stride(from: 0, to: rows, by: tileRows) {
       let tile = start..<min(rows, start + tileRows)
-      try addRouted(x, routes, tile, hidden, weights, compute, to: &output)
+      try addRouted(x, routes, tile, hidden, weights, readAhead, compute, to: &output)
     }
-    return output
   }
 
   /// Experts whose weights are held at once: enough for threads to share them evenly, few enough for unpacked chunks.
@@ -54,7 +56,7 @@ struct MixtureOfExperts: Sendable {
 
   private func addRouted(
     _ x: [Float], _ routes: [Router.Route], _ tile: Range<Int>, _ hidden: Int, _ weights: any WeightSource,
-    _ compute: Compute, to output: inout [Float]
+    _ readAhead: ReadAhead?, _ compute: Compute, to output: inout [Float]
   ) throws(ModelError) {
     // By expert the rows that go there, and by row and slot where the expert's answer will stand.
     let slots = routes[tile.lowerBound].experts.count
@@ -67,10 +69,11 @@ struct MixtureOfExperts: Sendable {
       }
     }
     let experts = users.indices.filter { !users[$0].isEmpty }
-    weights.willNeed(layer: layer, experts: experts)
+    if readAhead == nil { weights.willNeed(layer: layer, experts: experts) }
     var answers = [[Float]](repeating: [], count: gate.rows)
     for start in stride(from: 0, to: experts.count, by: Self.heldExperts) {
       let some = Array(experts[start..<min(experts.count, start + Self.heldExperts)])
+      readAhead?.reached(layer: layer, expert: some[0])
       var mlps: [GatedMLP] = []
       for expert in some {
         let projections = try weights.expert(layer: layer, expert: expert)

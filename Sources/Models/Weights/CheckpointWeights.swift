@@ -1,6 +1,6 @@
 import Safetensors
 import Synchronization
-import Tensors
+package import Tensors
 
 /// The weights of a checkpoint as they are, mapped.
 package final class CheckpointWeights: WeightSource {
@@ -63,6 +63,15 @@ package final class CheckpointWeights: WeightSource {
     for index in indices {
       for source in experts[layer][index] { file(of: source).willNeed(source.byteRange) }
     }
+  }
+
+  package func places(of item: ModelItem) -> [HeldBytes] {
+    let own: [CheckpointModel.Source] =
+      switch item {
+      case .tensor(let tensor): sources[tensor.name].map { [$0] } ?? []
+      case .expert(let layer, let expert, _): experts[layer][expert]
+      }
+    return own.map { HeldBytes(file(of: $0), $0.byteRange) }
   }
 
   package func file(named name: String) throws(ModelError) -> [UInt8]? {

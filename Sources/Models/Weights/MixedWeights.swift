@@ -1,3 +1,5 @@
+package import Tensors
+
 /// One model with some of its tensors taken from another of the same architecture: what swapping a part costs.
 package struct MixedWeights: WeightSource {
   private let base: any WeightSource
@@ -33,6 +35,11 @@ package struct MixedWeights: WeightSource {
   package func willNeed(layer: Int, experts: [Int]) {
     base.willNeed(layer: layer, experts: experts)
     donor.willNeed(layer: layer, experts: experts)
+  }
+
+  package func places(of item: ModelItem) -> [HeldBytes] {
+    let taken = item.tensors.map { takes($0.name) }
+    return (taken.contains(false) ? base.places(of: item) : []) + (taken.contains(true) ? donor.places(of: item) : [])
   }
 
   /// Those of the base; the donor has its own.

@@ -1,6 +1,6 @@
 package import Pack
 import Synchronization
-import Tensors
+package import Tensors
 
 /// The weights of a pack: raw chunks in place, compressed ones unpacked into a cache with a byte budget.
 package final class PackWeights: WeightSource {
@@ -126,6 +126,14 @@ package final class PackWeights: WeightSource {
       let name = LLaDA2MoE.expertName(layer: layer, expert: expert, "gate_proj")
       guard let tensor = try? pack.tensor(named: name), let chunk = try? pack.chunk(tensor.firstChunk) else { continue }
       pack.mapping.willNeed(chunk.byteRange)
+    }
+  }
+
+  package func places(of item: ModelItem) -> [HeldBytes] {
+    // The projections of an expert lie in one chunk.
+    guard let name = item.tensors.first?.name, let tensor = try? pack.tensor(named: name) else { return [] }
+    return (tensor.firstChunk..<tensor.firstChunk + tensor.chunkCount).compactMap { index in
+      (try? pack.chunk(index)).map { HeldBytes(pack.mapping, $0.byteRange) }
     }
   }
 

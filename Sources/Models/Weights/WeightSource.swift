@@ -1,3 +1,5 @@
+package import Tensors
+
 /// Where a model's weights come from: a checkpoint in full precision, or a pack. One call a tensor or expert, none a row.
 package protocol WeightSource: Sendable {
   var configuration: ModelConfiguration { get }
@@ -10,6 +12,8 @@ package protocol WeightSource: Sendable {
   func expert(layer: Int, expert: Int) throws(ModelError) -> ExpertWeights
   /// Says which experts the next products will ask for, so that they can be read ahead; a hint.
   func willNeed(layer: Int, experts: [Int])
+  /// Where the bytes of an item lie, as they are stored; to be read ahead.
+  func places(of item: ModelItem) -> [HeldBytes]
   /// How the cache of unpacked chunks did; zeros where nothing is unpacked.
   var counters: WeightCounters { get }
   /// A file beside the weights, such as `tokenizer.json`; nil when there is none.

@@ -1,0 +1,72 @@
+import Dispatch
+import Tensors
+
+/// Reads weights ahead of a run that goes once through the layers with so many rows that it uses nearly all experts.
+///
+/// A run that waits for each weight when it comes to it leaves the disk idle while it computes. Only a bounded number of
+/// bytes is read ahead, so that what comes later does not push out of the page cache what comes first.
+package final class ReadAhead {
+  /// How far ahead, in bytes: at two gigabytes a second a quarter of a second, longer than any product takes.
+  private static let distance = 512 << 20
+  /// Below so many choices for each expert, some experts are likely to be left out, and reading them would be in vain.
+  private static let choicesPerExpert = 3
+
+  private let places: [HeldBytes]
+  /// By place, the bytes before it.
+  private let starts: [Int]
+  /// By layer, its first place.
+  private let layers: [Int]
+  /// By layer and expert, the first place.
+  private let experts: [[Int]]
+  private var next = 0
+  private let queue = DispatchQueue(label: "ingot.read-ahead")
+
+  /// - Parameter rows: that go through each layer.
+  /// - Returns: nil where they are too few.
+  package init?(_ weights: any WeightSource, rows: Int) {
+    let c = weights.configuration
+    guard rows * c.expertsPerToken >= Self.choicesPerExpert * c.expertCount else { return nil }
+    var places: [HeldBytes] = []
+    var starts: [Int] = []
+    var layers = [Int](repeating: 0, count: c.layerCount)
+    var experts = [[Int]](repeating: [], count: c.layerCount)
+    var byteCount = 0
+    var layer = -1
+    for item in LLaDA2MoE.items(c, has: weights.hasTensor) {
+      switch item {
+      case .tensor(let tensor) where tensor.role == .embedding: continue  // only some of its rows are read
+      case .tensor(let tensor) where layer + 1 < c.layerCount && tensor.name.hasPrefix("model.layers.\(layer + 1)."):
+        layer += 1
+        layers[layer] = places.count
+      case .tensor: break
+      case .expert(let layer, _, _): experts[layer].append(places.count)
+      }
+      for place in weights.places(of: item) {
+        places.append(place)
+        starts.append(byteCount)
+        byteCount += place.byteCount
+      }
+    }
+    self.places = places
+    self.starts = starts
+    self.layers = layers
+    self.experts = experts
+  }
+
+  /// Says that the run has come to a layer.
+  package func reached(layer: Int) { reached(place: layers[layer]) }
+
+  /// Says that the run has come to an expert.
+  func reached(layer: Int, expert: Int) { reached(place: experts[layer][expert]) }
+
+  private func reached(place: Int) {
+    guard place < places.count else { return }
+    let first = next
+    while next < places.count, starts[next] < starts[place] + Self.distance { next += 1 }
+    guard first < next else { return }
+    // Asking waits for the disk's queue.
+    queue.async { [places, first, next] in
+      for place in places[first..<next] { place.willNeed() }
+    }
+  }
+}

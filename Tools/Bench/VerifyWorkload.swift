@@ -1,0 +1,85 @@
+import Drift
+import Models
+import Tensors
+
+/// Full-precision scoring of a checkpoint, layer by layer, each weight read once: what `verify` does with its reference.
+///
+/// The limit is the longer of reading the files and of multiplying as fast as OpenBLAS does large matrices.
+struct VerifyWorkload {
+  private static let textLength = 128
+  private let options: Options
+
+  init(_ options: Options) { self.options = options }
+
+  func run(_ path: String) throws {
+    let files = try CommandWorkload.files(in: path)
+    let byteCount = files.reduce(0) { $0 + $1.byteCount }
+    let limits = Limits(mebibytes: 64)
+    var times: [Double] = []
+    var reads: [Double] = []
+    var rates: [Double] = []
+    var shape = Shape()
+    for round in 0..<options.runs {
+      rates.append(try limits.multiplying())
+      // By turns which comes first: a host may keep what its guest has dropped.
+      for isScoring in [round % 2 == 0, round % 2 != 0] {
+        if options.isCold { for file in files { file.release(0..<file.byteCount) } }
+        if isScoring {
+          let start = now()
+          shape = try score(path)
+          times.append(now() - start)
+        } else {
+          reads.append(try limits.transfer(write: 0, beside: path, read: files))
+        }
+      }
+    }
+    let (time, read, rate) = (median(times), median(reads), median(rates))
+    let multiplying = 2 * shape.products / rate
+    print(
+      "{\"workload\":\"verify\",\"model\":\"\(path)\",\"cache\":\"\(options.isCold ? "cold" : "warm")\","
+        + "\"texts\":\(options.texts),\"rows\":\(shape.rows),\"scored\":\(shape.scored),\"bytes\":\(byteCount),"
+        + "\"runs\":\(options.runs),\"s\":\(spread(times)),\"read_s\":\(spread(reads)),"
+        + "\"blas_gflop_per_s\":\(spread(rates.map { $0 / 1e9 })),\"blas_s\":\(digits(multiplying)),"
+        + "\"gb_per_s\":\(digits(Double(byteCount) / time / 1e9)),"
+        + "\"gflop_per_s\":\(digits(2 * shape.products / time / 1e9)),"
+        + "\"share_of_limit\":\(digits(max(read, multiplying) / time))}")
+  }
+
+  private struct Shape {
+    var rows = 0
+    var scored = 0
+    /// Multiplications of weights with activations.
+    var products = 0.0
+  }
+
+  /// Random tokens, half of each block masked.
+  private func score(_ path: String) throws -> Shape {
+    let weights = try CheckpointWeights(directory: path)
+    let model = try LLaDA2Model(weights, compute: Compute(threads: 2))
+    let c = model.configuration
+    var random = Tokens(vocabulary: c.vocabularySize)
+    let texts = (0..<options.texts).map { _ in
+      ScoredText(tokens: random.next(Self.textLength), scored: 0..<Self.textLength, blockLength: 32, fill: nil)
+    }
+    let plan = MaskPlan(ratios: [0.5], blockLength: 32, mask: 0, seed: 1)
+    let scoring = Scoring(texts, plan: plan)
+    let result = try ScoredRun(scoring, memory: 4 << 30).run(reference: model, lanes: [], keepsScores: true)
+    precondition(result.passes == 1)
+    var shape = Shape()
+    shape.scored = scoring.positionCount
+    shape.rows = scoring.states.reduce(0) { $0 + $1.tokens.count } + options.texts * (Self.textLength - 32)
+    for item in LLaDA2MoE.items(c, has: weights.hasTensor) {
+      switch item {
+      case .tensor(let tensor) where tensor.role == .head:
+        shape.products += Double(tensor.shape.elementCount * shape.scored)
+      case .tensor(let tensor) where tensor.role != .embedding:
+        shape.products += Double(tensor.shape.elementCount * shape.rows)
+      case .expert(_, _, let projections):
+        let chosen = Double(shape.rows * c.expertsPerToken) / Double(c.expertCount)
+        shape.products += chosen * projections.reduce(0) { $0 + Double($1.shape.elementCount) }
+      case .tensor: break
+      }
+    }
+    return shape
+  }
+}
