@@ -133,11 +133,7 @@ package struct Lockstep {
     let hasForks = Set(lanes.map(\.fork))
     var hidden = lanes.map { $0.fork == 0 ? $0.model.embed(batch.segments) : [] }
     observer.hidden?(-1, hidden, batch.rows)
-    // Lanes with the same weights come to them one after the other: the first of them reads ahead.
-    let readAhead = lanes.indices.map { index in
-      lanes[..<index].contains { $0.model === lanes[index].model }
-        ? nil : ReadAhead(lanes[index].model.weights, rows: batch.rowCount)
-    }
+    let readAhead = readAhead(rows: batch.rowCount)
     for layer in 0..<layerCount {
       let trunk = layer > 0 && hasForks.contains(layer) ? hidden[0] : []
       var routes = [[Router.Route]](repeating: [], count: lanes.count)
@@ -164,6 +160,17 @@ package struct Lockstep {
     }
     for (index, lane) in lanes.enumerated() where lane.fork == layerCount { hidden[index] = hidden[0] }
     try score(hidden, batch, observer) { progress((Double(layerCount) + $0) / Double(layerCount + 1)) }
+  }
+
+  /// By lane. Lanes with the same weights come to them one after the other: the first of them reads ahead.
+  private func readAhead(rows: Int) -> [ReadAhead?] {
+    // Mixtures, of which there are many, take weights of the others.
+    let areApart = lanes.count == 1 || lanes.count == 2 && lanes[0].model !== lanes[1].model
+    return lanes.indices.map { index in
+      let model = lanes[index].model
+      guard !lanes[..<index].contains(where: { $0.model === model }) else { return nil }
+      return ReadAhead(model.weights, rows: rows, isOnly: areApart, memory: memory / 4)
+    }
   }
 
   /// Norm, head and the observer, for some states at a time.

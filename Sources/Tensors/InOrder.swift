@@ -25,26 +25,58 @@ package func inOrder<Workspace, Output: Sendable, Failure: Error>(
     return
   }
 
-  let shared = Shared<Output, Failure>(window: window)
-  let group = DispatchGroup()
-  for number in 0..<min(threads, count) {
-    // A serial queue gets a thread at once. The concurrent ones make no more than there are processors, and see only
-    // after a second that theirs wait for a disk.
-    DispatchQueue(label: "ingot.worker.\(number)").async(group: group) {
-      var workspace = makeWorkspace()
-      while let index = shared.take(below: count) {
-        shared.put(work(&workspace, index), at: index)
+  let results = OrderedResults<Output, Failure>(
+    count: count, threads: threads, window: window, makeWorkspace: makeWorkspace, work: work)
+  for index in 0..<count { try consume(index, try results.next().get()) }
+}
+
+/// Results that threads make ahead of whoever asks for them, one after the other: what ``inOrder`` does, where the asking is
+/// no loop. No further one is begun when the last reference goes.
+package final class OrderedResults<Output: Sendable, Failure: Error> {
+  private let shared: Shared<Output, Failure>
+  private let threads: Int
+  private let group = DispatchGroup()
+  private var index = 0
+
+  /// - Parameters:
+  ///   - count: of results.
+  ///   - threads: that work; the one that asks is not among them.
+  ///   - window: results that exist at a time, made or in the making; at least `threads`.
+  package init<Workspace>(
+    count: Int, threads: Int, window: Int, makeWorkspace: @escaping @Sendable () -> Workspace,
+    work: @escaping @Sendable (inout Workspace, Int) -> Result<Output, Failure>
+  ) {
+    precondition(threads >= 1 && window >= threads)
+    let shared = Shared<Output, Failure>(window: window)
+    self.shared = shared
+    self.threads = min(threads, count)
+    for number in 0..<self.threads {
+      // A serial queue gets a thread at once. The concurrent ones make no more than there are processors, and see only
+      // after a second that theirs wait for a disk.
+      DispatchQueue(label: "ingot.worker.\(number)").async(group: group) {
+        var workspace = makeWorkspace()
+        while let index = shared.take(below: count) {
+          shared.put(work(&workspace, index), at: index)
+        }
       }
     }
   }
-  defer {
+
+  deinit {
     shared.stop(threads: threads)
     group.wait()
   }
-  for index in 0..<count { try consume(index, try shared.result(at: index).get()) }
+
+  /// The next result; waits for it.
+  ///
+  /// - Precondition: asked at most `count` times.
+  package func next() -> Result<Output, Failure> {
+    defer { index += 1 }
+    return shared.result(at: index)
+  }
 }
 
-/// What the threads of one `inOrder` share.
+/// What the threads share.
 private final class Shared<Output: Sendable, Failure: Error>: Sendable {
   private struct State {
     var next = 0

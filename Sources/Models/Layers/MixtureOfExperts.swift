@@ -12,6 +12,13 @@ struct MixtureOfExperts: Sendable {
   /// which reads the weights again: for mini that is every 4,096 tokens.
   private static let outputByteCount = 256 << 20
 
+  private static func tileRows(slots: Int, hidden: Int) -> Int {
+    max(1, outputByteCount / (slots * hidden * MemoryLayout<Float>.size))
+  }
+
+  /// Rows up to which each expert is read once.
+  static func tileRows(_ c: ModelConfiguration) -> Int { tileRows(slots: c.expertsPerToken, hidden: c.hiddenSize) }
+
   /// What the router says of each row, (rows, experts), before the sigmoid.
   func logits(_ x: [Float], rows: Int, _ compute: Compute) -> [Float] {
     compute.product(inFP32: gate, x, tokens: rows)
@@ -44,7 +51,7 @@ struct MixtureOfExperts: Sendable {
     let rows = routes.count
     let hidden = x.count / max(rows, 1)
     let slots = routes.first?.experts.count ?? 1
-    let tileRows = max(1, Self.outputByteCount / (slots * hidden * MemoryLayout<Float>.size))
+    let tileRows = Self.tileRows(slots: slots, hidden: hidden)
     for start in stride(from: 0, to: rows, by: tileRows) {
       let tile = start..<min(rows, start + tileRows)
       try addRouted(x, routes, tile, hidden, weights, readAhead, compute, to: &output)
@@ -68,15 +75,19 @@ struct MixtureOfExperts: Sendable {
         users[expert].append(row)
       }
     }
-    let experts = users.indices.filter { !users[$0].isEmpty }
+    let reader = readAhead?.experts
+    // A reader gives all experts, one after the other.
+    let experts = reader?.order(layer: layer) ?? users.indices.filter { !users[$0].isEmpty }
     if readAhead == nil { weights.willNeed(layer: layer, experts: experts) }
+    let heldCount = reader?.heldCount ?? Self.heldExperts
     var answers = [[Float]](repeating: [], count: gate.rows)
-    for start in stride(from: 0, to: experts.count, by: Self.heldExperts) {
-      let some = Array(experts[start..<min(experts.count, start + Self.heldExperts)])
-      readAhead?.reached(layer: layer, expert: some[0])
+    for start in stride(from: 0, to: experts.count, by: heldCount) {
+      let some = experts[start..<min(experts.count, start + heldCount)]
+      readAhead?.reached(layer: layer, expert: experts[start])
       var mlps: [GatedMLP] = []
       for expert in some {
-        let projections = try weights.expert(layer: layer, expert: expert)
+        let projections =
+          if let reader { try reader.next() } else { try weights.expert(layer: layer, expert: expert) }
         mlps.append(GatedMLP(gate: projections.gate, up: projections.up, down: projections.down))
       }
       for (expert, answer) in zip(some, Self.answers(mlps, some.map { users[$0] }, x, hidden, compute)) {

@@ -74,6 +74,8 @@ package final class CheckpointWeights: WeightSource {
     return own.map { HeldBytes(file(of: $0), $0.byteRange) }
   }
 
+  package func expertReader(memory: Int) -> ExpertReader? { ExpertReader(model, experts, memory: memory) }
+
   package func file(named name: String) throws(ModelError) -> [UInt8]? {
     do throws(SafetensorsError) { return try model.checkpoint.readSmallFile(name: name) } catch {
       if case .system(let failure) = error.reason, failure.isMissing { return nil }
@@ -84,11 +86,6 @@ package final class CheckpointWeights: WeightSource {
   private func file(of source: CheckpointModel.Source) -> MappedFile { model.checkpoint.files[source.file].file }
 
   private func matrix(_ source: CheckpointModel.Source) -> Matrix {
-    guard let encoding = Encoding(keeping: source.dtype) else { preconditionFailure("the model checked its types") }
-    let shape = source.tensor.shape
-    let block = Matrix.Block(
-      rows: 0..<shape.rows, content: HeldBytes(file(of: source), source.byteRange), codes: 0..<source.byteRange.count,
-      scales: 0..<0)
-    return Matrix(name: source.tensor.name, encoding: encoding, shape: shape, blocks: [block])
+    Matrix(source, HeldBytes(file(of: source), source.byteRange), 0..<source.byteRange.count)
   }
 }
