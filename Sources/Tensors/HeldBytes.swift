@@ -20,17 +20,8 @@ package final class HeldBytes: Sendable {
   package var isOwned: Bool { if case .owned = storage { true } else { false } }
 
   /// Asks the system to read ahead what lies in a file; a hint.
-  ///
-  /// - Returns: whether it had to be asked, as the page cache did not seem to hold the bytes.
-  @discardableResult
-  package func willNeed() -> Bool {
-    guard case .mapped(let mapping, let range) = storage else { return false }
-    return mapping.willNeed(range)
-  }
-
-  /// Lets go of what lies in a file: it leaves the page cache.
-  package func release() {
-    if case .mapped(let mapping, let range) = storage { mapping.release(range) }
+  package func willNeed() {
+    if case .mapped(let mapping, let range) = storage { mapping.willNeed(range) }
   }
 
   package var bytes: RawSpan {

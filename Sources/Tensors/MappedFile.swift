@@ -45,13 +45,9 @@ import Glibc
 
   /// Asks the system to read the range ahead; a hint, so failure is no error. Not asked for what seems to be there: the
   /// system looks at each of its pages, which takes longer than a product with a few tokens.
-  ///
-  /// - Returns: whether it was asked for.
-  @discardableResult
-  package func willNeed(_ range: Range<Int>) -> Bool {
-    guard !isResident(range) else { return false }
+  package func willNeed(_ range: Range<Int>) {
+    guard !isResident(range) else { return }
     posix_fadvise(descriptor, off_t(range.lowerBound), off_t(range.count), POSIX_FADV_WILLNEED)
-    return true
   }
 
   /// Lets go of the range: its pages leave this mapping and, being clean, the page cache.

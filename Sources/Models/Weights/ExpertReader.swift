@@ -26,7 +26,7 @@ package final class ExpertReader {
     guard let largest = sizes.max() else { return nil }
     let buffers = BufferPool(capacity: DirectFile.bufferByteCount(largest))
     let expertByteCount = LLaDA2MoE.projections.count * buffers.capacity
-    heldCount = max(4, Self.heldByteCount / expertByteCount)
+    heldCount = max(4, min(Self.heldByteCount, memory / 4) / expertByteCount)
     let window = memory / expertByteCount - heldCount
     guard window >= 2 * Self.threads else { return nil }
     var direct: [DirectFile] = []
@@ -56,10 +56,11 @@ package final class ExpertReader {
   }
 
   /// The experts of a layer in the order in which ``next()`` gives them.
-  func order(layer: Int) -> [Int] { order[layer] }
+  package func order(layer: Int) -> [Int] { order[layer] }
 
   /// - Throws: ``ModelError/source(_:)`` when reading fails.
-  func next() throws(ModelError) -> ExpertWeights { try results.next().get() }
+  /// - Precondition: asked once for each expert.
+  package func next() throws(ModelError) -> ExpertWeights { try results.next().get() }
 
   /// From the page cache where it holds the bytes.
   private static func matrix(

@@ -12,7 +12,7 @@ package final class ReadAhead {
   private static let choicesPerExpert = 3
 
   /// Reads experts past the page cache; nil where they are asked for like all else.
-  let experts: ExpertReader?
+  package let experts: ExpertReader?
   private let places: [HeldBytes]
   /// By place, the bytes before it.
   private let starts: [Int]
