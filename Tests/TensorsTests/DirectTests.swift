@@ -86,6 +86,23 @@ import Testing
     }
   }
 
+  @Test func whatIsInTheCacheIsLookedAtThere() throws {
+    try withTemporaryDirectory { directory in
+      let path = directory + "/file"
+      let all = Array(Self.bytes[..<(1 << 20 + 5)])
+      try write(all, to: path)
+      let file = try ReadOnlyFile(path: path)
+      for range in [0..<1, 5..<4097, 4095..<4096, 100_000..<1_000_001, 1 << 20..<1 << 20 + 5] {
+        let found = file.cached(range)?.array
+        #expect(found == Array(all[range]), "\(range)")
+      }
+      try #require(unsafe truncate(path, 5000) == 0)
+      // Not a page that is left: touching one that is not would end the process.
+      let gone = file.cached(4000..<9000)?.array
+      #expect(gone == nil)
+    }
+  }
+
   @Test func aFileThatEndsEarlyIsAnError() throws {
     try withTemporaryDirectory { directory in
       let path = directory + "/file"
