@@ -18,9 +18,11 @@ import Testing
     [(4096, 70000), (3728, 70000), (3 << 20, 70000), (0, 1 << 20), (0, 2), (4094, 3 << 20)],
   ]
 
-  private func expectRun(_ runs: [(gap: Int, count: Int)], path: String, depth: Int) throws {
+  private func expectRun(
+    _ runs: [(gap: Int, count: Int)], path: String, depth: Int, byteCount: Int? = nil
+  ) throws {
     var expected: [UInt8] = []
-    var output = SequentialOutput(try OutputFile(path: path), depth: depth)
+    var output = SequentialOutput(try OutputFile(path: path), depth: depth, byteCount: byteCount)
     for run in runs {
       expected += [UInt8](repeating: 0, count: run.gap)
       var buffer = AlignedBuffer(byteCount: run.count)
@@ -44,6 +46,13 @@ import Testing
   @Test(arguments: [0, 1, 2, 5]) func whatIsWrittenIsThere(depth: Int) throws {
     try withTemporaryDirectory { directory in
       for runs in Self.runs { try expectRun(runs, path: directory + "/file", depth: depth) }
+    }
+  }
+
+  @Test("room that was taken is given back where the file ends before", arguments: [0, 4096, 1 << 20, 20 << 20])
+  func roomOnTheDisk(byteCount: Int) throws {
+    try withTemporaryDirectory { directory in
+      for runs in Self.runs { try expectRun(runs, path: directory + "/file", depth: 2, byteCount: byteCount) }
     }
   }
 
