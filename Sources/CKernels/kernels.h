@@ -45,8 +45,14 @@ static inline size_t ck_code_bytes(const ck_scheme *scheme, size_t groups) {
   ck_exp ck_exp_##set;                                    \
   ck_fma_loop ck_fma_loop_##set
 
+#define CK_XXH3_KERNELS(set)            \
+  ck_xxh3 ck_xxh3_##set;                \
+  ck_xxh3_begin ck_xxh3_begin_##set;    \
+  ck_xxh3_add ck_xxh3_add_##set;        \
+  ck_xxh3_end ck_xxh3_end_##set
+
 CK_PRODUCT_KERNELS(scalar);
-ck_xxh3 ck_xxh3_scalar;
+CK_XXH3_KERNELS(scalar);
 
 extern const ck_kernel_set ck_set_scalar;
 #if defined(__x86_64__)
@@ -57,7 +63,8 @@ ck_quantize ck_quantize_bf16_avx2, ck_quantize_f32_avx2;
 ck_quantize ck_quantize_bf16_avx512, ck_quantize_f32_avx512;
 CK_PRODUCT_KERNELS(avx2);
 CK_PRODUCT_KERNELS(avx512);
-ck_xxh3 ck_xxh3_avx2, ck_xxh3_avx512;
+CK_XXH3_KERNELS(avx2);
+CK_XXH3_KERNELS(avx512);
 #endif
 
 #endif

@@ -11,7 +11,8 @@
 #define XXH_VECTOR 2  // XXH_AVX2
 #include <xxhash.h>
 
-uint64_t ck_xxh3_avx2(const void *x, size_t byte_count) { return XXH3_64bits(x, byte_count); }
+#define CK_SET(name) name##_avx2
+#include "xxh3_body.h"
 
 #pragma clang attribute pop
 #endif

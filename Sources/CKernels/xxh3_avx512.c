@@ -11,7 +11,8 @@
 #define XXH_VECTOR 3  // XXH_AVX512
 #include <xxhash.h>
 
-uint64_t ck_xxh3_avx512(const void *x, size_t byte_count) { return XXH3_64bits(x, byte_count); }
+#define CK_SET(name) name##_avx512
+#include "xxh3_body.h"
 
 #pragma clang attribute pop
 #endif

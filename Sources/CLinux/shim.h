@@ -9,6 +9,8 @@
 ssize_t copy_file_range(int source, __off64_t *source_position, int target, __off64_t *target_position, size_t count,
                         unsigned flags);
 
+int fallocate(int file, int mode, __off64_t position, __off64_t byte_count);
+
 #pragma clang assume_nonnull end
 
 #endif

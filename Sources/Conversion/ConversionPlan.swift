@@ -50,6 +50,9 @@ package struct ConversionPlan: Sendable {
     let (items, sources, decisions) = try Self.decide(model, options.recipe)
     files.append(.init(name: "provenance.json", bytes: Array(Self.provenance(model, options).text().utf8)))
     do { pack = try PackPlan(items, files: files) } catch { throw .pack(error) }
+    var assembler = PackAssembler(plan: pack)
+    for _ in 0..<assembler.chunkTotal { assembler.placeRaw() }
+    rawByteCount = assembler.byteCount
     self.model = model
     self.options = options
     self.sources = sources
@@ -123,12 +126,7 @@ package struct ConversionPlan: Sendable {
   package var sourceByteCount: Int { sources.reduce(0) { $0 + $1.byteRange.count } }
 
   /// Bytes of the pack if every chunk is stored raw: exact without compression, an upper bound with it.
-  package var rawByteCount: Int {
-    var assembler = PackAssembler(plan: pack)
-    for _ in 0..<assembler.chunkTotal { assembler.placeRaw() }
-    let errors = pack.tensors.map { _ in PackAssembler.TensorErrors() }
-    return assembler.assemble(errors: errors).header.fileLength
-  }
+  package let rawByteCount: Int
 
   /// Bytes of all routed experts if stored raw.
   package var rawExpertByteCount: Int {

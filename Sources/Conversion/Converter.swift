@@ -55,7 +55,9 @@ package struct Converter: Sendable {
   ) throws(ConversionError) -> Outcome {
     var writer: PackWriter
     do throws(PackError) {
-      writer = try PackWriter(path: path, plan: plan.pack, replaces: replaces, depth: budget.writes)
+      writer = try PackWriter(
+        path: path, plan: plan.pack, replaces: replaces, depth: budget.writes,
+        byteCount: plan.options.compression == .none ? plan.rawByteCount : nil)
     } catch { throw .pack(error) }
     var expertByteCount = 0
     let statistics = try encodeAll(progress: progress, isInterrupted: isInterrupted) {

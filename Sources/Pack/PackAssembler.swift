@@ -75,12 +75,30 @@ package struct PackAssembler: Sendable {
 
   package var tablesOffset: Int { end.roundedUp(to: PackLimits.alignment) }
 
+  /// Bytes of the whole file.
+  ///
+  /// - Precondition: all chunks are placed.
+  package var byteCount: Int {
+    header(
+      tablesHash: 0,
+      stringsLength: (plan.tensors.map(\.name) + plan.files.map(\.name)).reduce(0) { $0 + $1.utf8.count }
+    ).fileLength
+  }
+
+  private func header(tablesHash: UInt64, stringsLength: Int) -> PackHeader {
+    precondition(records.count == chunkTotal)
+    return PackHeader(
+      requiredFeatures: records.contains { $0.codec == .zstd } ? PackHeader.zstdFeature : 0,
+      tablesOffset: tablesOffset, tablesHash: tablesHash, chunkCount: records.count, tensorCount: plan.tensors.count,
+      fileCount: plan.files.count, stringsLength: stringsLength)
+  }
+
   /// Header and tables.
   ///
   /// - Parameter errors: by tensor of the plan.
   /// - Precondition: all chunks are placed.
   package func assemble(errors: [TensorErrors]) -> (header: PackHeader, tables: [UInt8]) {
-    precondition(records.count == chunkTotal && errors.count == plan.tensors.count)
+    precondition(errors.count == plan.tensors.count)
     var strings = ByteWriter()
     var out = ByteWriter(capacity: 64 * records.count + 192 * plan.tensors.count)
     for record in records { record.encode(to: &out) }
@@ -103,11 +121,7 @@ package struct PackAssembler: Sendable {
     let stringsLength = strings.bytes.count
     out.append(strings.bytes)
     out.align(PackLimits.alignment)
-    let header = PackHeader(
-      requiredFeatures: records.contains { $0.codec == .zstd } ? PackHeader.zstdFeature : 0,
-      tablesOffset: tablesOffset, tablesHash: XXH3.hash(out.bytes.bytes), chunkCount: records.count,
-      tensorCount: plan.tensors.count, fileCount: plan.files.count, stringsLength: stringsLength)
-    return (header, out.bytes)
+    return (header(tablesHash: XXH3.hash(out.bytes.bytes), stringsLength: stringsLength), out.bytes)
   }
 }
 

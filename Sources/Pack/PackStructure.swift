@@ -140,7 +140,8 @@ extension PackTables {
         structure.subjects[chunkIndex] = "rows \(rows.lowerBound) to \(rows.upperBound - 1) of `\(tensor.name)`"
       } else {
         let stem = "model.layers.\(chunk.layer).mlp.experts.\(chunk.expert)."
-        if !["gate_proj", "up_proj", "down_proj"].contains(where: { tensor.name == "\(stem)\($0).weight" }) {
+        let projections: [Substring] = ["gate_proj.weight", "up_proj.weight", "down_proj.weight"]
+        if !tensor.name.hasPrefix(stem) || !projections.contains(tensor.name.dropFirst(stem.count)) {
           report(broken(.owner, "chunk \(chunkIndex) is layer \(chunk.layer), expert \(chunk.expert)"))
         }
       }

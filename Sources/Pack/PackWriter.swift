@@ -10,11 +10,14 @@ package struct PackWriter: ~Copyable {
   /// - Parameters:
   ///   - replaces: whether a file that has the name may be replaced.
   ///   - depth: chunks that may still be on their way to the disk when `append` returns.
+  ///   - byteCount: of the whole file, where it is known before.
   /// - Throws: ``PackError/system(_:)`` when the temporary sibling cannot be made.
-  package init(path: String, plan: PackPlan, replaces: Bool = true, depth: Int = 0) throws(PackError) {
+  package init(
+    path: String, plan: PackPlan, replaces: Bool = true, depth: Int = 0, byteCount: Int? = nil
+  ) throws(PackError) {
     assembler = PackAssembler(plan: plan)
     do throws(FileError) {
-      output = SequentialOutput(try OutputFile(path: path, replaces: replaces), depth: depth)
+      output = SequentialOutput(try OutputFile(path: path, replaces: replaces), depth: depth, byteCount: byteCount)
     } catch { throw .system(error) }
   }
 

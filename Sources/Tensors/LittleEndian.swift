@@ -54,7 +54,7 @@ package struct ByteWriter {
   package init(capacity: Int = 0) { bytes.reserveCapacity(capacity) }
 
   package mutating func append<T: FixedWidthInteger>(_ value: T) {
-    for shift in stride(from: 0, to: T.bitWidth, by: 8) { bytes.append(UInt8(truncatingIfNeeded: value >> T(shift))) }
+    unsafe withUnsafeBytes(of: value.littleEndian) { unsafe bytes.append(contentsOf: $0) }
   }
   package mutating func append(_ value: Float) { append(value.bitPattern) }
   package mutating func append(_ text: String) { bytes.append(contentsOf: text.utf8) }

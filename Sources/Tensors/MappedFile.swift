@@ -50,6 +50,19 @@ import Glibc
     posix_fadvise(descriptor, off_t(range.lowerBound), off_t(range.count), POSIX_FADV_WILLNEED)
   }
 
+  /// Brings all pages of the range into the mapping, from the page cache or, where it lacks some, from the disk.
+  ///
+  /// - Returns: false where touching them could raise SIGBUS: the file has become shorter, its disk fails, or the system
+  ///   cannot do this (before Linux 5.14).
+  func populate(_ range: Range<Int>) -> Bool {
+    let start = range.lowerBound / Self.pageSize * Self.pageSize
+    let pages = unsafe UnsafeMutableRawPointer(mutating: base + start)
+    while unsafe madvise(pages, range.upperBound - start, MADV_POPULATE_READ) != 0 {
+      guard errno == EINTR || errno == EAGAIN else { return false }
+    }
+    return true
+  }
+
   /// Lets go of the range: its pages leave this mapping and, being clean, the page cache.
   package func release(_ range: Range<Int>) {
     let page = Self.pageSize

@@ -66,6 +66,15 @@ package struct OutputFile: ~Copyable {
   /// Writes all of `bytes` at a position, whatever the order of calls.
   package func write(_ bytes: RawSpan, at position: Int) throws(FileError) { try open.write(bytes, at: position) }
 
+  /// Takes room on the disk for so many bytes, which are zero then. Writes past the page cache that make a file longer wait
+  /// for each other; those into room that is there do not. Where a file system cannot, nothing is lost.
+  package func reserve(_ byteCount: Int) { _ = fallocate(descriptor, 0, 0, off_t(byteCount)) }
+
+  /// Ends the file at a position.
+  func end(at byteCount: Int) throws(FileError) {
+    guard ftruncate(descriptor, off_t(byteCount)) == 0 else { throw FileError("shorten", path) }
+  }
+
   /// Copies a part of another file to a position. The kernel does it where it can, and a file system that shares blocks
   /// between files copies nothing.
   ///

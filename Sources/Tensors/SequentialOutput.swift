@@ -13,6 +13,7 @@ package struct SequentialOutput: ~Copyable {
   private static let leastDirectByteCount = 64 << 10
 
   private var file: OutputFile
+  private let reserved: Int
   private let writes: WriteQueue
   private let pool = BufferPool(capacity: gatheredByteCount)
   private var gathered: AlignedBuffer
@@ -26,9 +27,13 @@ package struct SequentialOutput: ~Copyable {
   /// Anonymous memory of an output, beside the buffers it is given.
   package static func workingBytes(depth: Int) -> Int { (1 + depth) * gatheredByteCount }
 
-  /// - Parameter depth: writes that may be under way when a call returns; each keeps its buffer.
-  package init(_ file: consuming OutputFile, depth: Int = 0) {
+  /// - Parameters:
+  ///   - depth: writes that may be under way when a call returns; each keeps its buffer.
+  ///   - byteCount: the length that the file is going to have, if known; room for it is taken at once.
+  package init(_ file: consuming OutputFile, depth: Int = 0, byteCount: Int? = nil) {
     self.file = file
+    if let byteCount { self.file.reserve(byteCount) }
+    reserved = byteCount ?? 0
     self.file.isDirect = true
     writes = WriteQueue(self.file.open, depth: depth)
     gathered = pool.take()
@@ -69,6 +74,7 @@ package struct SequentialOutput: ~Copyable {
     file.isDirect = false
     let rest = gathered.bytes.extracting(first: count)
     try file.write(rest, at: start)
+    if end < reserved { try file.end(at: end) }
     return file
   }
 

@@ -7,8 +7,9 @@ struct Progress {
   private let total: Int
   private let isQuiet: Bool
   private let start = Clock.seconds
-  private var last = 0.0
-  /// The largest anonymous memory seen, in bytes, looked at with each update.
+  private var lastText = 0.0
+  private var lastLook = 0.0
+  /// The largest anonymous memory seen, in bytes, looked at ten times a second.
   private(set) var peakAnonymous = 0
 
   init(_ label: String, total: Int, isQuiet: Bool) {
@@ -21,18 +22,13 @@ struct Progress {
 
   mutating func update(_ done: Int) {
     let now = Clock.seconds
-    let interval = Console.stderrIsTerminal ? 0.1 : 10
-    guard now - last >= min(interval, 0.1) || done >= total else { return }
+    guard now - lastLook >= 0.1 || done >= total else { return }
+    lastLook = now
     peakAnonymous = max(peakAnonymous, ResidentMemory.anonymous)
-    guard !isQuiet, now - last >= interval, now - start > 0.5 || !Console.stderrIsTerminal else {
-      if Console.stderrIsTerminal { last = now }
-      return
-    }
-    if last == 0, !Console.stderrIsTerminal {
-      last = now  // the first line comes after ten seconds
-      return
-    }
-    last = now
+    let interval = Console.stderrIsTerminal ? 0.1 : 10
+    guard !isQuiet, now - lastText >= interval, now - start > 0.5 || !Console.stderrIsTerminal else { return }
+    defer { lastText = now }
+    guard lastText > 0 || Console.stderrIsTerminal else { return }  // the first line comes after ten seconds
     let rate = Double(done) / max(now - start, 1e-9)
     let left = Double(total - done) / max(rate, 1)
     let text =

@@ -20,6 +20,27 @@ import Testing
     }
   }
 
+  @Test("in pieces of any length")
+  func pieces() {
+    print("hash in pieces: TEST_SEED=\(testSeed)")
+    var random = SeededRandom(seed: testSeed)
+    for byteCount in [0, 1, 240, 241, 256, 257, 1024, 1088, 4096, 100_003, Self.most] {
+      for most in [1, 64, 255, 256, 1000, 65_536, Self.most] where byteCount / most <= 1000 {
+        let span = Self.bytes.rawBytes.extracting(first: byteCount)
+        for kernels in KernelSet.available {
+          var state = HashState(kernels)
+          var done = 0
+          while done < byteCount {
+            let end = min(byteCount, done + Int.random(in: 0...most, using: &random))
+            state.add(span.extracting(done..<end))
+            done = end
+          }
+          #expect(state.hash == kernels.xxh3(span), "\(kernels), \(byteCount) bytes in pieces up to \(most)")
+        }
+      }
+    }
+  }
+
   @Test func everyShortLength() {
     for byteCount in 0...1000 { expectLibrary(byteCount, shift: 0) }
   }

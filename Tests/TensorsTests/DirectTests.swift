@@ -18,9 +18,11 @@ import Testing
     [(4096, 70000), (3728, 70000), (3 << 20, 70000), (0, 1 << 20), (0, 2), (4094, 3 << 20)],
   ]
 
-  private func expectRun(_ runs: [(gap: Int, count: Int)], path: String, depth: Int) throws {
+  private func expectRun(
+    _ runs: [(gap: Int, count: Int)], path: String, depth: Int, byteCount: Int? = nil
+  ) throws {
     var expected: [UInt8] = []
-    var output = SequentialOutput(try OutputFile(path: path), depth: depth)
+    var output = SequentialOutput(try OutputFile(path: path), depth: depth, byteCount: byteCount)
     for run in runs {
       expected += [UInt8](repeating: 0, count: run.gap)
       var buffer = AlignedBuffer(byteCount: run.count)
@@ -44,6 +46,13 @@ import Testing
   @Test(arguments: [0, 1, 2, 5]) func whatIsWrittenIsThere(depth: Int) throws {
     try withTemporaryDirectory { directory in
       for runs in Self.runs { try expectRun(runs, path: directory + "/file", depth: depth) }
+    }
+  }
+
+  @Test("room that was taken is given back where the file ends before", arguments: [0, 4096, 1 << 20, 20 << 20])
+  func roomOnTheDisk(byteCount: Int) throws {
+    try withTemporaryDirectory { directory in
+      for runs in Self.runs { try expectRun(runs, path: directory + "/file", depth: 2, byteCount: byteCount) }
     }
   }
 
@@ -83,6 +92,23 @@ import Testing
         let found = try read(range, of: file)
         #expect(found == Array(all[range]), "\(range)")
       }
+    }
+  }
+
+  @Test func whatIsInTheCacheIsLookedAtThere() throws {
+    try withTemporaryDirectory { directory in
+      let path = directory + "/file"
+      let all = Array(Self.bytes[..<(1 << 20 + 5)])
+      try write(all, to: path)
+      let file = try ReadOnlyFile(path: path)
+      for range in [0..<1, 5..<4097, 4095..<4096, 100_000..<1_000_001, 1 << 20..<1 << 20 + 5] {
+        let found = file.cached(range)?.array
+        #expect(found == Array(all[range]), "\(range)")
+      }
+      try #require(unsafe truncate(path, 5000) == 0)
+      // Not a page that is left: touching one that is not would end the process.
+      let gone = file.cached(4000..<9000)?.array
+      #expect(gone == nil)
     }
   }
 

@@ -46,6 +46,12 @@ typedef void ck_histogram(const uint8_t *codes, size_t byte_count, int32_t bits,
 typedef uint64_t ck_read_sum(const void *x, size_t byte_count);
 // XXH3 with 64 bits and seed 0, of no bytes at NULL too.
 typedef uint64_t ck_xxh3(const void *_Nullable x, size_t byte_count);
+// The same of bytes that come in pieces. A state is CK_XXH3_STATE_BYTES at a multiple of 64, and belongs to the set that
+// began it.
+enum { CK_XXH3_STATE_BYTES = 576 };
+typedef void ck_xxh3_begin(void *state);
+typedef void ck_xxh3_add(void *state, const void *_Nullable x, size_t byte_count);
+typedef uint64_t ck_xxh3_end(const void *state);
 
 // How the weights of a product lie in memory.
 enum { CK_F32 = 0, CK_BF16 = 1, CK_F16 = 2, CK_INT8 = 3, CK_INT4 = 4 };
@@ -119,6 +125,9 @@ typedef struct ck_kernel_set {
   ck_histogram *histogram;
   ck_read_sum *read_sum;
   ck_xxh3 *xxh3;
+  ck_xxh3_begin *xxh3_begin;
+  ck_xxh3_add *xxh3_add;
+  ck_xxh3_end *xxh3_end;
   ck_multiply *multiply;
   ck_quantize_activations *quantize_activations;
   ck_multiply_int8 *multiply_int8;

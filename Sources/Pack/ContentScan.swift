@@ -1,0 +1,45 @@
+import Kernels
+import Tensors
+
+/// Looks at the content of a chunk that comes in pieces, each still in the processor's cache: its hash, and whether
+/// anything in it needs a closer look. Nearly all contents need none.
+struct ContentScan: ~Copyable {
+  private let planes: [PackStructure.Plane]
+  private let checksGaps: Bool
+  private var state = HashState()
+  private var byteCount = 0
+  /// Whether all bytes between planes were zero, all scales portable and not zero, and no int8 code −128.
+  private(set) var isPlain = true
+
+  var hash: UInt64 { state.hash }
+
+  /// - Parameter checksGaps: whether the planes are all there are.
+  init(_ planes: [PackStructure.Plane], checksGaps: Bool) {
+    self.planes = planes.sorted { $0.range.lowerBound < $1.range.lowerBound }
+    self.checksGaps = checksGaps
+  }
+
+  /// - Parameter piece: an even number of bytes but for the last.
+  mutating func add(_ piece: RawSpan) {
+    state.add(piece)
+    let range = byteCount..<byteCount + piece.byteCount
+    byteCount = range.upperBound
+    func part(_ bytes: Range<Int>) -> Range<Int> {
+      let common = bytes.clamped(to: range)
+      return common.lowerBound - range.lowerBound..<common.upperBound - range.lowerBound
+    }
+    var end = 0
+    for plane in planes where isPlain {
+      if checksGaps, end < plane.range.lowerBound {
+        isPlain = piece.extracting(part(end..<plane.range.lowerBound)).isZero
+      }
+      end = plane.range.upperBound
+      let bytes = piece.extracting(part(plane.range))
+      if plane.isScale {
+        isPlain = isPlain && KernelSet.firstUnusualScale(bytes, from: 0) == nil
+      } else if plane.encoding.kind == .int8 {
+        isPlain = isPlain && !bytes.contains(0x80)
+      }
+    }
+  }
+}
