@@ -91,8 +91,10 @@ extension BlockDiffusion {
   /// only up to its first attempt to leave a loop).
   ///
   /// - Parameter logits: (offsets of the state, vocabulary).
-  package func decision(at state: Trajectory.State, logits: [Float]) -> Decision {
+  /// - Throws: ``DecodingError/notFinite(position:)``.
+  package func decision(at state: Trajectory.State, logits: [Float]) throws(DecodingError) -> Decision {
     let predictions = predictions(state.offsets, logits)
+    try predictions.requireFinite(blockStart: state.start)
     var random = state.random
     let places = Dictionary(uniqueKeysWithValues: zip(state.offsets, state.offsets.indices))
     let agrees = state.commits.map { commit in

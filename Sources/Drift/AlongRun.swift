@@ -88,6 +88,7 @@ package struct AlongRun {
     var rows: [ReferenceRow?] = recorded ?? Array(repeating: nil, count: places.count)
     let lockstep = Lockstep(
       models.map { Lane($0) }, blockLength: scoring.plan.blockLength, seed: scoring.plan.seed, memory: memory)
+    var failure: DecodingError?
     let observer = Lockstep.Observer { index, logits in
       let origin = origins[index]
       let state = trajectories[origin.trajectory].states[origin.state]
@@ -108,12 +109,15 @@ package struct AlongRun {
         }
       }
       guard candidate != nil, let last = logits.last else { return }
-      along.add(
-        prompt: origin.trajectory, maskRatio: state.maskRatio, commits: state.commits,
-        decision: decoder.decision(at: state, logits: Array(last)), kl: divergences)
+      do throws(DecodingError) {
+        along.add(
+          prompt: origin.trajectory, maskRatio: state.maskRatio, commits: state.commits,
+          decision: try decoder.decision(at: state, logits: Array(last)), kl: divergences)
+      } catch { failure = failure ?? error }
     }
     try lockstep.run(
       texts: scoring.texts.map(\.tokens), states: scoring.states, observer: observer, progress: progress)
+    if let failure { throw .decoding(failure) }
     return Result(rows: rows.compactMap(\.self), json: along.json(seed: scoring.plan.seed))
   }
 }

@@ -82,7 +82,7 @@ package struct Lockstep {
   ) throws(DriftError) -> Int {
     let batches = batches(texts: texts, states: states)
     for (index, batch) in batches.enumerated() {
-      try run(batch, observer) { progress((Double(index) + $0) / Double(batches.count)) }
+      try run(batch, isOnly: batches.count == 1, observer) { progress((Double(index) + $0) / Double(batches.count)) }
     }
     return batches.count
   }
@@ -128,12 +128,12 @@ package struct Lockstep {
     return batches
   }
 
-  private func run(_ batch: Batch, _ observer: Observer, progress: (Double) -> Bool) throws(DriftError) {
+  private func run(_ batch: Batch, isOnly: Bool, _ observer: Observer, progress: (Double) -> Bool) throws(DriftError) {
     let layerCount = lanes[0].model.configuration.layerCount
     let hasForks = Set(lanes.map(\.fork))
     var hidden = lanes.map { $0.fork == 0 ? $0.model.embed(batch.segments) : [] }
     observer.hidden?(-1, hidden, batch.rows)
-    let readAhead = readAhead(rows: batch.rowCount)
+    let readAhead = readAhead(rows: batch.rowCount, isOnly: isOnly)
     for layer in 0..<layerCount {
       let trunk = layer > 0 && hasForks.contains(layer) ? hidden[0] : []
       var routes = [[Router.Route]](repeating: [], count: lanes.count)
@@ -163,13 +163,18 @@ package struct Lockstep {
   }
 
   /// By lane. Lanes with the same weights come to them one after the other: the first of them reads ahead.
-  private func readAhead(rows: Int) -> [ReadAhead?] {
-    // Mixtures, of which there are many, take weights of the others.
-    let areApart = lanes.count == 1 || lanes.count == 2 && lanes[0].model !== lanes[1].model
+  ///
+  /// - Parameter isOnly: whether no other batch comes to the weights.
+  private func readAhead(rows: Int, isOnly: Bool) -> [ReadAhead?] {
+    // Mixtures take weights of others.
+    let areApart =
+      isOnly && Set(lanes.map { ObjectIdentifier($0.model) }).count == lanes.count
+      && lanes.allSatisfy { $0.fork == 0 && !($0.model.weights is MixedWeights) }
     return lanes.indices.map { index in
       let model = lanes[index].model
       guard !lanes[..<index].contains(where: { $0.model === model }) else { return nil }
-      return ReadAhead(model.weights, rows: rows, isOnly: areApart, memory: memory / 4)
+      return ReadAhead(
+        model.weights, rows: rows, isOnly: areApart, memory: memory / 4, threads: model.compute.threads)
     }
   }
 

@@ -1,17 +1,14 @@
 import Kernels
 import Tensors
 
-/// Looks at the content of a chunk that comes in pieces, each still in the processor's cache: its hash, and whether
-/// anything in it needs a closer look. Nearly all contents need none.
-struct ContentScan: ~Copyable {
+/// Looks at the content of a chunk, whole or in pieces, for anything that needs a closer look. Nearly all contents have
+/// nothing of the kind.
+struct ContentScan {
   private let planes: [PackStructure.Plane]
   private let checksGaps: Bool
-  private var state = HashState()
   private var byteCount = 0
   /// Whether all bytes between planes were zero, all scales portable and not zero, and no int8 code −128.
   private(set) var isPlain = true
-
-  var hash: UInt64 { state.hash }
 
   /// - Parameter checksGaps: whether the planes are all there are.
   init(_ planes: [PackStructure.Plane], checksGaps: Bool) {
@@ -19,9 +16,8 @@ struct ContentScan: ~Copyable {
     self.checksGaps = checksGaps
   }
 
-  /// - Parameter piece: an even number of bytes but for the last.
+  /// - Parameter piece: the next bytes, an even number of them but for the last.
   mutating func add(_ piece: RawSpan) {
-    state.add(piece)
     let range = byteCount..<byteCount + piece.byteCount
     byteCount = range.upperBound
     func part(_ bytes: Range<Int>) -> Range<Int> {

@@ -53,8 +53,6 @@ package struct PackCheck: Sendable {
   /// Room for the chunks under way; one chunk may take more.
   private static let memoryByteCount = 1 << 30
   private static let runByteCount = 8 << 20
-  /// A part of the second-level cache.
-  private static let pieceByteCount = 256 << 10
 
   private func checkChunks(
     _ structure: PackStructure, tablesOffset: Int, threads: Int, _ progress: (Int) -> Void, _ report: inout Report
@@ -139,29 +137,31 @@ package struct PackCheck: Sendable {
     return violations
   }
 
-  /// Whether one look at a chunk in the page cache shows that it keeps all rules: each piece is hashed and looked at while
-  /// it is in the processor's cache.
+  /// Whether one look at a chunk in the page cache shows that it keeps all rules: in its place, or else piece by piece in a
+  /// buffer that stays in the processor's cache.
   private func isSound(
     _ record: ChunkRecord, _ structure: PackStructure, _ index: Int, _ buffers: Buffers
   ) throws(PackError) -> Bool {
     // Parsers and decompressors want bytes that nobody writes meanwhile.
     guard record.codec == .raw, record.kind != .file, file.isCached(record.byteRange) else { return false }
     var scan = ContentScan(structure.planes[index], checksGaps: structure.isUnderstood[index])
-    let pieces = stride(from: 0, to: record.storedLength, by: Self.pieceByteCount).map { start in
-      start..<min(start + Self.pieceByteCount, record.storedLength)
-    }
+    let hash: UInt64
     if let content = file.cached(record.byteRange) {
-      for piece in pieces where scan.isPlain { scan.add(content.extracting(piece)) }
+      hash = XXH3.hash(content)
+      scan.add(content)
     } else {
+      var state = HashState()
       var buffer = buffers.pieces.take()
-      for piece in pieces where scan.isPlain {
+      for start in stride(from: record.offset, to: record.byteRange.upperBound, by: buffer.byteCount) {
+        let range = start..<min(start + buffer.byteCount, record.byteRange.upperBound)
         let place: Range<Int>
-        let range = record.offset + piece.lowerBound..<record.offset + piece.upperBound
         do { place = try file.readThroughCache(range, into: &buffer) } catch { throw .system(error) }
+        state.add(buffer.bytes.extracting(place))
         scan.add(buffer.bytes.extracting(place))
       }
+      hash = state.hash
     }
-    return scan.isPlain && scan.hash == record.storedHash && scan.hash == record.contentHash
+    return scan.isPlain && hash == record.storedHash && hash == record.contentHash
   }
 
   /// Rules 19, 28, 31 and, for files, 33.
@@ -232,7 +232,8 @@ package struct PackCheck: Sendable {
   /// What the threads hold, used chunk after chunk: fresh pages would have to be zeroed first.
   private struct Buffers: Sendable {
     let stored: BufferPool
-    let pieces = BufferPool(capacity: PackCheck.pieceByteCount)
+    /// A part of the second-level cache.
+    let pieces = BufferPool(capacity: 256 << 10)
     /// Of compressed chunks, and their copies in planes.
     let content: BufferPool
 

@@ -51,14 +51,20 @@ package final class DirectFile: Sendable {
   /// - Returns: where in the buffer the bytes of the range are.
   /// - Throws: what `pread` says; EIO when the file ends before the range does.
   package func read(_ range: Range<Int>, into buffer: inout AlignedBuffer) throws(FileError) -> Range<Int> {
+    try read(range, into: &buffer, mayRetry: true)
+  }
+
+  private func read(
+    _ range: Range<Int>, into buffer: inout AlignedBuffer, mayRetry: Bool
+  ) throws(FileError) -> Range<Int> {
     let alignment = DirectAccess.alignment
     let start = range.lowerBound / alignment * alignment
     let length = (range.upperBound - start + alignment - 1) / alignment * alignment
     precondition(buffer.byteCount >= length)
     let (found, code) = readAll(descriptor, length, at: start, into: &buffer)
-    if code == EINVAL, DirectAccess.set(false, of: descriptor) {
+    if code == EINVAL, mayRetry, DirectAccess.set(false, of: descriptor) {
       // Sectors may be larger than all we know; then the cache has to do.
-      return try read(range, into: &buffer)
+      return try read(range, into: &buffer, mayRetry: false)
     }
     guard code == 0 else { throw FileError("read", path, code: code) }
     guard start + found >= range.upperBound else { throw FileError("read", path, code: EIO) }

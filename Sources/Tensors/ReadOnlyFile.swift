@@ -33,6 +33,8 @@ package final class ReadOnlyFile: Sendable {
     guard mapping.populate(range) else { return nil }
     if clock.now - start > .nanoseconds(range.count / Self.bytesPerNanosecond + 10_000) {
       slowCount.add(1, ordering: .relaxed)
+    } else if slowCount.load(ordering: .relaxed) > 0 {
+      slowCount.subtract(1, ordering: .relaxed)
     }
     let mapping = mapping  // 6.3.1 takes the field for a variable that ends before the bytes do
     return unsafe _overrideLifetime(mapping.bytes.extracting(range), borrowing: self)
@@ -41,7 +43,7 @@ package final class ReadOnlyFile: Sendable {
   /// Where the page cache is in single pages, as it is when memory is short, mapping it takes longer than copying it into a
   /// buffer that stays in the processor's cache: measured, 20 GB/s a thread, and 60 to 400 where it is in large pieces.
   private static let bytesPerNanosecond = 50
-  private static let mostSlow = 8
+  private static let mostSlow = 64
   /// Ranges that were slow to map.
   private let slowCount = Atomic<Int>(0)
 

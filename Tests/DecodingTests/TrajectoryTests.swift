@@ -90,7 +90,7 @@ import Testing
       let run = try wild(seed, decoder)
       let trajectory = try #require(run.decoding.trajectory(prompt: run.prompt, output: run.output))
       for (state, logits) in zip(trajectory.states, run.logits) {
-        let decision = run.decoding.decision(at: state, logits: logits)
+        let decision = try run.decoding.decision(at: state, logits: logits)
         #expect(decision.commits == state.commits)
         // Only 2.2's way out of a loop writes another than the best token.
         if decoder < 2 { #expect(decision.agrees == state.commits.map { _ in true }) }
@@ -103,7 +103,18 @@ import Testing
     let run = try wild(3, decoder, temperature: 1)
     let trajectory = try #require(run.decoding.trajectory(prompt: run.prompt, output: run.output))
     for (state, logits) in zip(trajectory.states, run.logits) {
-      #expect(run.decoding.decision(at: state, logits: logits).commits == state.commits)
+      #expect(try run.decoding.decision(at: state, logits: logits).commits == state.commits)
+    }
+  }
+
+  @Test("scores that are not finite decide nothing", arguments: [Float.nan, .infinity], [0, 1, 2])
+  func notFinite(value: Float, decoder: Int) throws {
+    let run = try wild(1, decoder)
+    let trajectory = try #require(run.decoding.trajectory(prompt: run.prompt, output: run.output))
+    for (state, logits) in zip(trajectory.states, run.logits) where !logits.isEmpty {
+      var broken = logits
+      broken[broken.count / 2] = value
+      #expect(throws: DecodingError.self) { try run.decoding.decision(at: state, logits: broken) }
     }
   }
 
@@ -119,7 +130,7 @@ import Testing
     let decisions = try trajectory.states.map { state in
       let canvas = trajectory.canvas[..<state.start] + state.tokens
       let logits = try script.predict(state.offsets, block: 1, in: Array(canvas), recordsExperts: false).logits
-      return run.decoding.decision(at: state, logits: logits)
+      return try run.decoding.decision(at: state, logits: logits)
     }
     #expect(decisions.map { $0.commits.map(\.position) } == [[4, 5], [4], [4]])
     #expect(decisions.map(\.agrees) == [[false, true], [true], [true]])
@@ -140,7 +151,7 @@ import Testing
         let segment = LLaDA2Model.Segment(tokens: seen, start: 0, cache: KeyValueCache(model.configuration))
         let hidden = try model.hiddenStates([segment], blockLength: 4)
         let rows = state.offsets.map { state.start + $0 }.flatMap { hidden[$0 * width..<($0 + 1) * width] }
-        let decision = decoding.decision(at: state, logits: model.logits(rows))
+        let decision = try decoding.decision(at: state, logits: model.logits(rows))
         #expect(decision.commits.map { [$0.position, $0.token] } == state.commits.map { [$0.position, $0.token] })
       }
     }

@@ -24,12 +24,13 @@ struct DecodeWorkload {
     // By part, seconds of each run; the parts that are no layer's come last.
     var parts: [String: [Double]] = [:]
     var times: [Double] = []
-    let before = model.weights.counters
+    var experts = 0
     for run in 0...options.runs {
       let cache = KeyValueCache(model.configuration)
       try model.writeCache(
         .init(tokens: random.next(Self.promptLength), start: 0, cache: cache), blockLength: Self.blockLength)
       var own: [String: Double] = [:]
+      let before = model.weights.counters.experts
       let start = now()
       for step in 0..<Self.blockLength {
         try forward(model, masked: Self.blockLength - step, random.next(Self.blockLength), cache, &own)
@@ -42,9 +43,10 @@ struct DecodeWorkload {
       lap("cachePass", &last, &own)
       guard run > 0 else { continue }
       times.append(now() - start)
+      experts += model.weights.counters.experts - before
       for (name, time) in own { parts[name, default: []].append(time) }
     }
-    report(model, times, parts, experts: model.weights.counters.experts - before.experts)
+    report(model, times, parts, experts: experts)
   }
 
   private func forward(
@@ -82,7 +84,7 @@ struct DecodeWorkload {
       let time = median(parts[name] ?? [0])
       return "\"\(name)\":{\"ms\":\(digits(time * 1e3 / Double(Self.blockLength))),\"share\":\(digits(time / total))}"
     }
-    let forwards = Double((options.runs + 1) * (Self.blockLength + 1))
+    let forwards = Double(options.runs * (Self.blockLength + 1))
     let layers = Double(model.configuration.layerCount - model.configuration.firstDenseLayers)
     print(
       "{\"workload\":\"decode\",\"model\":\"\(model.weights.path)\",\"activations\":"

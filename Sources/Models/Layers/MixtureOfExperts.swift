@@ -87,7 +87,11 @@ struct MixtureOfExperts: Sendable {
       var mlps: [GatedMLP] = []
       for expert in some {
         let projections =
-          if let reader { try reader.next() } else { try weights.expert(layer: layer, expert: expert) }
+          if let reader {
+            try reader.next(isUsed: !users[expert].isEmpty)
+          } else {
+            try weights.expert(layer: layer, expert: expert)
+          }
         mlps.append(GatedMLP(gate: projections.gate, up: projections.up, down: projections.down))
       }
       for (expert, answer) in zip(some, Self.answers(mlps, some.map { users[$0] }, x, hidden, compute)) {

@@ -50,13 +50,19 @@ package final class CheckpointWeights: WeightSource {
 
   package func expert(layer: Int, expert: Int) throws(ModelError) -> ExpertWeights {
     let projections = experts[layer][expert]
+    let weights = ExpertWeights(
+      gate: matrix(projections[0]), up: matrix(projections[1]), down: matrix(projections[2]))
+    count(weights)
+    return weights
+  }
+
+  private func count(_ weights: ExpertWeights) {
     counted.withLock {
       $0.experts += 1
       $0.hits += 1
       $0.inPlace += 1
-      for source in projections { $0.bytesRead += source.byteRange.count }
+      $0.bytesRead += weights.byteCount
     }
-    return ExpertWeights(gate: matrix(projections[0]), up: matrix(projections[1]), down: matrix(projections[2]))
   }
 
   package func willNeed(layer: Int, experts indices: [Int]) {
@@ -74,7 +80,9 @@ package final class CheckpointWeights: WeightSource {
     return own.map { HeldBytes(file(of: $0), $0.byteRange) }
   }
 
-  package func expertReader(memory: Int) -> ExpertReader? { ExpertReader(model, experts, memory: memory) }
+  package func expertReader(memory: Int, threads: Int) -> ExpertReader? {
+    ExpertReader(model, experts, memory: memory, computing: threads) { [self] in count($0) }
+  }
 
   package func file(named name: String) throws(ModelError) -> [UInt8]? {
     do throws(SafetensorsError) { return try model.checkpoint.readSmallFile(name: name) } catch {

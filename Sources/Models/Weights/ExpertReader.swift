@@ -16,17 +16,24 @@ package final class ExpertReader {
   /// Experts that are held at a time.
   let heldCount: Int
   private let results: OrderedResults<ExpertWeights, ModelError>
+  private let count: (ExpertWeights) -> Void
 
   /// - Parameters:
   ///   - sources: by layer and expert, the projections.
   ///   - memory: bytes for buffers.
+  ///   - computing: threads that multiply, which take whole experts.
+  ///   - count: called with those that are used.
   /// - Returns: nil where the memory is too little or a file system has no such access.
-  init?(_ model: CheckpointModel, _ sources: [[[CheckpointModel.Source]]], memory: Int) {
+  init?(
+    _ model: CheckpointModel, _ sources: [[[CheckpointModel.Source]]], memory: Int, computing: Int,
+    count: @escaping (ExpertWeights) -> Void
+  ) {
+    self.count = count
     let sizes = sources.joined().joined().map(\.byteRange.count)
     guard let largest = sizes.max() else { return nil }
     let buffers = BufferPool(capacity: DirectFile.bufferByteCount(largest))
     let expertByteCount = LLaDA2MoE.projections.count * buffers.capacity
-    heldCount = max(4, min(Self.heldByteCount, memory / 4) / expertByteCount)
+    heldCount = max(2 * computing, min(Self.heldByteCount, memory / 4) / expertByteCount)
     let window = memory / expertByteCount - heldCount
     guard window >= 2 * Self.threads else { return nil }
     var direct: [DirectFile] = []
@@ -55,12 +62,19 @@ package final class ExpertReader {
       })
   }
 
-  /// The experts of a layer in the order in which ``next()`` gives them.
+  /// The experts of a layer in the order in which ``next(isUsed:)`` gives them.
   package func order(layer: Int) -> [Int] { order[layer] }
 
+  /// The next expert.
+  ///
+  /// - Parameter isUsed: whether anything is multiplied with it.
   /// - Throws: ``ModelError/source(_:)`` when reading fails.
   /// - Precondition: asked once for each expert.
-  package func next() throws(ModelError) -> ExpertWeights { try results.next().get() }
+  package func next(isUsed: Bool) throws(ModelError) -> ExpertWeights {
+    let weights = try results.next().get()
+    if isUsed { count(weights) }
+    return weights
+  }
 
   /// From the page cache where it holds the bytes.
   private static func matrix(

@@ -27,12 +27,14 @@ package final class ReadAhead {
   ///   - rows: that go through each layer.
   ///   - isOnly: whether nobody else comes to the same weights, so that they need not stay in the page cache.
   ///   - memory: bytes for experts that are not in the page cache.
+  ///   - threads: that multiply.
   /// - Returns: nil where the rows are too few.
-  package init?(_ weights: any WeightSource, rows: Int, isOnly: Bool = false, memory: Int = 0) {
+  package init?(_ weights: any WeightSource, rows: Int, isOnly: Bool = false, memory: Int = 0, threads: Int = 1) {
     let c = weights.configuration
     guard rows * c.expertsPerToken >= Self.choicesPerExpert * c.expertCount else { return nil }
     experts =
-      isOnly && rows <= MixtureOfExperts.tileRows(c) ? weights.expertReader(memory: min(memory, Self.distance)) : nil
+      isOnly && rows <= MixtureOfExperts.tileRows(c)
+      ? weights.expertReader(memory: min(memory, Self.distance), threads: threads) : nil
     var places: [HeldBytes] = []
     var starts: [Int] = []
     var layers = [Int](repeating: 0, count: c.layerCount)

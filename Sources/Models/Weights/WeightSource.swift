@@ -14,8 +14,9 @@ package protocol WeightSource: Sendable {
   func willNeed(layer: Int, experts: [Int])
   /// Where the bytes of an item lie, as they are stored; to be read ahead.
   func places(of item: ModelItem) -> [HeldBytes]
-  /// Reads all experts once, past the page cache, in at most so many bytes of memory; nil where that is not possible.
-  func expertReader(memory: Int) -> ExpertReader?
+  /// Reads all experts once, past the page cache, in at most so many bytes of memory, for some threads that multiply; nil where
+  /// that is not possible.
+  func expertReader(memory: Int, threads: Int) -> ExpertReader?
   /// How the cache of unpacked chunks did; zeros where nothing is unpacked.
   var counters: WeightCounters { get }
   /// A file beside the weights, such as `tokenizer.json`; nil when there is none.
@@ -37,5 +38,5 @@ package struct WeightCounters: Sendable, Equatable {
 }
 
 extension WeightSource {
-  package func expertReader(memory: Int) -> ExpertReader? { nil }
+  package func expertReader(memory: Int, threads: Int) -> ExpertReader? { nil }
 }
