@@ -31,7 +31,7 @@ enum Interrupt {
       let message: StaticString = """
         error: a file that is being read became shorter, or its disk failed
 
-        hint: wait until the checkpoint is complete, then run the command again; nothing is left of this attempt
+        hint: wait until the file is complete, then run the command again; nothing is left of this attempt
 
         """
       unsafe _ = Glibc.write(STDERR_FILENO, message.utf8Start, message.utf8CodeUnitCount)
