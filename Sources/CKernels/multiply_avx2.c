@@ -95,6 +95,7 @@ OPERATION int multiply_special(const ck_product *p, const float *x, float *y, si
 }
 
 #include "multiply_body.h"
+#include "elementwise_body.h"
 
 #include "multiply_int8_avx2.h"
 

@@ -72,6 +72,7 @@ OPERATION void decode32(const char *w, int format, group_t group, V *out) {
 static int multiply_special(const ck_product *p, const float *x, float *y, size_t tokens);
 
 #include "multiply_body.h"
+#include "elementwise_body.h"
 
 // int4 with one or two tokens, 64 bytes of codes at a time. Nibble n of 32-bit lane d is element 32 · (d / 4) + 4 · (d
 // mod 4) + n / 2 + 16 · (n mod 2), so x is brought into that order first; then a shift and a lookup decode 16 codes,

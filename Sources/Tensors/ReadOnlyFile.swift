@@ -44,7 +44,7 @@ package final class ReadOnlyFile: Sendable {
   /// buffer that stays in the processor's cache: measured, 20 GB/s a thread, and 60 to 400 where it is in large pieces.
   private static let bytesPerNanosecond = 50
   private static let mostSlow = 64
-  /// Ranges that were slow to map.
+  /// Ranges that were slow to map, less those that were not.
   private let slowCount = Atomic<Int>(0)
 
   /// Reads all bytes of the range.

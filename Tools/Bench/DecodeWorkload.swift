@@ -8,6 +8,7 @@ import Tensors
 struct DecodeWorkload {
   private static let blockLength = 32
   private static let promptLength = 64
+  private static let rounds = 1 << 20
   private let options: Options
 
   init(_ options: Options) { self.options = options }
@@ -24,6 +25,7 @@ struct DecodeWorkload {
     // By part, seconds of each run; the parts that are no layer's come last.
     var parts: [String: [Double]] = [:]
     var times: [Double] = []
+    var arithmetic: [Double] = []
     var experts = 0
     for run in 0...options.runs {
       let cache = KeyValueCache(model.configuration)
@@ -36,17 +38,19 @@ struct DecodeWorkload {
         try forward(model, masked: Self.blockLength - step, random.next(Self.blockLength), cache, &own)
       }
       // The block's keys and values once more, from its final tokens.
-      var last = now()
+      let last = now()
       try model.writeCache(
         .init(tokens: random.next(Self.blockLength), start: Self.promptLength, cache: cache),
         blockLength: Self.blockLength)
-      lap("cachePass", &last, &own)
+      own["cachePass"] = now() - last
       guard run > 0 else { continue }
       times.append(now() - start)
+      arithmetic.append(
+        seconds { perform(2, threads: 2) { _ in _ = KernelSet.best.multiplyAndAdd(rounds: Self.rounds) } })
       experts += model.weights.counters.experts - before
       for (name, time) in own { parts[name, default: []].append(time) }
     }
-    report(model, times, parts, experts: experts)
+    report(model, times, arithmetic, parts, experts: experts)
   }
 
   private func forward(
@@ -70,14 +74,16 @@ struct DecodeWorkload {
     for (name, time) in laps.seconds { parts[name, default: 0] += time }
   }
 
-  private func lap(_ name: String, _ last: inout Double, _ parts: inout [String: Double]) {
-    let time = now()
-    parts[name, default: 0] += time - last
-    last = time
-  }
-
-  private func report(_ model: LLaDA2Model, _ times: [Double], _ parts: [String: [Double]], experts: Int) {
+  private func report(
+    _ model: LLaDA2Model, _ times: [Double], _ arithmetic: [Double], _ parts: [String: [Double]], experts: Int
+  ) {
     let sorted = times.sorted()
+    // All forwards of a block, and the pass that writes its keys and values, of which the head is no part.
+    let rows = Self.blockLength * (Self.blockLength + 1)
+    let masked = Self.blockLength * (Self.blockLength + 1) / 2
+    let operations = Int(2 * multiplications(with: model.weights, rows: rows, head: masked))
+    let rate = Rates(byteCount: operations, seconds: times)
+    let fma = Rates(byteCount: 2 * KernelSet.best.multiplyAndAdd(rounds: Self.rounds), seconds: arithmetic)
     let names = LLaDA2Model.Part.allCases.map(\.rawValue) + ["finalNorm", "head", "choice", "cachePass"]
     let total = names.reduce(0) { $0 + median(parts[$1] ?? [0]) }
     let table = names.filter { parts[$0] != nil }.map { name in
@@ -95,6 +101,8 @@ struct DecodeWorkload {
         + "\"max\":\(digits(sorted[sorted.count - 1] * 1e3 / Double(Self.blockLength)))},"
         + "\"tokens_per_s\":\(digits(Double(Self.blockLength) / median(times))),"
         + "\"experts_per_layer\":\(digits(Double(experts) / forwards / layers)),"
+        + "\"gflop_per_s\":\(rate.json),\"fma_gflop_per_s\":\(fma.json),"
+        + "\"share_of_fma\":\(digits(rate.median / fma.median)),"
         + "\"parts\":{\(table.joined(separator: ","))}}")
   }
 }

@@ -68,18 +68,7 @@ struct VerifyWorkload {
     var shape = Shape()
     shape.scored = scoring.positionCount
     shape.rows = scoring.states.reduce(0) { $0 + $1.tokens.count } + options.texts * (Self.textLength - 32)
-    for item in LLaDA2MoE.items(c, has: weights.hasTensor) {
-      switch item {
-      case .tensor(let tensor) where tensor.role == .head:
-        shape.products += Double(tensor.shape.elementCount * shape.scored)
-      case .tensor(let tensor) where tensor.role != .embedding:
-        shape.products += Double(tensor.shape.elementCount * shape.rows)
-      case .expert(_, _, let projections):
-        let chosen = Double(shape.rows * c.expertsPerToken) / Double(c.expertCount)
-        shape.products += chosen * projections.reduce(0) { $0 + Double($1.shape.elementCount) }
-      case .tensor: break
-      }
-    }
+    shape.products = multiplications(with: weights, rows: shape.rows, head: shape.scored)
     return shape
   }
 }
