@@ -1,5 +1,5 @@
-// Functions of activations in vectors of LANES floats; multiply_avx2.c and multiply_avx512.c include this after
-// multiply_body.h. What it computes is in multiply_scalar.c.
+// Functions of activations in vectors of LANES floats; the multiply.c of a set includes this after multiply_body.h. What it
+// computes is in scalar/multiply.c.
 
 // e^x = 2ⁿ · e^r with n = rint(x / ln 2), |r| ≤ ln 2 / 2, ln 2 in two parts. Outside of the two ends the result is an
 // infinity or zero, which the ends give too; a NaN passes both comparisons as the second operand.

@@ -34,37 +34,52 @@ static inline size_t ck_code_bytes(const ck_scheme *scheme, size_t groups) {
   return groups * (size_t)scheme->group_size * (size_t)scheme->bits / 8;
 }
 
-#define CK_PRODUCT_KERNELS(set)                           \
-  ck_multiply ck_multiply_##set;                          \
-  ck_quantize_activations ck_quantize_activations_##set;  \
-  ck_multiply_int8 ck_multiply_int8_##set;                \
-  ck_weighted_sum ck_weighted_sum_##set;                  \
-  ck_silu_multiply ck_silu_multiply_##set;                \
-  ck_softmax ck_softmax_##set;                            \
-  ck_score ck_score_##set;                                \
-  ck_exp ck_exp_##set;                                    \
-  ck_fma_loop ck_fma_loop_##set
+// Every kernel of a set: its type and its name. A function ck_NAME_SET is one; a set without a kernel of its own defines
+// that name as the one of scalar.
+#define CK_KERNELS(each, set)                            \
+  each(quantize, quantize_bf16, set)                     \
+  each(quantize, quantize_f32, set)                      \
+  each(decode, decode, set)                              \
+  each(widen, widen_bf16, set)                           \
+  each(widen, widen_f16, set)                            \
+  each(first_not_finite, first_not_finite_bf16, set)     \
+  each(first_not_finite, first_not_finite_f16, set)      \
+  each(first_not_finite, first_not_finite_f32, set)      \
+  each(split16, split16, set)                            \
+  each(join16, join16, set)                              \
+  each(histogram, histogram, set)                        \
+  each(read_sum, read_sum, set)                          \
+  each(xxh3, xxh3, set)                                  \
+  each(xxh3_begin, xxh3_begin, set)                      \
+  each(xxh3_add, xxh3_add, set)                          \
+  each(xxh3_end, xxh3_end, set)                          \
+  each(multiply, multiply, set)                          \
+  each(quantize_activations, quantize_activations, set)  \
+  each(multiply_int8, multiply_int8, set)                \
+  each(weighted_sum, weighted_sum, set)                  \
+  each(silu_multiply, silu_multiply, set)                \
+  each(softmax, softmax, set)                            \
+  each(score, score, set)                                \
+  each(exp, exp, set)                                    \
+  each(fma_loop, fma_loop, set)
 
-#define CK_XXH3_KERNELS(set)            \
-  ck_xxh3 ck_xxh3_##set;                \
-  ck_xxh3_begin ck_xxh3_begin_##set;    \
-  ck_xxh3_add ck_xxh3_add_##set;        \
-  ck_xxh3_end ck_xxh3_end_##set
-
-CK_PRODUCT_KERNELS(scalar);
-CK_XXH3_KERNELS(scalar);
-
-extern const ck_kernel_set ck_set_scalar;
+// The sets of each processor, the fastest first. Each has a folder of its own.
 #if defined(__x86_64__)
-extern const ck_kernel_set ck_set_avx2;
-extern const ck_kernel_set ck_set_avx512;
-
-ck_quantize ck_quantize_bf16_avx2, ck_quantize_f32_avx2;
-ck_quantize ck_quantize_bf16_avx512, ck_quantize_f32_avx512;
-CK_PRODUCT_KERNELS(avx2);
-CK_PRODUCT_KERNELS(avx512);
-CK_XXH3_KERNELS(avx2);
-CK_XXH3_KERNELS(avx512);
+#define CK_SETS(each) each(avx512) each(avx2) each(scalar)
+#elif defined(__aarch64__)
+#define CK_SETS(each) each(neon) each(scalar)
+#else
+#define CK_SETS(each) each(scalar)
 #endif
+
+#define CK_DECLARE_KERNEL(type, name, set) ck_##type ck_##name##_##set;
+#define CK_DECLARE_SET(set) CK_KERNELS(CK_DECLARE_KERNEL, set) extern const ck_kernel_set ck_set_##set;
+CK_SETS(CK_DECLARE_SET)
+
+// The table of a set, with the floats that it adds up side by side, and whether this processor can run it.
+#define CK_TABLE_ENTRY(type, kernel, set) .kernel = ck_##kernel##_##set,
+#define CK_DEFINE_SET(set, float_lanes, supports)                                             \
+  const ck_kernel_set ck_set_##set = {.name = #set, .lanes = float_lanes, .is_supported = supports, \
+                                      CK_KERNELS(CK_TABLE_ENTRY, set)};
 
 #endif

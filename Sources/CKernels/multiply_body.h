@@ -1,13 +1,9 @@
-// Products in vectors of LANES floats; multiply_avx2.c and multiply_avx512.c include this
-// after they have defined the vector V, the operations v_… on it, and decode32. What it computes is in
-// multiply_scalar.c.
+// Products in vectors of LANES floats; the multiply.c of a set includes this after decode32. What it computes is in
+// scalar/multiply.c.
 //
 // Two ways to multiply. With few tokens, lanes run along the columns of a row: some rows are decoded in registers and
 // meet each vector of x once (dot_block). With many, lanes run along the tokens: x is turned, a block of weights is
 // decoded into the first-level cache, and each weight meets all tokens (panel).
-
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("clang loop unroll(full)")
 
 enum { UNIT = 32, VECTORS = UNIT / LANES };  // columns decoded at a time
 // Arrays of vectors have constant lengths, or they would not become registers: the most rows and tokens of a block.
@@ -122,18 +118,20 @@ INLINE void dot_block(const ck_product *p, size_t row, const float *x, float *y,
 // Turned: out[k · width + t] = x[t · stride + k] for k < count; zero from `tokens` to `width`. width is a multiple of
 // 4.
 static void turn(const float *x, size_t stride, size_t tokens, size_t width, size_t count, float *out) {
+  typedef VECTOR(float, 4) four;
   for (size_t t = 0; t < width; t += 4) {
     size_t k = 0;
     if (t + 4 <= tokens) {
       const float *from = x + t * stride;
       for (; k + 4 <= count; k += 4) {
-        __m128 a = _mm_loadu_ps(from + k), b = _mm_loadu_ps(from + stride + k);
-        __m128 c = _mm_loadu_ps(from + 2 * stride + k), d = _mm_loadu_ps(from + 3 * stride + k);
-        _MM_TRANSPOSE4_PS(a, b, c, d);
-        _mm_store_ps(out + k * width + t, a);
-        _mm_store_ps(out + (k + 1) * width + t, b);
-        _mm_store_ps(out + (k + 2) * width + t, c);
-        _mm_store_ps(out + (k + 3) * width + t, d);
+        four a = LOAD(four, from + k), b = LOAD(four, from + stride + k);
+        four c = LOAD(four, from + 2 * stride + k), d = LOAD(four, from + 3 * stride + k);
+        four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+        STORE(out + k * width + t, __builtin_shufflevector(ab, cd, 0, 1, 4, 5));
+        STORE(out + (k + 1) * width + t, __builtin_shufflevector(ab, cd, 2, 3, 6, 7));
+        ab = __builtin_shufflevector(a, b, 2, 6, 3, 7), cd = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+        STORE(out + (k + 2) * width + t, __builtin_shufflevector(ab, cd, 0, 1, 4, 5));
+        STORE(out + (k + 3) * width + t, __builtin_shufflevector(ab, cd, 2, 3, 6, 7));
       }
     }
     for (; k < count; k++)

@@ -1,5 +1,5 @@
-// Products with int8 activations in vectors of LANES; multiply_int8_avx2.h and multiply_int8_avx512.h include this after
-// the operations i_… on the vector I of LANES integers. What it computes is in multiply_int8_scalar.c.
+// Products with int8 activations in vectors of LANES; the multiply_int8.h of a set includes this
+// after i_add_products. What it computes is in scalar/multiply_int8.c.
 //
 // Lanes run along the rows: each takes four neighbouring columns of a row in its four bytes, and meets four activations
 // that are the same in all lanes. So the exact sum of a group is in one lane, nothing is added across lanes, and the
@@ -9,6 +9,13 @@
 
 enum { PIECE_COLUMNS = 512, MOST_INT8_TOKENS = 8, TILE_TOKENS = 64 };
 enum { QUADS = UNIT / 4 };  // vectors that hold UNIT columns
+
+INLINE I i_low32(I a, I b) { return IN_BLOCKS(a, b, 0, 4, 1, 5); }
+INLINE I i_high32(I a, I b) { return IN_BLOCKS(a, b, 2, 6, 3, 7); }
+INLINE I i_low64(I a, I b) { return IN_BLOCKS(a, b, 0, 1, 4, 5); }
+INLINE I i_high64(I a, I b) { return IN_BLOCKS(a, b, 2, 3, 6, 7); }
+INLINE I i_nibbles(I a) { return a & 0x0F0F0F0F; }
+INLINE I i_shift_nibble(I a) { return (I)((U)a >> 4); }
 
 INLINE int group_shift(const ck_product *p) { return __builtin_ctz((unsigned)p->group_size); }
 
@@ -20,8 +27,8 @@ struct piece {
 
 // 16 bytes each of LANES rows: out[q] holds bytes 4 · q … 4 · q + 3 of every row.
 INLINE void turn16(const char *w, size_t row_bytes, I *out) {
-  I a = i_load_rows(w, row_bytes), b = i_load_rows(w + row_bytes, row_bytes);
-  I c = i_load_rows(w + 2 * row_bytes, row_bytes), d = i_load_rows(w + 3 * row_bytes, row_bytes);
+  I a = i_load_blocks(w, 4 * row_bytes), b = i_load_blocks(w + row_bytes, 4 * row_bytes);
+  I c = i_load_blocks(w + 2 * row_bytes, 4 * row_bytes), d = i_load_blocks(w + 3 * row_bytes, 4 * row_bytes);
   I ab = i_low32(a, b), cd = i_low32(c, d);
   out[0] = i_low64(ab, cd);
   out[1] = i_high64(ab, cd);
@@ -62,8 +69,8 @@ static void fill_scales(struct piece *piece, const ck_product *p, size_t row, si
     I pairs[4];
     turn16(from + 2 * g, row_bytes, pairs);
     for (size_t q = 0; q < 4; q++) {
-      v_store(piece->scales[g + 2 * q], i_lower_bf16(pairs[q]));
-      v_store(piece->scales[g + 2 * q + 1], i_upper_bf16(pairs[q]));
+      v_store(piece->scales[g + 2 * q], (V)(pairs[q] << 16));
+      v_store(piece->scales[g + 2 * q + 1], (V)(pairs[q] & (int32_t)0xFFFF0000));
     }
   }
   for (; g < groups; g++)
@@ -93,7 +100,7 @@ INLINE void multiply_piece(const struct piece *piece, const ck_product *p, const
     }
     V s = v_load(piece->scales[g]);
     UNROLL for (int t = 0; t < tokens; t++)
-      y[t] = v_add(y[t], v_mul(v_mul(i_floats(sum[t]), s), v_set1(scales[(size_t)t * groups + g])));
+      y[t] = v_add(y[t], v_mul(v_mul(v_of_integers(sum[t]), s), v_set1(scales[(size_t)t * groups + g])));
   }
   UNROLL for (int t = 0; t < tokens; t++) v_store(p->y + (token + (size_t)t) * p->y_stride + row, y[t]);
 }

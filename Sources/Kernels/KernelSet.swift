@@ -3,7 +3,7 @@ import Glibc
 
 /// The kernels compiled for one instruction set. All sets give the same bits; they differ in speed alone.
 @safe package struct KernelSet: @unchecked Sendable, Equatable, CustomStringConvertible {
-  /// `avx512`, `avx2` or `scalar`.
+  /// `avx512`, `avx2`, `neon` or `scalar`.
   package let name: String
   /// A constant table in the C library.
   let table: UnsafePointer<ck_kernel_set>

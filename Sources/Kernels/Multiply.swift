@@ -93,7 +93,7 @@ extension KernelSet {
               weights: weights.baseAddress!, scales: scales.baseAddress, rows: rows, columns: columns,
               format: format.id, group_size: Int32(format.groupSize), tokens: tokens, x: x.baseAddress!,
               x_stride: xStride, y: y.baseAddress! + rowOffset, y_stride: stride)
-            // A multiple of all block heights in multiply_avx512.c and multiply_avx2.c.
+            // A multiple of all block heights in the multiply.c of the sets.
             unsafe splitRows(of: product, as: format, threads: threads, multiple: 24) {
               unsafe table.pointee.multiply(&$0)
             }
@@ -126,7 +126,7 @@ extension KernelSet {
   /// At least as many roundings as a term of a product's sum goes through, its own product included.
   package func productDepth(columns: Int, tokens: Int) -> Int {
     // Few tokens: a part of the sum in every lane, then pairs of lanes. One more for sets without fused multiply-add.
-    let along = columns / (name == "avx2" ? 8 : 16) + 7
+    let along = unsafe columns / Int(table.pointee.lanes) + 7
     // Many: blocks of 128 columns, sums of up to 8 of them, and the sum of those.
     let across = min(columns, 128) + min(columns / 128, 8) + columns / 1024 + 2
     return name == "scalar" || tokens <= 12 ? along : max(along, across)

@@ -1,7 +1,7 @@
-// Kernels on plain numbers, one set per instruction set. The only header that Swift sees.
+// Kernels on plain numbers, one set and one folder per instruction set. The only header that Swift sees.
 //
-// What a kernel computes is written in scalar.c; every other set gives the same bits. Products and functions of
-// activations are written in multiply_scalar.c; there the sets agree within rounding only. Sections (§) are those of
+// What a kernel computes is written in scalar/set.c; every other set gives the same bits. Products and functions of
+// activations are written in scalar/multiply.c; there the sets agree within rounding only. Sections (§) are those of
 // Formats/encodings.md. Pointers of type `void` may have any alignment. Ranges never overlap.
 #ifndef CKERNELS_H
 #define CKERNELS_H
@@ -112,6 +112,8 @@ typedef float ck_fma_loop(size_t rounds);
 
 typedef struct ck_kernel_set {
   const char *name;
+  int32_t lanes;                  // floats that a product of few tokens adds up side by side
+  int32_t (*is_supported)(void);  // by this processor
   ck_quantize *quantize_bf16;
   ck_quantize *quantize_f32;
   ck_decode *decode;

@@ -1,5 +1,5 @@
 // The meaning of products with int8 activations, in plain loops; every other set gives the same bits.
-#include "int8_activations.h"
+#include "../int8_activations.h"
 
 void ck_quantize_activations_scalar(const float *x, size_t group_count, size_t group_size, const ck_activations *to) {
   quantize_activation_groups(x, group_count, group_size, to);
@@ -13,7 +13,7 @@ static int code_at(const uint8_t *codes, int format, size_t i) {
 
 static float scale_at(const void *scales, size_t i) {
   float scale;
-  ck_set_scalar.widen_bf16((const char *)scales + 2 * i, 1, &scale);
+  ck_widen_bf16_scalar((const char *)scales + 2 * i, 1, &scale);
   return scale;
 }
 

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels.h"
+#include "../kernels.h"
 
 // Sums run in 16 parts, element i in part i mod 16: more exact than one long sum, and open to the compiler's vectors.
 enum { PARTS = 16 };
@@ -18,12 +18,12 @@ static void decode_part(const ck_product *p, size_t row, size_t first, size_t co
   size_t i = row * p->columns + first;
   switch (p->format) {
     case CK_F32: memcpy(w, (const char *)p->weights + 4 * i, 4 * count); return;
-    case CK_BF16: ck_set_scalar.widen_bf16((const char *)p->weights + 2 * i, count, w); return;
-    case CK_F16: ck_set_scalar.widen_f16((const char *)p->weights + 2 * i, count, w); return;
+    case CK_BF16: ck_widen_bf16_scalar((const char *)p->weights + 2 * i, count, w); return;
+    case CK_F16: ck_widen_f16_scalar((const char *)p->weights + 2 * i, count, w); return;
     default: {
       size_t group = (size_t)p->group_size;
       ck_scheme scheme = {.bits = p->format == CK_INT8 ? 8 : 4, .group_size = p->group_size};
-      ck_set_scalar.decode((const uint8_t *)p->weights + i * (size_t)scheme.bits / 8,
+      ck_decode_scalar((const uint8_t *)p->weights + i * (size_t)scheme.bits / 8,
                            (const char *)p->scales + i / group * 2, count / group, &scheme, w);
     }
   }

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels.h"
+#include "../kernels.h"
 
 static uint16_t load16(const void *x, size_t i) {
   uint16_t bits;
@@ -135,7 +135,7 @@ static int32_t quantize_group(const float *x, size_t group, const ck_scheme *sch
   return CK_OK;
 }
 
-static int32_t quantize_bf16(const void *x, size_t group_count, const ck_scheme *scheme, uint8_t *codes, void *scales,
+int32_t ck_quantize_bf16_scalar(const void *x, size_t group_count, const ck_scheme *scheme, uint8_t *codes, void *scales,
                              ck_sums *sums, size_t *bad_group) {
   float group[128];
   for (size_t g = 0; g < group_count; g++) {
@@ -147,7 +147,7 @@ static int32_t quantize_bf16(const void *x, size_t group_count, const ck_scheme 
   return CK_OK;
 }
 
-static int32_t quantize_f32(const void *x, size_t group_count, const ck_scheme *scheme, uint8_t *codes, void *scales,
+int32_t ck_quantize_f32_scalar(const void *x, size_t group_count, const ck_scheme *scheme, uint8_t *codes, void *scales,
                             ck_sums *sums, size_t *bad_group) {
   float group[128];
   for (size_t g = 0; g < group_count; g++) {
@@ -159,7 +159,7 @@ static int32_t quantize_f32(const void *x, size_t group_count, const ck_scheme *
   return CK_OK;
 }
 
-static void decode(const uint8_t *codes, const void *scales, size_t group_count, const ck_scheme *scheme, float *y) {
+void ck_decode_scalar(const uint8_t *codes, const void *scales, size_t group_count, const ck_scheme *scheme, float *y) {
   size_t n = (size_t)scheme->group_size;
   for (size_t i = 0; i < group_count * n; i++) {
     int code = scheme->bits == 8 ? (int8_t)codes[i] : (codes[i / 32 * 16 + i % 16] >> (i % 32 < 16 ? 0 : 4) & 15) - 8;
@@ -167,33 +167,33 @@ static void decode(const uint8_t *codes, const void *scales, size_t group_count,
   }
 }
 
-static void widen_bf16(const void *x, size_t count, float *y) {
+void ck_widen_bf16_scalar(const void *x, size_t count, float *y) {
   for (size_t i = 0; i < count; i++) y[i] = bf16_to_float(load16(x, i));
 }
 
-static void widen_f16(const void *x, size_t count, float *y) {
+void ck_widen_f16_scalar(const void *x, size_t count, float *y) {
   for (size_t i = 0; i < count; i++) y[i] = f16_to_float(load16(x, i));
 }
 
-static size_t first_not_finite_bf16(const void *x, size_t count) {
+size_t ck_first_not_finite_bf16_scalar(const void *x, size_t count) {
   size_t i = 0;
   while (i < count && (load16(x, i) & 0x7FFF) < CK_BF16_NOT_FINITE) i++;
   return i;
 }
 
-static size_t first_not_finite_f16(const void *x, size_t count) {
+size_t ck_first_not_finite_f16_scalar(const void *x, size_t count) {
   size_t i = 0;
   while (i < count && (load16(x, i) & 0x7FFF) < CK_F16_NOT_FINITE) i++;
   return i;
 }
 
-static size_t first_not_finite_f32(const void *x, size_t count) {
+size_t ck_first_not_finite_f32_scalar(const void *x, size_t count) {
   size_t i = 0;
   while (i < count && (load32(x, i) & 0x7FFFFFFF) < CK_F32_NOT_FINITE) i++;
   return i;
 }
 
-static void split16(const void *x, size_t count, uint8_t *high, uint8_t *low) {
+void ck_split16_scalar(const void *x, size_t count, uint8_t *high, uint8_t *low) {
   for (size_t i = 0; i < count; i++) {
     uint16_t value = load16(x, i);
     high[i] = (uint8_t)(value >> 8);
@@ -201,11 +201,11 @@ static void split16(const void *x, size_t count, uint8_t *high, uint8_t *low) {
   }
 }
 
-static void join16(const uint8_t *high, const uint8_t *low, size_t count, void *x) {
+void ck_join16_scalar(const uint8_t *high, const uint8_t *low, size_t count, void *x) {
   for (size_t i = 0; i < count; i++) store16(x, i, (uint16_t)(high[i] << 8 | low[i]));
 }
 
-static void histogram(const uint8_t *codes, size_t byte_count, int32_t bits, uint64_t *counts) {
+void ck_histogram_scalar(const uint8_t *codes, size_t byte_count, int32_t bits, uint64_t *counts) {
   uint64_t bytes[4][256] = {{0}};  // four, since the same counter twice in a row waits for its own store
   for (size_t i = 0; i < byte_count; i++) bytes[i % 4][codes[i]]++;
   for (int byte = 0; byte < 256; byte++) {
@@ -238,7 +238,7 @@ size_t ck_first_unusual_scale(const void *scales, size_t count) {
   return i;
 }
 
-static uint64_t read_sum(const void *x, size_t byte_count) {
+uint64_t ck_read_sum_scalar(const void *x, size_t byte_count) {
   uint64_t sum = 0, word;
   for (size_t i = 0; i + 8 <= byte_count; i += 8) {
     memcpy(&word, (const char *)x + i, sizeof word);
@@ -247,31 +247,6 @@ static uint64_t read_sum(const void *x, size_t byte_count) {
   return sum;
 }
 
-const ck_kernel_set ck_set_scalar = {
-    .name = "scalar",
-    .quantize_bf16 = quantize_bf16,
-    .quantize_f32 = quantize_f32,
-    .decode = decode,
-    .widen_bf16 = widen_bf16,
-    .widen_f16 = widen_f16,
-    .first_not_finite_bf16 = first_not_finite_bf16,
-    .first_not_finite_f16 = first_not_finite_f16,
-    .first_not_finite_f32 = first_not_finite_f32,
-    .split16 = split16,
-    .join16 = join16,
-    .histogram = histogram,
-    .read_sum = read_sum,
-    .xxh3 = ck_xxh3_scalar,
-    .xxh3_begin = ck_xxh3_begin_scalar,
-    .xxh3_add = ck_xxh3_add_scalar,
-    .xxh3_end = ck_xxh3_end_scalar,
-    .multiply = ck_multiply_scalar,
-    .quantize_activations = ck_quantize_activations_scalar,
-    .multiply_int8 = ck_multiply_int8_scalar,
-    .weighted_sum = ck_weighted_sum_scalar,
-    .silu_multiply = ck_silu_multiply_scalar,
-    .softmax = ck_softmax_scalar,
-    .score = ck_score_scalar,
-    .exp = ck_exp_scalar,
-    .fma_loop = ck_fma_loop_scalar,
-};
+static int32_t always(void) { return 1; }
+
+CK_DEFINE_SET(scalar, 16, always)

@@ -1,5 +1,5 @@
 // XXH3 with 32-byte vectors. The header of libxxhash chooses by the compiler's flags, not by attributes, so it is told.
-#include "kernels.h"
+#include "../kernels.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -12,7 +12,7 @@
 #include <xxhash.h>
 
 #define CK_SET(name) name##_avx2
-#include "xxh3_body.h"
+#include "../xxh3_body.h"
 
 #pragma clang attribute pop
 #endif

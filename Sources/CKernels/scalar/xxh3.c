@@ -2,7 +2,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "kernels.h"
+#include "../kernels.h"
 
 #define CK_SET(name) name##_scalar
-#include "xxh3_body.h"
+#include "../xxh3_body.h"

@@ -1,0 +1,16 @@
+// Vectors of 16 numbers: AVX-512 F, BW, VL and VNNI.
+#define SET(name) name##_avx512
+#define LANES 16
+#define HAS_SCALE
+
+#include <immintrin.h>
+
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c"))), \
+                             apply_to = function)
+#include "../lanes.h"
+
+INLINE V v_of_f16(W bits) { return _mm512_cvtph_ps((__m256i)bits); }
+INLINE I v_round(V a) { return (I)_mm512_cvtps_epi32(a); }
+INLINE H h_multiply_high(H a, H b) { return (H)_mm512_mulhrs_epi16((__m512i)a, (__m512i)b); }
+INLINE I i_add_pair_products(I sum, H a, H b) { return (I)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)a, (__m512i)b); }
+INLINE V v_scale(V a, V n) { return _mm512_scalef_ps(a, n); }  // a · 2ⁿ

@@ -1,0 +1,98 @@
+// Decoding, widening and bytes in vectors of LANES; the set.c of a set includes this. What it computes is in
+// scalar/set.c.
+
+// `wide` says that x holds binary32, otherwise bf16; like `bits` it is a constant wherever these are inlined.
+INLINE const char *element(const void *x, int wide, size_t i) { return (const char *)x + (wide ? 4 : 2) * i; }
+
+void SET(ck_decode)(const uint8_t *codes, const void *scales, size_t group_count, const ck_scheme *scheme, float *y) {
+  const size_t n = (size_t)scheme->group_size;
+  for (size_t g = 0; g < group_count; g++) {
+    uint16_t scale_bits;
+    __builtin_memcpy(&scale_bits, (const char *)scales + 2 * g, 2);
+    const uint32_t wide = (uint32_t)scale_bits << 16;
+    float s;
+    __builtin_memcpy(&s, &wide, 4);
+    for (size_t i = g * n; i < (g + 1) * n; i += 32) {
+      I16 low, high;
+      if (scheme->bits == 8) {
+        low = __builtin_convertvector((VECTOR(int8_t, 16))LOAD(B16, codes + i), I16);
+        high = __builtin_convertvector((VECTOR(int8_t, 16))LOAD(B16, codes + i + 16), I16);
+      } else {
+        I16 both = __builtin_convertvector(LOAD(B16, codes + i / 2), I16);
+        low = (both & 15) - 8;
+        high = (both >> 4) - 8;
+      }
+      STORE(y + i, __builtin_convertvector(low, V16) * s);
+      STORE(y + i + 16, __builtin_convertvector(high, V16) * s);
+    }
+  }
+}
+
+void SET(ck_widen_bf16)(const void *x, size_t count, float *y) {
+  size_t i = 0;
+  for (; i + LANES <= count; i += LANES) v_store(y + i, v_of_bf16(LOAD(W, element(x, 0, i))));
+  ck_widen_bf16_scalar(element(x, 0, i), count - i, y + i);
+}
+
+void SET(ck_widen_f16)(const void *x, size_t count, float *y) {
+  size_t i = 0;
+  for (; i + LANES <= count; i += LANES) v_store(y + i, v_of_f16(LOAD(W, element(x, 0, i))));
+  ck_widen_f16_scalar(element(x, 0, i), count - i, y + i);
+}
+
+enum { FINITE_BYTES = 4 * sizeof(V) };
+
+// Whether any of the FINITE_BYTES at x holds a magnitude from `limit` on. Magnitudes are below the sign bit, so that
+// signed comparisons do.
+INLINE int has_not_finite(const char *x, int wide, int limit) {
+  I most = {0};
+  H most16 = {0};
+  for (size_t i = 0; i < FINITE_BYTES; i += sizeof(V)) {
+    most = MAX(most, LOAD(I, x + i) & 0x7FFFFFFF);
+    most16 = MAX(most16, LOAD(H, x + i) & 0x7FFF);
+  }
+  return __builtin_reduce_or(wide ? most >= limit : (I)(most16 >= (int16_t)limit)) != 0;
+}
+
+#define FIRST_NOT_FINITE(format, wide, limit)                                                      \
+  size_t SET(ck_first_not_finite_##format)(const void *x, size_t count) {                          \
+    const size_t step = FINITE_BYTES / (wide ? 4 : 2);                                             \
+    size_t i = 0;                                                                                  \
+    while (i + step <= count && !has_not_finite(element(x, wide, i), wide, limit)) i += step;      \
+    return i + ck_first_not_finite_##format##_scalar(element(x, wide, i), count - i);              \
+  }
+FIRST_NOT_FINITE(bf16, 0, CK_BF16_NOT_FINITE)
+FIRST_NOT_FINITE(f16, 0, CK_F16_NOT_FINITE)
+FIRST_NOT_FINITE(f32, 1, CK_F32_NOT_FINITE)
+
+enum { SPLIT = 32 };  // numbers at a time
+typedef VECTOR(uint16_t, SPLIT) split_words;
+typedef VECTOR(uint8_t, SPLIT) split_bytes;
+
+void SET(ck_split16)(const void *x, size_t count, uint8_t *high, uint8_t *low) {
+  size_t i = 0;
+  for (; i + SPLIT <= count; i += SPLIT) {
+    split_words v = LOAD(split_words, element(x, 0, i));
+    STORE(low + i, __builtin_convertvector(v & 255, split_bytes));
+    STORE(high + i, __builtin_convertvector(v >> 8, split_bytes));
+  }
+  ck_split16_scalar(element(x, 0, i), count - i, high + i, low + i);
+}
+
+void SET(ck_join16)(const uint8_t *high, const uint8_t *low, size_t count, void *x) {
+  size_t i = 0;
+  for (; i + SPLIT <= count; i += SPLIT) {
+    split_words h = __builtin_convertvector(LOAD(split_bytes, high + i), split_words);
+    STORE((char *)x + 2 * i, h << 8 | __builtin_convertvector(LOAD(split_bytes, low + i), split_words));
+  }
+  ck_join16_scalar(high + i, low + i, count - i, (char *)x + 2 * i);
+}
+
+uint64_t SET(ck_read_sum)(const void *x, size_t byte_count) {
+  Q sum[4] = {{0}};
+  size_t i = 0;
+  for (; i + sizeof sum <= byte_count; i += sizeof sum)
+    for (size_t j = 0; j < 4; j++) sum[j] += LOAD(Q, (const char *)x + i + sizeof(Q) * j);
+  return __builtin_reduce_add(sum[0] + sum[1] + (sum[2] + sum[3])) +
+         ck_read_sum_scalar((const char *)x + i, byte_count - i);
+}
