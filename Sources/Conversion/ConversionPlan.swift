@@ -85,10 +85,10 @@ package struct ConversionPlan: Sendable {
           sources.append(source)
           decisions.append(decision)
         }
-        switch item {
-        case .tensor: items.append(.tensor(tensors[0]))
-        case .expert(let layer, let expert, _):
+        if let layer = item.id.layer, let expert = item.id.expert {
           items.append(.expert(layer: layer, expert: expert, gate: tensors[0], up: tensors[1], down: tensors[2]))
+        } else {
+          items.append(.tensor(tensors[0]))
         }
       }
       try matcher.requireAllUsed()

@@ -12,7 +12,7 @@ package struct Attribution {
     package let name: String
     /// First layer that the swap changes.
     let fork: Int
-    let takes: @Sendable (String) -> Bool
+    let takes: @Sendable (TensorID) -> Bool
   }
 
   package let subject: Subject
@@ -35,8 +35,7 @@ package struct Attribution {
     switch subject {
     case .layers:
       parts = (0..<configuration.layerCount).map { layer in
-        let prefix = "model.layers.\(layer)."
-        return Part(name: "layer \(layer)", fork: layer) { $0.hasPrefix(prefix) }
+        Part(name: "layer \(layer)", fork: layer) { $0.layer == layer }
       }
       leftOut = 0
     case .experts:
@@ -49,24 +48,26 @@ package struct Attribution {
       ranked.sort { ($1.score, $0.layer, $0.expert) < ($0.score, $1.layer, $1.expert) }
       leftOut = max(0, ranked.count - Self.expertLimit)
       parts = ranked.prefix(Self.expertLimit).map { part in
-        let prefix = "model.layers.\(part.layer).mlp.experts.\(part.expert)."
-        return Part(name: "layer \(part.layer) expert \(part.expert)", fork: part.layer) { $0.hasPrefix(prefix) }
+        Part(name: "layer \(part.layer) expert \(part.expert)", fork: part.layer) { id in
+          id.layer == part.layer && id.expert == part.expert
+        }
       }
     case .projections:
       let firstMixture = (0..<configuration.layerCount).first(where: configuration.isMoE) ?? 0
-      let experts = LLaDA2MoE.projections.map { projection in
-        Part(name: "experts.\(projection)", fork: firstMixture) {
-          $0.contains(".mlp.experts.") && $0.hasSuffix("\(projection).weight")
+      let experts = TensorPart.projections.map { projection in
+        Part(name: "experts.\(projection.rawValue)", fork: firstMixture) {
+          $0.role == .expert && $0.part == projection
         }
       }
-      let others: [(String, Int, @Sendable (String) -> Bool)] = [
-        ("shared experts", firstMixture, { $0.contains(".shared_experts.") }),
-        ("router", firstMixture, { $0.contains(".mlp.gate.") }),
-        ("dense MLP", 0, { name in LLaDA2MoE.projections.contains { name.hasSuffix(".mlp.\($0).weight") } }),
-        ("attention", 0, { $0.contains(".attention.") }),
-        ("norms", 0, { $0.hasSuffix("layernorm.weight") && !$0.contains(".attention.") || $0 == "model.norm.weight" }),
-        ("embeddings", 0, { $0 == "model.word_embeddings.weight" }),
-        ("head", configuration.layerCount, { $0 == "lm_head.weight" }),
+      let isOfHead = { @Sendable (id: TensorID) in id.role == .norm && (id.part == .query || id.part == .key) }
+      let others: [(String, Int, @Sendable (TensorID) -> Bool)] = [
+        ("shared experts", firstMixture, { $0.role == .sharedExpert }),
+        ("router", firstMixture, { $0.role == .router }),
+        ("dense MLP", 0, { $0.role == .denseMLP }),
+        ("attention", 0, { $0.role == .attention || $0.role == .bias || isOfHead($0) }),
+        ("norms", 0, { $0.role == .norm && !isOfHead($0) }),
+        ("embeddings", 0, { $0.role == .embedding }),
+        ("head", configuration.layerCount, { $0.role == .head }),
       ]
       parts = experts + others.map { Part(name: $0.0, fork: $0.1, takes: $0.2) }
       leftOut = 0

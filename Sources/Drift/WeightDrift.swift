@@ -60,16 +60,11 @@ package struct WeightDrift: Sendable {
       let codes = tensor?.saturatedShare == nil ? 0 : tensor?.shape.elementCount ?? 0
       let sums = Sums(
         difference: numbers.difference, saturated: Double(tensor?.saturatedShare ?? 0) * Double(codes), codes: codes)
-      let fields = numbers.name.split(separator: ".")
-      func number(after word: String) -> Int? {
-        fields.firstIndex { $0 == word }.flatMap { $0 + 1 < fields.count ? Int(fields[$0 + 1]) : nil }
-      }
-      let projection = fields.last == "weight" ? fields.dropLast().last : fields.last
       parts.append(
         Part(
           name: numbers.name, encoding: "\(numbers.second)", isQuantized: numbers.second.isGrouped,
-          layer: number(after: "layers"),
-          expert: number(after: "experts"), projection: projection.map(String.init) ?? numbers.name, sums: sums))
+          layer: tensor?.id?.layer, expert: tensor?.id?.expert, projection: TensorNames.label(of: numbers.name),
+          sums: sums))
     }
   }
 

@@ -139,6 +139,14 @@ package struct InspectedModel: Sendable {
     return (model.layout, tensors.sorted { $0.name.utf8Precedes($1.name) })
   }
 
+  /// One projection of an expert, or another tensor by what it is.
+  package func tensor(_ id: TensorID) throws(InspectionError) -> InspectedTensor {
+    if let found = tensors.first(where: { $0.id == id }) ?? published?.tensors.first(where: { $0.id == id }) {
+      return found
+    }
+    throw .noTensor(Architectures.name(of: id), path: path)
+  }
+
   /// The tensor of a name, of the file itself or of the published layout.
   package func tensor(named name: String) throws(InspectionError) -> InspectedTensor {
     if let found = tensors.first(where: { $0.name == name }) { return found }
@@ -151,7 +159,7 @@ extension InspectedTensor {
   fileprivate init(_ record: TensorRecord, _ chunks: [ChunkRecord]) {
     name = record.name
     shape = record.shape
-    role = TensorRole(tensorName: record.name)
+    id = Architectures.identify(record.name)
     place = .chunks(record)
     if let encoding = record.encoding {
       type = .encoding(encoding)
@@ -168,7 +176,7 @@ extension InspectedTensor {
     name = entry.name
     shape = entry.shape
     type = StoredType(entry.dtype)
-    role = TensorRole(tensorName: entry.name)
+    id = Architectures.identify(entry.name)
     byteCount = entry.byteRange.count
     place = .bytes(file: file, entry.byteRange)
   }
@@ -177,7 +185,7 @@ extension InspectedTensor {
     name = source.tensor.name
     shape = source.tensor.shape
     type = StoredType(source.dtype)
-    role = source.tensor.role
+    id = source.tensor.id
     byteCount = source.byteRange.count
     place = .bytes(file: source.file, source.byteRange)
   }

@@ -37,55 +37,17 @@ package struct InspectedTensor: Sendable {
   package let name: String
   package let shape: Shape
   package let type: StoredType
-  /// What it is for, as its name tells; nil for a name of no known kind.
-  package let role: TensorRole?
+  /// Which tensor of a model it is; nil for a name that no family gives, as in a layout that stacks the experts.
+  package let id: TensorID?
   /// Bytes of elements, or of codes and scales, without padding and before compression; nil where an unknown encoding
   /// shares its chunk with others.
   package let byteCount: Int?
   package let place: Place
 
+  /// What it is for; nil for a name of no known kind.
+  package var role: TensorRole? { id?.role ?? TensorRole(guessedFrom: name) }
   package var record: TensorRecord? { if case .chunks(let record) = place { record } else { nil } }
   /// Error against the source, where one was recorded.
   package var relativeRMSE: Float? { type.isGrouped ? record?.relativeRMSE : nil }
   package var saturatedShare: Float? { type.isGrouped ? record?.saturatedShare : nil }
-}
-
-extension TensorRole {
-  /// The role that a tensor's name tells, in any layout of a checkpoint; nil for a name of no known kind.
-  package init?(tensorName name: String) {
-    func has(_ part: String) -> Bool { name.utf8.containsRun(part.utf8) }
-    if has("embed") {
-      self = .embedding
-    } else if name.hasPrefix("lm_head.") {
-      self = .head
-    } else if has(".shared_experts.") {
-      self = .sharedExpert
-    } else if has(".experts.") || name.hasSuffix(".mlp.w1") || name.hasSuffix(".mlp.w2") {
-      self = .expert
-    } else if has(".mlp.gate.") {
-      self = .router
-    } else if has("norm.") {
-      self = .norm
-    } else if name.hasSuffix(".bias") {
-      self = .bias
-    } else if has(".attention.") || has(".self_attn.") {
-      self = .attention
-    } else if has(".mlp.") {
-      self = .denseMLP
-    } else {
-      return nil
-    }
-  }
-}
-
-extension String.UTF8View {
-  /// Whether `part` stands somewhere in these bytes.
-  fileprivate func containsRun(_ part: String.UTF8View) -> Bool {
-    var start = startIndex
-    while let found = self[start...].firstIndex(of: part.first!) {  // parts are literals, never empty
-      if self[found...].starts(with: part) { return true }
-      start = index(after: found)
-    }
-    return false
-  }
 }

@@ -14,16 +14,11 @@ package struct CheckpointModel: Sendable {
     package let byteRange: Range<Int>
   }
 
-  package enum Item: Sendable {
-    case tensor(Source)
-    case expert(layer: Int, expert: Int, projections: [Source])
-
-    package var sources: [Source] {
-      switch self {
-      case .tensor(let source): [source]
-      case .expert(_, _, let projections): projections
-      }
-    }
+  /// What is read together: one tensor, or the three projections of one routed expert.
+  package struct Item: Sendable {
+    package let sources: [Source]
+    package var id: TensorID { sources[0].tensor.id }
+    package var isExpert: Bool { id.role == .expert }
   }
 
   package let configuration: ModelConfiguration
@@ -43,19 +38,15 @@ package struct CheckpointModel: Sendable {
     for layer in 0..<configuration.layerCount where configuration.isMoE(layer: layer) {
       layouts[layer] = try finder.layout(of: layer)
     }
-    try LLaDA2MoE.requireExperts(configuration, atMost: PackLimits.maximumTensors, in: checkpoint.directory)
+    try configuration.requireExperts(atMost: PackLimits.maximumTensors, in: checkpoint.directory)
     var items: [Item] = []
-    for item in LLaDA2MoE.items(configuration, has: { checkpoint.tensor(named: $0) != nil }) {
-      switch item {
-      case .tensor(let tensor): items.append(.tensor(try finder.find(tensor)))
-      case .expert(let layer, let expert, let projections):
-        guard let layout = layouts[layer] else { preconditionFailure("experts are in MoE layers") }
-        var sources: [Source] = []
-        for (projection, tensor) in zip(LLaDA2MoE.projections, projections) {
-          sources.append(try finder.find(tensor, layout: layout, layer: layer, expert: expert, projection))
-        }
-        items.append(.expert(layer: layer, expert: expert, projections: sources))
+    for item in configuration.items(has: { checkpoint.tensor(named: configuration.name(of: $0)) != nil }) {
+      var sources: [Source] = []
+      for tensor in item.tensors {
+        let layout = item.isExpert ? item.id.layer.flatMap { layouts[$0] } : nil
+        sources.append(try finder.find(tensor, layout: layout))
       }
+      items.append(Item(sources: sources))
     }
     try finder.requireAllUsed()
     self.configuration = configuration
@@ -95,27 +86,26 @@ private struct TensorFinder {
 
   func layout(of layer: Int) throws(ModelError) -> ExpertLayout {
     let found = ExpertLayout.allCases.filter { layout in
-      let place = layout.place(layer: layer, expert: 0, projection: "down_proj", configuration)
+      let place = layout.place(layer: layer, expert: 0, .down, configuration)
       return checkpoint.tensor(named: place.name) != nil
     }
     switch found.count {
     case 1: return found[0]
     case 0:
-      throw .missingTensor(LLaDA2MoE.expertName(layer: layer, expert: 0, "down_proj"), directory: checkpoint.directory)
+      let wanted = TensorID(.expert, .down, layer: layer, expert: 0)
+      throw .missingTensor(configuration.name(of: wanted), directory: checkpoint.directory)
     default:
       let both = found.map(\.rawValue).joined(separator: " and ")
       throw .layout(layer: layer, detail: "its experts are there twice: \(both)", directory: checkpoint.directory)
     }
   }
 
-  mutating func find(_ tensor: ModelTensor) throws(ModelError) -> CheckpointModel.Source {
-    try find(tensor, in: tensor.name, shape: tensor.shape.dimensions, firstRow: 0)
-  }
-
-  mutating func find(
-    _ tensor: ModelTensor, layout: ExpertLayout, layer: Int, expert: Int, _ projection: String
-  ) throws(ModelError) -> CheckpointModel.Source {
-    let place = layout.place(layer: layer, expert: expert, projection: projection, configuration)
+  /// - Parameter layout: of an expert; nil for what every layout names alike.
+  mutating func find(_ tensor: ModelTensor, layout: ExpertLayout?) throws(ModelError) -> CheckpointModel.Source {
+    guard let layout, let layer = tensor.id.layer, let expert = tensor.id.expert else {
+      return try find(tensor, in: tensor.name, shape: tensor.shape.dimensions, firstRow: 0)
+    }
+    let place = layout.place(layer: layer, expert: expert, tensor.id.part, configuration)
     return try find(tensor, in: place.name, shape: place.shape, firstRow: place.firstRow)
   }
 

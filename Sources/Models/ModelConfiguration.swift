@@ -58,8 +58,9 @@ package struct ModelConfiguration: Sendable, Equatable {
   package init(json bytes: [UInt8], path: String) throws(ModelError) {
     let reader = try ConfigurationReader(bytes: bytes, path: path)
     modelType = try reader.readString("model_type")
-    guard Self.modelTypes.contains(modelType) else {
-      throw reader.error("model_type", "is \"\(modelType)\"; known are \(Self.modelTypes.joined(separator: ", "))")
+    guard Architectures.named(modelType) != nil else {
+      let known = Architectures.modelTypes.joined(separator: ", ")
+      throw reader.error("model_type", "is \"\(modelType)\"; known are \(known)")
     }
     vocabularySize = try reader.readInt("vocab_size", in: Self.size)
     hiddenSize = try reader.readInt("hidden_size", in: Self.size)
@@ -117,9 +118,6 @@ package struct ModelConfiguration: Sendable, Equatable {
     }
     for (key, assumed) in Self.assumptions { try reader.expect(key, assumed) }
   }
-
-  /// dFactory's trainable copy has a type of its own and the same arithmetic.
-  private static let modelTypes = ["llada2_moe", "llada2_moe_veomni"]
 
   /// Keys that the reference code ignores or hard-wires; another value would mean another model.
   private static let assumptions: [(String, JSONValue)] = [

@@ -145,10 +145,11 @@ struct InspectCommand: ParsableCommand {
   // MARK: --tensor, --expert
 
   private func runStatistics(_ model: InspectedModel, _ kernels: KernelSet) throws(InspectionError) {
-    let names = tensor.map { [$0] } ?? expert?.tensorNames ?? []
+    var tensors: [InspectedTensor] = []
+    if let tensor { tensors.append(try model.tensor(named: tensor)) }
+    for id in expert?.tensors ?? [] { tensors.append(try model.tensor(id)) }
     var results: [(tensor: InspectedTensor, statistics: TensorStatistics)] = []
-    for name in names {
-      let tensor = try model.tensor(named: name)
+    for tensor in tensors {
       var progress = Progress("reading", total: 4 * tensor.shape.elementCount, isQuiet: quiet)
       if let npy {
         defer { progress.finish() }
@@ -178,7 +179,5 @@ struct ExpertNumber: ExpressibleByArgument {
     self.expert = expert
   }
 
-  var tensorNames: [String] {
-    LLaDA2MoE.projections.map { LLaDA2MoE.expertName(layer: layer, expert: expert, $0) }
-  }
+  var tensors: [TensorID] { TensorPart.projections.map { TensorID(.expert, $0, layer: layer, expert: expert) } }
 }

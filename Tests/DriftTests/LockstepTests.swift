@@ -108,7 +108,7 @@ import Testing
     try Self.withModels { reference, candidate in
       let none = MixedWeights(reference.weights, with: candidate.weights) { _ in false }
       let all = MixedWeights(reference.weights, with: candidate.weights) { _ in true }
-      let last = MixedWeights(reference.weights, with: candidate.weights) { $0.hasPrefix("model.layers.1.") }
+      let last = MixedWeights(reference.weights, with: candidate.weights) { $0.layer == 1 }
       let compute = reference.compute
       let lanes: [(role: ScoredRun.Role, lane: Lane)] = [
         (.candidate, Lane(candidate)), (.part, Lane(try LLaDA2Model(none, compute: compute))),

@@ -59,8 +59,8 @@ import Testing
     ("model.layers.1.mlp.w1", .expert), ("model.layers.0.attention.dense.bias", .bias),
   ])
   func namesTellTheRole(name: String, role: TensorRole) {
-    #expect(TensorRole(tensorName: name) == role)
+    #expect(TensorRole(guessedFrom: name) == role)
   }
 
-  @Test func otherNamesTellNone() { #expect(TensorRole(tensorName: "x") == nil) }
+  @Test func otherNamesTellNone() { #expect(TensorRole(guessedFrom: "x") == nil) }
 }

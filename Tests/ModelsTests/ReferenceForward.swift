@@ -1,5 +1,6 @@
 import Kernels
 import Models
+import Testing
 
 /// The forward pass of llada2.md §3 once more, in binary64 and plain loops: one sequence, no cache, an explicit mask. It
 /// shares nothing with the model but the reading of single rows.
@@ -38,7 +39,7 @@ struct ReferenceForward {
       }
     }
     result.hidden = normed(h, try rows("model.norm.weight")[0])
-    let head = source.hasTensor("lm_head.weight") ? try rows("lm_head.weight") : embedding
+    let head = try has("lm_head.weight") ? try rows("lm_head.weight") : embedding
     result.logits = result.hidden.map { product(head, $0) }
     return result
   }
@@ -50,7 +51,7 @@ struct ReferenceForward {
       let bias = try rows(prefix + "attention.query_key_value.bias")[0]
       projected = projected.map { zip($0, bias).map(+) }
     }
-    let isNormed = source.hasTensor(prefix + "attention.query_layernorm.weight")
+    let isNormed = try has(prefix + "attention.query_layernorm.weight")
     let queryNorm = isNormed ? try rows(prefix + "attention.query_layernorm.weight")[0] : []
     let keyNorm = isNormed ? try rows(prefix + "attention.key_layernorm.weight")[0] : []
     // Heads stand one after the other: all of the queries, all of the keys, all of the values.
@@ -159,7 +160,9 @@ struct ReferenceForward {
     }
   }
 
-  private func rows(_ name: String) throws -> Rows { rows(try source.matrix(name)) }
+  private func id(_ name: String) throws -> TensorID { try #require(Architectures.identify(name)) }
+  private func has(_ name: String) throws -> Bool { source.hasTensor(try id(name)) }
+  private func rows(_ name: String) throws -> Rows { rows(try source.matrix(try id(name))) }
 
   private func rows(_ matrix: Matrix) -> Rows {
     let compute = Compute(kernels: .best, threads: 1)

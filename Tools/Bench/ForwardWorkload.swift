@@ -101,10 +101,9 @@ struct ForwardWorkload {
   /// Bytes of all matrices but routed experts, embedding and, unless asked for, head: what every pass reads.
   private func denseByteCount(_ weights: any WeightSource) throws(ModelError) -> Int {
     var sum = 0
-    for item in LLaDA2MoE.items(weights.configuration, has: weights.hasTensor) {
-      guard case .tensor(let tensor) = item, tensor.role != .embedding else { continue }
-      if tensor.role == .head && options.head == 0 { continue }
-      sum += try weights.matrix(tensor.name).byteCount
+    for item in weights.configuration.items(has: weights.hasTensor) {
+      if item.isExpert || item.id.role == .embedding || item.id.role == .head && options.head == 0 { continue }
+      sum += try weights.matrix(item.id).byteCount
     }
     return sum
   }

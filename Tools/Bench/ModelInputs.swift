@@ -30,14 +30,13 @@ func openWeights(_ path: String) throws(ModelError) -> any WeightSource {
 func multiplications(with weights: any WeightSource, rows: Int, head: Int) -> Double {
   let c = weights.configuration
   var sum = 0.0
-  for item in LLaDA2MoE.items(c, has: weights.hasTensor) {
-    switch item {
-    case .tensor(let tensor) where tensor.role == .head: sum += Double(tensor.shape.elementCount * head)
-    case .tensor(let tensor) where tensor.role != .embedding: sum += Double(tensor.shape.elementCount * rows)
-    case .expert(_, _, let projections):
-      let chosen = Double(rows * c.expertsPerToken) / Double(c.expertCount)
-      sum += chosen * projections.reduce(0) { $0 + Double($1.shape.elementCount) }
-    case .tensor: break
+  for item in c.items(has: weights.hasTensor) {
+    let count = item.tensors.reduce(0) { $0 + Double($1.shape.elementCount) }
+    switch item.id.role {
+    case .embedding: break
+    case .head: sum += count * Double(head)
+    case .expert: sum += count * Double(rows * c.expertsPerToken) / Double(c.expertCount)
+    default: sum += count * Double(rows)
     }
   }
   return sum

@@ -7,7 +7,7 @@ package final class CheckpointWeights: WeightSource {
   package let configuration: ModelConfiguration
   package let path: String
   private let model: CheckpointModel
-  private let sources: [String: CheckpointModel.Source]
+  private let sources: [TensorID: CheckpointModel.Source]
   private let experts: [[[CheckpointModel.Source]]]
   private let counted = Mutex(WeightCounters())
 
@@ -27,12 +27,13 @@ package final class CheckpointWeights: WeightSource {
     self.model = model
     self.path = path
     configuration = model.configuration
-    var sources: [String: CheckpointModel.Source] = [:]
+    var sources: [TensorID: CheckpointModel.Source] = [:]
     var experts = Array(repeating: [[CheckpointModel.Source]](), count: model.configuration.layerCount)
     for item in model.items {
-      switch item {
-      case .tensor(let source): sources[source.tensor.name] = source
-      case .expert(let layer, _, let projections): experts[layer].append(projections)
+      if item.isExpert, let layer = item.id.layer {
+        experts[layer].append(item.sources)
+      } else {
+        sources[item.id] = item.sources[0]
       }
     }
     self.sources = sources
@@ -41,10 +42,10 @@ package final class CheckpointWeights: WeightSource {
 
   package var counters: WeightCounters { counted.withLock { $0 } }
 
-  package func hasTensor(_ name: String) -> Bool { sources[name] != nil }
+  package func hasTensor(_ id: TensorID) -> Bool { sources[id] != nil }
 
-  package func matrix(_ name: String) throws(ModelError) -> Matrix {
-    guard let source = sources[name] else { throw .missingTensor(name, directory: path) }
+  package func matrix(_ id: TensorID) throws(ModelError) -> Matrix {
+    guard let source = sources[id] else { throw .missingTensor(configuration.name(of: id), directory: path) }
     return matrix(source)
   }
 
@@ -72,10 +73,11 @@ package final class CheckpointWeights: WeightSource {
   }
 
   package func places(of item: ModelItem) -> [HeldBytes] {
-    let own: [CheckpointModel.Source] =
-      switch item {
-      case .tensor(let tensor): sources[tensor.name].map { [$0] } ?? []
-      case .expert(let layer, let expert, _): experts[layer][expert]
+    let own =
+      if let layer = item.id.layer, let expert = item.id.expert {
+        experts[layer][expert]
+      } else {
+        sources[item.id].map { [$0] } ?? []
       }
     return own.map { HeldBytes(file(of: $0), $0.byteRange) }
   }

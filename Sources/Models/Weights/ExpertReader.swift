@@ -32,7 +32,7 @@ package final class ExpertReader {
     let sizes = sources.joined().joined().map(\.byteRange.count)
     guard let largest = sizes.max() else { return nil }
     let buffers = BufferPool(capacity: DirectFile.bufferByteCount(largest))
-    let expertByteCount = LLaDA2MoE.projections.count * buffers.capacity
+    let expertByteCount = TensorPart.projections.count * buffers.capacity
     heldCount = max(2 * computing, min(Self.heldByteCount, memory / 4) / expertByteCount)
     let window = memory / expertByteCount - heldCount
     guard window >= 2 * Self.threads else { return nil }

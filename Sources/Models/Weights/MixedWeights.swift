@@ -4,10 +4,10 @@ package import Tensors
 package struct MixedWeights: WeightSource {
   private let base: any WeightSource
   private let donor: any WeightSource
-  private let takes: @Sendable (String) -> Bool
+  private let takes: @Sendable (TensorID) -> Bool
 
-  /// - Parameter takes: whether the tensor of that (published) name comes from the donor.
-  package init(_ base: any WeightSource, with donor: any WeightSource, takes: @escaping @Sendable (String) -> Bool) {
+  /// - Parameter takes: whether a tensor comes from the donor.
+  package init(_ base: any WeightSource, with donor: any WeightSource, takes: @escaping @Sendable (TensorID) -> Bool) {
     self.base = base
     self.donor = donor
     self.takes = takes
@@ -15,14 +15,12 @@ package struct MixedWeights: WeightSource {
 
   package var configuration: ModelConfiguration { base.configuration }
   package var path: String { base.path }
-  package func hasTensor(_ name: String) -> Bool { base.hasTensor(name) }
+  package func hasTensor(_ id: TensorID) -> Bool { base.hasTensor(id) }
 
-  package func matrix(_ name: String) throws(ModelError) -> Matrix {
-    try (takes(name) ? donor : base).matrix(name)
-  }
+  package func matrix(_ id: TensorID) throws(ModelError) -> Matrix { try (takes(id) ? donor : base).matrix(id) }
 
   package func expert(layer: Int, expert: Int) throws(ModelError) -> ExpertWeights {
-    let taken = LLaDA2MoE.projections.map { takes(LLaDA2MoE.expertName(layer: layer, expert: expert, $0)) }
+    let taken = TensorPart.projections.map { takes(TensorID(.expert, $0, layer: layer, expert: expert)) }
     guard taken.contains(true) else { return try base.expert(layer: layer, expert: expert) }
     let donated = try donor.expert(layer: layer, expert: expert)
     guard taken.contains(false) else { return donated }
@@ -38,7 +36,7 @@ package struct MixedWeights: WeightSource {
   }
 
   package func places(of item: ModelItem) -> [HeldBytes] {
-    let taken = item.tensors.map { takes($0.name) }
+    let taken = item.tensors.map { takes($0.id) }
     return (taken.contains(false) ? base.places(of: item) : []) + (taken.contains(true) ? donor.places(of: item) : [])
   }
 

@@ -32,9 +32,9 @@ package final class PackWeights: WeightSource {
   /// Every tensor of the architecture must be there in the shape that the configuration asks for: products rely on it. No
   /// other may be there: a configuration that leaves layers or experts out is another model's.
   private func checkShapes() throws(ModelError) {
-    try LLaDA2MoE.requireExperts(configuration, atMost: pack.header.tensorCount, in: path)
+    try configuration.requireExperts(atMost: pack.header.tensorCount, in: path)
     var used: Set<String> = []
-    for item in LLaDA2MoE.items(configuration, has: hasTensor) {
+    for item in configuration.items(has: hasTensor) {
       for tensor in item.tensors {
         used.insert(tensor.name)
         let found: Shape
@@ -66,11 +66,13 @@ package final class PackWeights: WeightSource {
   package var path: String { pack.path }
   package var counters: WeightCounters { counted.withLock { $0 } }
 
-  package func hasTensor(_ name: String) -> Bool { (try? pack.tensor(named: name)) != nil }
+  package func hasTensor(_ id: TensorID) -> Bool { (try? pack.tensor(named: configuration.name(of: id))) != nil }
 
-  package func matrix(_ name: String) throws(ModelError) -> Matrix {
+  package func matrix(_ id: TensorID) throws(ModelError) -> Matrix {
     // Whoever asks keeps it: it would be in the cache beside.
-    try matrix(name) { chunk throws(PackError) in try pack.content(ofChunk: chunk, codec: ChunkCodec()) }
+    try matrix(configuration.name(of: id)) { chunk throws(PackError) in
+      try pack.content(ofChunk: chunk, codec: ChunkCodec())
+    }
   }
 
   private func matrix(
@@ -91,8 +93,8 @@ package final class PackWeights: WeightSource {
     var held: [Int: HeldBytes] = [:]
     var unpacked = 0
     var matrices: [Matrix] = []
-    for projection in LLaDA2MoE.projections {
-      let name = LLaDA2MoE.expertName(layer: layer, expert: expert, projection)
+    for part in TensorPart.projections {
+      let name = configuration.name(of: TensorID(.expert, part, layer: layer, expert: expert))
       matrices.append(
         try matrix(name) { chunk throws(PackError) in
           if let content = held[chunk] { return content }
@@ -123,7 +125,7 @@ package final class PackWeights: WeightSource {
         for block in known.gate.blocks { block.content.willNeed() }  // one chunk holds all three
         continue
       }
-      let name = LLaDA2MoE.expertName(layer: layer, expert: expert, "gate_proj")
+      let name = configuration.name(of: TensorID(.expert, .gate, layer: layer, expert: expert))
       guard let tensor = try? pack.tensor(named: name), let chunk = try? pack.chunk(tensor.firstChunk) else { continue }
       pack.mapping.willNeed(chunk.byteRange)
     }

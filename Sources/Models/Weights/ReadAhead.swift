@@ -40,16 +40,16 @@ package final class ReadAhead {
     var layers = [Int](repeating: 0, count: c.layerCount)
     var expertPlaces = [[Int]](repeating: [], count: c.layerCount)
     var byteCount = 0
-    var layer = -1
-    for item in LLaDA2MoE.items(c, has: weights.hasTensor) {
-      switch item {
-      case .tensor(let tensor) where tensor.role == .embedding: continue  // only some of its rows are read
-      case .tensor(let tensor) where layer + 1 < c.layerCount && tensor.name.hasPrefix("model.layers.\(layer + 1)."):
-        layer += 1
-        layers[layer] = places.count
-      case .tensor: break
-      case .expert where experts != nil: continue
-      case .expert: expertPlaces[layer].append(places.count)
+    var last: Int?
+    for item in c.items(has: weights.hasTensor) {
+      if item.id.role == .embedding { continue }  // only some of its rows are read
+      if let layer = item.id.layer {
+        if layer != last { layers[layer] = places.count }
+        last = layer
+        if item.isExpert {
+          if experts != nil { continue }
+          expertPlaces[layer].append(places.count)
+        }
       }
       for place in weights.places(of: item) {
         places.append(place)

@@ -5,9 +5,9 @@ package protocol WeightSource: Sendable {
   var configuration: ModelConfiguration { get }
   /// What messages call the source.
   var path: String { get }
-  func hasTensor(_ name: String) -> Bool
+  func hasTensor(_ id: TensorID) -> Bool
   /// - Throws: ``ModelError/missingTensor(_:directory:)`` and what reading throws.
-  func matrix(_ name: String) throws(ModelError) -> Matrix
+  func matrix(_ id: TensorID) throws(ModelError) -> Matrix
   /// One expert; the three projections come together.
   func expert(layer: Int, expert: Int) throws(ModelError) -> ExpertWeights
   /// Says which experts the next products will ask for, so that they can be read ahead; a hint.

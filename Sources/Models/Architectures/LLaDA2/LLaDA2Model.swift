@@ -1,6 +1,6 @@
 import Kernels
 
-/// The forward pass of LLaDA2 in fp32 (llada2.md §3). It reads straight down; shapes are in comments, with
+/// The forward pass of LLaDA2 in fp32 (`Formats/llada2.md` §3). It reads straight down; shapes are in comments, with
 /// T rows of all sequences together, H hidden, nh query heads, nkv key-value heads, D head dimension.
 package final class LLaDA2Model: Sendable {
   /// Rows of one sequence that go through the model together.
@@ -73,30 +73,28 @@ package final class LLaDA2Model: Sendable {
     self.weights = weights
     self.compute = compute
     let reader = LayerReader(weights: weights, compute: compute, epsilon: Float(c.rmsNormEpsilon))
-    embedding = try weights.matrix("model.word_embeddings.weight")
-    finalNorm = try reader.norm("model.norm.weight")
-    head =
-      c.tiesWordEmbeddings && !weights.hasTensor("lm_head.weight") ? embedding : try weights.matrix("lm_head.weight")
+    let headID = TensorID(.head, .weight)
+    embedding = try weights.matrix(TensorID(.embedding, .weight))
+    finalNorm = try reader.norm(.final)
+    head = c.tiesWordEmbeddings && !weights.hasTensor(headID) ? embedding : try weights.matrix(headID)
     rotary = RotaryTable(theta: c.ropeTheta, dimension: c.rotaryDimension)
     attention = Attention(
       headCount: c.headCount, keyValueHeadCount: c.keyValueHeadCount, headDimension: c.headDimension)
     var layers: [Layer] = []
     for index in 0..<c.layerCount {
-      let prefix = "model.layers.\(index)."
-      let normed = weights.hasTensor(prefix + "attention.query_layernorm.weight")
+      let isNormed = weights.hasTensor(TensorID(.norm, .query, layer: index))
       layers.append(
         Layer(
-          inputNorm: try reader.norm(prefix + "input_layernorm.weight"),
-          queryKeyValue: try weights.matrix(prefix + "attention.query_key_value.weight"),
-          queryKeyValueBias: c.usesQKVBias ? try reader.vector(prefix + "attention.query_key_value.bias") : nil,
-          queryNorm: normed ? try reader.norm(prefix + "attention.query_layernorm.weight") : nil,
-          keyNorm: normed ? try reader.norm(prefix + "attention.key_layernorm.weight") : nil,
-          dense: try weights.matrix(prefix + "attention.dense.weight"),
-          denseBias: c.usesBias ? try reader.vector(prefix + "attention.dense.bias") : nil,
-          postAttentionNorm: try reader.norm(prefix + "post_attention_layernorm.weight"),
+          inputNorm: try reader.norm(.input, index),
+          queryKeyValue: try weights.matrix(TensorID(.attention, .queryKeyValue, layer: index)),
+          queryKeyValueBias: c.usesQKVBias ? try reader.vector(TensorID(.bias, .queryKeyValue, layer: index)) : nil,
+          queryNorm: isNormed ? try reader.norm(.query, index) : nil,
+          keyNorm: isNormed ? try reader.norm(.key, index) : nil,
+          dense: try weights.matrix(TensorID(.attention, .output, layer: index)),
+          denseBias: c.usesBias ? try reader.vector(TensorID(.bias, .output, layer: index)) : nil,
+          postAttentionNorm: try reader.norm(.postAttention, index),
           mlp: c.isMoE(layer: index)
-            ? .experts(try reader.experts(layer: index, prefix: prefix + "mlp."))
-            : .dense(try reader.mlp(prefix + "mlp."))))
+            ? .experts(try reader.experts(index)) : .dense(try reader.mlp(.denseMLP, index))))
     }
     self.layers = layers
   }
@@ -282,20 +280,23 @@ private struct LayerReader {
   let compute: Compute
   let epsilon: Float
 
-  func vector(_ name: String) throws(ModelError) -> [Float] { compute.row(0, of: try weights.matrix(name)) }
+  func vector(_ id: TensorID) throws(ModelError) -> [Float] { compute.row(0, of: try weights.matrix(id)) }
 
-  func norm(_ name: String) throws(ModelError) -> RMSNorm { RMSNorm(weight: try vector(name), epsilon: epsilon) }
-
-  func mlp(_ prefix: String) throws(ModelError) -> GatedMLP {
-    GatedMLP(
-      gate: try weights.matrix(prefix + "gate_proj.weight"), up: try weights.matrix(prefix + "up_proj.weight"),
-      down: try weights.matrix(prefix + "down_proj.weight"))
+  func norm(_ part: TensorPart, _ layer: Int? = nil) throws(ModelError) -> RMSNorm {
+    RMSNorm(weight: try vector(TensorID(.norm, part, layer: layer)), epsilon: epsilon)
   }
 
-  func experts(layer: Int, prefix: String) throws(ModelError) -> MixtureOfExperts {
+  func mlp(_ role: TensorRole, _ layer: Int) throws(ModelError) -> GatedMLP {
+    GatedMLP(
+      gate: try weights.matrix(TensorID(role, .gate, layer: layer)),
+      up: try weights.matrix(TensorID(role, .up, layer: layer)),
+      down: try weights.matrix(TensorID(role, .down, layer: layer)))
+  }
+
+  func experts(_ layer: Int) throws(ModelError) -> MixtureOfExperts {
     MixtureOfExperts(
-      layer: layer, gate: try weights.matrix(prefix + "gate.weight"),
-      router: Router(weights.configuration, bias: try vector(prefix + "gate.expert_bias")),
-      shared: weights.configuration.sharedIntermediateSize > 0 ? try mlp(prefix + "shared_experts.") : nil)
+      layer: layer, gate: try weights.matrix(TensorID(.router, .weight, layer: layer)),
+      router: Router(weights.configuration, bias: try vector(TensorID(.router, .bias, layer: layer))),
+      shared: weights.configuration.sharedIntermediateSize > 0 ? try mlp(.sharedExpert, layer) : nil)
   }
 }

@@ -14,22 +14,27 @@ package enum ExpertLayout: String, Sendable, CaseIterable {
   case w13
 
   /// Where one projection of one expert is: the tensor's name and shape, and the first row counted over all its rows.
+  ///
+  /// - Parameters:
+  ///   - layer: of the experts.
+  ///   - part: the projection.
   func place(
-    layer: Int, expert: Int, projection: String, _ c: ModelConfiguration
+    layer: Int, expert: Int, _ part: TensorPart, _ c: ModelConfiguration
   ) -> (name: String, shape: [Int], firstRow: Int) {
     let prefix = "model.layers.\(layer).mlp."
-    let shape = LLaDA2MoE.expertShape(projection, c)
+    let shape = LLaDA2.shape(part, hidden: c.hiddenSize, width: c.expertIntermediateSize)
     let stacked = [c.expertCount, shape.rows, shape.columns]
     switch self {
     case .perExpert:
-      return (LLaDA2MoE.expertName(layer: layer, expert: expert, projection), shape.dimensions, 0)
-    case .merged: return (prefix + "experts.\(projection)", stacked, expert * shape.rows)
-    case .mergedWeight: return (prefix + "experts.\(projection).weight", stacked, expert * shape.rows)
+      let id = TensorID(.expert, part, layer: layer, expert: expert)
+      return (LLaDA2.names.name(of: id), shape.dimensions, 0)
+    case .merged: return (prefix + "experts.\(part.rawValue)", stacked, expert * shape.rows)
+    case .mergedWeight: return (prefix + "experts.\(part.rawValue).weight", stacked, expert * shape.rows)
     case .fused, .w13:
       let names = self == .fused ? ["w1", "w2"] : ["experts.w13_weight", "experts.w2_weight"]
-      if projection == "down_proj" { return (prefix + names[1], stacked, expert * shape.rows) }
+      if part == .down { return (prefix + names[1], stacked, expert * shape.rows) }
       let both = [c.expertCount, 2 * shape.rows, shape.columns]
-      return (prefix + names[0], both, (2 * expert + (projection == "up_proj" ? 1 : 0)) * shape.rows)
+      return (prefix + names[0], both, (2 * expert + (part == .up ? 1 : 0)) * shape.rows)
     }
   }
 }

@@ -1,0 +1,49 @@
+/// What a tensor is for; recipes and reports go by it.
+package enum TensorRole: String, Sendable, CaseIterable {
+  case embedding, head, norm, bias, attention
+  case denseMLP = "dense MLP"
+  case sharedExpert = "shared expert"
+  case router
+  case expert
+
+  /// Norms, biases and everything that decides which experts a token sees stay in the source's precision: a router at 4 bits
+  /// keeps only 78 % of the selections and saves 0.06 % of the bytes.
+  package var isProtected: Bool { self == .norm || self == .bias || self == .router }
+}
+
+/// Which of the tensors of a role one is.
+package enum TensorPart: String, Sendable, CaseIterable {
+  /// Of the embedding, the head and the router.
+  case weight
+  /// Of the router: what is added to its scores for the choice.
+  case bias
+  /// Norms, by what they are applied to; `query` and `key` are also matrices of attention.
+  case input, postAttention, final
+  case query, key, value
+  /// Attention, and its biases.
+  case queryKeyValue, output
+  /// Multi-layer perceptrons: `down(silu(gate(x)) * up(x))`.
+  case gate = "gate_proj"
+  case up = "up_proj"
+  case down = "down_proj"
+
+  /// The three matrices of a perceptron, in the order in which they are packed.
+  package static var projections: [TensorPart] { [.gate, .up, .down] }
+}
+
+/// Which tensor of a model one is, whatever a checkpoint calls it. Names are made and understood by ``Architecture``.
+package struct TensorID: Sendable, Hashable {
+  package let role: TensorRole
+  package let part: TensorPart
+  /// Nil outside the layers.
+  package let layer: Int?
+  /// Nil for all but the routed experts.
+  package let expert: Int?
+
+  package init(_ role: TensorRole, _ part: TensorPart, layer: Int? = nil, expert: Int? = nil) {
+    self.role = role
+    self.part = part
+    self.layer = layer
+    self.expert = expert
+  }
+}
