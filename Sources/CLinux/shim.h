@@ -11,6 +11,8 @@ ssize_t copy_file_range(int source, __off64_t *source_position, int target, __of
 
 int fallocate(int file, int mode, __off64_t position, __off64_t byte_count);
 
+int renameat2(int old_directory, const char *old_path, int new_directory, const char *new_path, unsigned flags);
+
 #pragma clang assume_nonnull end
 
 #endif

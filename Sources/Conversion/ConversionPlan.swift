@@ -115,13 +115,6 @@ package struct ConversionPlan: Sendable {
     ]
   }
 
-  /// The files that this plan reads or has read.
-  package var sourcePaths: [String] {
-    let checkpoint = model.checkpoint
-    let small = [Checkpoint.indexName, "config.json"] + Self.companions
-    return checkpoint.files.map(\.path) + small.map { "\(checkpoint.directory)/\($0)" }
-  }
-
   /// Bytes of weights read.
   package var sourceByteCount: Int { sources.reduce(0) { $0 + $1.byteRange.count } }
 

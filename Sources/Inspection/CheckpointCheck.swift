@@ -77,6 +77,9 @@ package struct CheckpointCheck: Sendable {
     }
     report.fileCount = files.count
     report.nonFinite = try scan(pieces, files, threads: threads, kernels, checkpoint.totalByteCount, progress)
+    do throws(FileError) { for file in files { try file.requireUnchanged() } } catch {
+      throw .source(SafetensorsError(error))
+    }
     return report
   }
 

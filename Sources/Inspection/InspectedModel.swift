@@ -121,6 +121,16 @@ package struct InspectedModel: Sendable {
     }
   }
 
+  /// Refuses what was read where a file was written to meanwhile: some of it may be from before, some from after.
+  package func requireUnchanged() throws(InspectionError) {
+    switch store {
+    case .pack(let pack):
+      do throws(FileError) { try pack.mapping.requireUnchanged(mayBeReplaced: true) } catch { throw .pack(.system(error)) }
+    case .checkpoint(let checkpoint):
+      do throws(SafetensorsError) { try checkpoint.requireUnchanged(mayBeReplaced: true) } catch { throw .source(error) }
+    }
+  }
+
   package var shards: [SafetensorsFile] {
     if case .checkpoint(let checkpoint) = store { checkpoint.files } else { [] }
   }

@@ -71,6 +71,8 @@ package struct ModelDiff: Sendable {
         }
         progress(done, total)
       })
+    try first.requireUnchanged()
+    try second.requireUnchanged()
     numbers.sort { a, b in
       let (x, y) = (a.difference.rank, b.difference.rank)
       return x == y ? a.name < b.name : x > y

@@ -46,6 +46,7 @@ package enum NumpyFile {
       done = piece.elements.upperBound
       progress(done)
     }
+    try model.requireUnchanged()
     do throws(FileError) { try file.commit() } catch { throw .output(error) }
   }
 }

@@ -67,6 +67,7 @@ package struct TensorStatistics: Sendable {
       add(values.span, kernels)
       progress(count)
     }
+    try model.requireUnchanged()
   }
 
   /// Of numbers in memory.

@@ -51,15 +51,14 @@ package struct PackAmendment: Sendable {
     }
     let file = try makeFile()
     try copyChunks(before: tables.keptEnd, to: file, progress, isInterrupted)
-    guard pack.mapping.hasItsName else { throw .replaced(path: path) }
     do throws(FileError) {
       // The gap before the report is never written: the file system reads it as zeros.
       try file.write(report.bytes, at: tables.report?.offset ?? tables.keptEnd)
       try file.write(tables.bytes.bytes, at: tables.header.tablesOffset)
       let header = tables.header.encoded()
       try file.write(header.bytes, at: 0)
-      try file.commit()
-    } catch { throw .system(error) }
+      try file.commit(inPlaceOf: pack.mapping)
+    } catch { throw error.code == FileError.changed ? .replaced(path: path) : .system(error) }
     return tables.header
   }
 

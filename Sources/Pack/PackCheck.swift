@@ -47,6 +47,7 @@ package struct PackCheck: Sendable {
     let structure = PackTables(header: header, bytes: tables.bytes, path: path)
       .verifyStructure { report.violations.append($0) }
     try checkChunks(structure, tablesOffset: header.tablesOffset, threads: threads, progress, &report)
+    do { try file.requireUnchanged() } catch { throw .system(error) }
     return report
   }
 

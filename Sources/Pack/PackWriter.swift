@@ -17,7 +17,8 @@ package struct PackWriter: ~Copyable {
   ) throws(PackError) {
     assembler = PackAssembler(plan: plan)
     do throws(FileError) {
-      output = SequentialOutput(try OutputFile(path: path, replaces: replaces), depth: depth, byteCount: byteCount)
+      output = try SequentialOutput(
+        OutputFile(path: path, replaces: replaces), depth: depth, byteCount: byteCount)
     } catch { throw .system(error) }
   }
 

@@ -77,6 +77,15 @@ package struct Checkpoint: Sendable {
   /// Bytes of all tensors together.
   package var totalByteCount: Int { files.reduce(0) { $0 + $1.dataByteCount } }
 
+  /// Refuses what was read of the weights where a shard is not as it was when it was opened.
+  ///
+  /// - Parameter mayBeReplaced: whether another file may have a shard's name by now.
+  package func requireUnchanged(mayBeReplaced: Bool) throws(SafetensorsError) {
+    do throws(FileError) {
+      for shard in files { try shard.file.requireUnchanged(mayBeReplaced: mayBeReplaced) }
+    } catch { throw SafetensorsError(error) }
+  }
+
   /// The bytes of a file beside the weights, such as `config.json`.
   ///
   /// - Parameter limit: larger files are refused before anything is read.

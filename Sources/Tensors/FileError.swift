@@ -1,24 +1,46 @@
 import Glibc
 
-/// A failed call of the operating system: which, on what, why.
+/// A failed call of the operating system, or what was found instead of the file: which call, on what, why.
 package struct FileError: Error, Equatable {
+  /// What is there afterwards of a file that was to be written.
+  package enum Remains: Sendable {
+    case unsaid
+    case nothing
+    /// All of it, under its name; what failed is the last step of making that outlast a loss of power.
+    case everything
+  }
+
   package let operation: String
   package let path: String
-  /// The system's error number.
+  /// The system's error number, or one of ours below 0.
   package let code: Int32
+  package let remains: Remains
 
-  package init(_ operation: String, _ path: String, code: Int32 = Glibc.errno) {
+  package init(_ operation: String, _ path: String, code: Int32 = Glibc.errno, remains: Remains = .unsaid) {
     self.operation = operation
     self.path = path
     self.code = code
+    self.remains = remains
   }
 
   /// The error number of a full disk.
   package static var noSpace: Int32 { ENOSPC }
+  /// The error number of a name that is too long.
+  package static var nameTooLong: Int32 { ENAMETOOLONG }
+  /// A Git LFS pointer lies where the file should be.
+  package static let pointer: Int32 = -1
+  /// The file is not what it was when it was opened.
+  package static let changed: Int32 = -2
 
   /// Whether there is simply no file of this name.
   package var isMissing: Bool { code == ENOENT }
 
-  /// The system's words for the number: "No such file or directory".
-  package var reason: String { unsafe String(cString: strerror(code)) }
+  /// The system's words for the number, or ours: "No such file or directory".
+  package var reason: String {
+    switch code {
+    case Self.pointer: "it is a Git LFS pointer, not the file itself"
+    case Self.changed: "it was changed while it was being read"
+    default: unsafe String(cString: strerror(code))
+    }
+  }
 }

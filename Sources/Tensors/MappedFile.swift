@@ -8,14 +8,17 @@ import Glibc
   package let path: String
   package let byteCount: Int
   let descriptor: Int32
+  private let state: FileState
   private let residencyIsTold: Bool
   private nonisolated(unsafe) let base: UnsafeRawPointer
 
   /// Maps the file. An empty file is mapped as no bytes.
   ///
-  /// - Throws: what `open`, `fstat` or `mmap` says; EISDIR or ENODEV for what is no regular file.
+  /// - Throws: what `open`, `fstat` or `mmap` says; EISDIR or ENODEV for what is no regular file; ``FileError/pointer`` for
+  ///   what only stands for a file.
   package init(path: String) throws(FileError) {
-    let (descriptor, byteCount) = try openRegularFile(path)
+    let (descriptor, state) = try openRegularFile(path)
+    let byteCount = state.byteCount
     guard let base = unsafe mmap(nil, max(byteCount, 1), PROT_READ, MAP_SHARED, descriptor, 0),
       unsafe base != MAP_FAILED
     else {
@@ -26,8 +29,17 @@ import Glibc
     self.path = path
     self.byteCount = byteCount
     self.descriptor = descriptor
+    self.state = state
     residencyIsTold = Self.isResidencyTold(of: descriptor, path: path)
     unsafe self.base = UnsafeRawPointer(base)
+    if isPointer { throw FileError("open", path, code: FileError.pointer) }
+  }
+
+  /// What a clone without Git LFS has in the place of large files.
+  private var isPointer: Bool {
+    let start = Array("version https://git-lfs.github.com/spec/v1\n".utf8)
+    guard (start.count..<1024).contains(byteCount) else { return false }
+    return bytes.extracting(first: start.count).array == start
   }
 
   deinit {
@@ -89,10 +101,21 @@ import Glibc
   }
 
   /// Whether the name still leads to this file: another may have been put in its place.
-  package var hasItsName: Bool {
-    var (own, named) = (stat(), stat())
-    return unsafe fstat(descriptor, &own) == 0 && stat(path, &named) == 0 && own.st_dev == named.st_dev
-      && own.st_ino == named.st_ino
+  package var hasItsName: Bool { identity != nil && identity == FileIdentity(of: path) }
+
+  var identity: FileIdentity? { FileIdentity(of: descriptor) }
+
+  /// Refuses what was read where the file is not as it was when it was opened: some of it may be from before, some from after.
+  ///
+  /// - Parameter mayBeReplaced: whether another file may have its name by now. That changes nothing of what was read, which is
+  ///   then no longer what the name stands for.
+  /// - Throws: ``FileError/changed``.
+  package func requireUnchanged(mayBeReplaced: Bool = false) throws(FileError) {
+    var status = stat()
+    guard unsafe fstat(descriptor, &status) == 0 else { throw FileError("stat", path) }
+    let now = FileState(status)
+    let isSame = hasItsName ? now == state : mayBeReplaced && now.hasContents(of: state)
+    guard isSame else { throw FileError("read", path, code: FileError.changed) }
   }
 
   private static func isResidencyTold(of descriptor: Int32, path: String) -> Bool {

@@ -1,20 +1,16 @@
 import CLinux
 import Glibc
-import Synchronization
 
 /// A file that appears under its name only when it is whole.
 ///
 /// Until `commit` the file has no name at all (`O_TMPFILE`), so that nothing is left of it however the process ends. Where a
-/// file system cannot do that, it is a temporary sibling, removed when the writer is dropped.
+/// file system cannot do that, it has a ``TemporaryName``, as it has for the moment in which it replaces another.
 package struct OutputFile: ~Copyable {
   package let path: String
-  /// The sibling's name, used from the start or, to replace a file, for the moment before the rename.
-  package let temporaryPath: String
   let open: OpenFile
   private var descriptor: Int32 { open.descriptor }
   private let replaces: Bool
-  private let isNamed: Bool
-  private var committed = false
+  private let temporary: TemporaryName?
   /// Whether writes go past the page cache; then positions, lengths and addresses must be multiples of
   /// `DirectAccess.alignment`. Stays false where the file system cannot.
   package var isDirect = false {
@@ -23,41 +19,88 @@ package struct OutputFile: ~Copyable {
 
   /// `O_TMPFILE`, a macro that Swift does not import.
   private static let unnamed: Int32 = 0o20000000 | O_DIRECTORY
-  /// Tells writers of one process apart.
-  private static let counter = Atomic<Int>(0)
 
   /// Creates the file without its name.
   ///
-  /// - Parameter replaces: whether `commit` may replace a file that has the name by then.
-  /// - Throws: what `open` says, e.g. no such directory, no permission, read-only file system; EISDIR where the name is a
-  ///   directory's and ENOENT where there is none, which `commit` would find out only at the end of the work.
-  package init(path: String, replaces: Bool = true) throws(FileError) {
+  /// - Parameters:
+  ///   - replaces: whether `commit` may replace a file that has the name by then.
+  ///   - mayBeUnnamed: false does what is done where the file system has no files without names.
+  /// - Throws: what `open` says, e.g. no such directory, no permission, read-only file system; and what `commit` would find
+  ///   out only at the end of the work: EISDIR where the name is a directory's, ENOENT where there is none, ENAMETOOLONG,
+  ///   EPERM where the file that is there may not be replaced.
+  package init(path: String, replaces: Bool = true, mayBeUnnamed: Bool = true) throws(FileError) {
     let (directory, name) = Self.split(path)
+    let made: (OpenFile, TemporaryName?)
+    if let code = Self.obstacle(path, directory, name) { throw FileError("create", path, code: code) }
+    if mayBeUnnamed, let descriptor = Self.unnamedFile(in: directory) {
+      made = (OpenFile(path: path, descriptor: descriptor, isUnnamed: true), nil)
+    } else {
+      made = try Self.namedFile(in: directory, name, for: path)
+    }
     self.path = path
     self.replaces = replaces
-    let number = Self.counter.add(1, ordering: .relaxed).newValue
-    temporaryPath = "\(directory)/.\(name).\(getpid()).\(number).tmp"
-    var status = stat()
-    let isDirectory = unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
-    guard !isDirectory, !name.isEmpty else {
-      open = OpenFile(path: path, descriptor: -1)
-      isNamed = false
-      throw FileError("create", path, code: isDirectory ? EISDIR : ENOENT)
+    (open, temporary) = made
+  }
+
+  /// Nil where the file system has none, or they could not get a name later.
+  private static func unnamedFile(in directory: String) -> Int32? {
+    let descriptor = unsafe Glibc.open(directory, unnamed | O_RDWR | O_CLOEXEC, 0o666)
+    guard descriptor >= 0 else { return nil }
+    guard unsafe access("/proc/self/fd/\(descriptor)", F_OK) == 0 else {
+      close(descriptor)
+      return nil
     }
-    let unnamed = unsafe Glibc.open(directory, Self.unnamed | O_RDWR | O_CLOEXEC, 0o666)
-    isNamed = unnamed < 0
-    let descriptor =
-      unnamed >= 0 ? unnamed : unsafe Glibc.open(temporaryPath, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+    flock(descriptor, LOCK_EX | LOCK_NB)  // for the time when it has a temporary name
+    return descriptor
+  }
+
+  private static func namedFile(
+    in directory: String, _ name: String, for path: String
+  ) throws(FileError) -> (OpenFile, TemporaryName) {
+    var descriptor: Int32 = -1
+    let temporary = TemporaryName(in: directory, for: name) { path in
+      descriptor = unsafe Glibc.open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+      guard descriptor >= 0 else { return errno }
+      guard isLocked(descriptor) else {
+        close(descriptor)
+        return EEXIST
+      }
+      return 0
+    }
     let error = FileError("create", path)
-    open = OpenFile(path: path, descriptor: descriptor)
-    guard descriptor >= 0 else { throw error }
+    guard let temporary else { throw error }
+    return (OpenFile(path: path, descriptor: descriptor, isUnnamed: false), temporary)
   }
 
-  deinit {
-    if isNamed, !committed { unsafe _ = unlink(temporaryPath) }
+  /// Locks a new file; false where somebody who takes it for a leftover was faster. A file system without locks has nobody who
+  /// does.
+  private static func isLocked(_ descriptor: Int32) -> Bool {
+    var status = stat()
+    guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK else { return false }
+    return unsafe fstat(descriptor, &status) != 0 || status.st_nlink > 0
   }
 
-  private static func split(_ path: String) -> (directory: String, name: String) {
+  /// The error that giving the name would end with.
+  private static func obstacle(_ path: String, _ directory: String, _ name: String) -> Int32? {
+    var (file, target, parent) = (stat(), stat(), stat())
+    if unsafe stat(path, &target) == 0, target.st_mode & S_IFMT == S_IFDIR { return EISDIR }
+    guard !name.isEmpty else { return ENOENT }
+    guard unsafe lstat(path, &file) == 0 else { return errno == ENOENT ? nil : errno }
+    // As in /tmp, where nobody may remove what is another's.
+    let isSticky = unsafe stat(directory, &parent) == 0 && parent.st_mode & S_ISVTX != 0
+    return isSticky && ![0, file.st_uid, parent.st_uid].contains(geteuid()) ? EPERM : nil
+  }
+
+  /// Removes what killed writers of the same output left beside it; those that still write keep theirs.
+  ///
+  /// - Returns: names and lengths of what was removed.
+  package static func removeLeftovers(of path: String) -> [(name: String, byteCount: Int)] {
+    let (directory, name) = split(path)
+    return TemporaryName.removeLeftovers(in: directory, of: name)
+  }
+
+  /// The directory and the name in it.
+  package static func split(_ path: String) -> (directory: String, name: String) {
     guard let slash = path.lastIndex(of: "/") else { return (".", path) }
     let directory = path[..<slash]
     return (directory.isEmpty ? "/" : String(directory), String(path[path.index(after: slash)...]))
@@ -67,12 +110,17 @@ package struct OutputFile: ~Copyable {
   package func write(_ bytes: RawSpan, at position: Int) throws(FileError) { try open.write(bytes, at: position) }
 
   /// Takes room on the disk for so many bytes, which are zero then. Writes past the page cache that make a file longer wait
-  /// for each other; those into room that is there do not. Where a file system cannot, nothing is lost.
-  package func reserve(_ byteCount: Int) { _ = fallocate(descriptor, 0, 0, off_t(byteCount)) }
+  /// for each other; those into room that is there do not.
+  ///
+  /// - Throws: ENOSPC, EDQUOT or EFBIG, which are better known before the work. Where a file system cannot, nothing is lost.
+  package func reserve(_ byteCount: Int) throws(FileError) {
+    guard fallocate(descriptor, 0, 0, off_t(byteCount)) != 0, [ENOSPC, EDQUOT, EFBIG].contains(errno) else { return }
+    throw open.failure("write")
+  }
 
   /// Ends the file at a position.
   func end(at byteCount: Int) throws(FileError) {
-    guard ftruncate(descriptor, off_t(byteCount)) == 0 else { throw FileError("shorten", path) }
+    guard ftruncate(descriptor, off_t(byteCount)) == 0 else { throw open.failure("shorten") }
   }
 
   /// Copies a part of another file to a position. The kernel does it where it can, and a file system that shares blocks
@@ -91,7 +139,7 @@ package struct OutputFile: ~Copyable {
       }
       // Other file systems, old kernels and sandboxes refuse the call, and some answer 0; all of them can still write.
       guard count == 0 || [EXDEV, ENOSYS, EOPNOTSUPP, EINVAL, EPERM].contains(errno) else {
-        throw FileError("copy into", path)
+        throw open.failure("copy into")
       }
       return try write(source.bytes.extracting(range.lowerBound + done..<range.upperBound), at: position + done)
     }
@@ -106,7 +154,7 @@ package struct OutputFile: ~Copyable {
     // File systems without modes refuse the call, and there nothing differs.
     let mode = wanted.st_mode & 0o777
     guard unsafe fstat(descriptor, &own) == 0, own.st_mode & 0o777 == mode || fchmod(descriptor, mode) == 0 else {
-      throw FileError("set the mode of", path)
+      throw open.failure("set the mode of")
     }
   }
 
@@ -119,34 +167,85 @@ package struct OutputFile: ~Copyable {
 
   /// Syncs, gives the final name, and syncs the directory so that the name survives a crash too.
   ///
-  /// - Throws: EEXIST where the name was taken meanwhile and must not be replaced.
-  package consuming func commit() throws(FileError) {
-    guard fsync(descriptor) == 0 else { throw FileError("sync", path) }
-    let source = isNamed ? temporaryPath : "/proc/self/fd/\(descriptor)"
-    let follow = isNamed ? 0 : AT_SYMLINK_FOLLOW
-    if replaces {
-      if !isNamed {
-        guard unsafe linkat(AT_FDCWD, source, AT_FDCWD, temporaryPath, follow) == 0 else {
-          throw FileError("create", path)
-        }
-      }
-      guard unsafe rename(temporaryPath, path) == 0 else {
-        let error = FileError("rename", path)
-        unsafe _ = unlink(temporaryPath)
-        throw error
-      }
-    } else if unsafe linkat(AT_FDCWD, source, AT_FDCWD, path, follow) == 0 {
-      if isNamed { unsafe _ = unlink(temporaryPath) }
-    } else {
-      // A link fails where the name is taken, at whatever moment that happened; a file system without links gets a rename.
-      guard isNamed, errno != EEXIST else { throw FileError("create", path) }
-      guard unsafe rename(temporaryPath, path) == 0 else { throw FileError("rename", path) }
+  /// - Parameter old: takes the name only from this file, as it was opened.
+  /// - Throws: EEXIST where the name was taken meanwhile and must not be replaced; ``FileError/changed`` where the name is not
+  ///   `old`'s any more, which is then as it was found. An error that says that everything remains comes after the name.
+  package consuming func commit(inPlaceOf old: MappedFile? = nil) throws(FileError) {
+    guard fsync(descriptor) == 0 else { throw open.failure("sync") }
+    if let old {
+      try old.requireUnchanged()
+      try takeName(from: old)
+    } else if !replaces {
+      try takeFreeName()
+    } else if unsafe temporary != nil || linkat(AT_FDCWD, open.link, AT_FDCWD, path, AT_SYMLINK_FOLLOW) != 0 {
+      try rename(try temporaryName())
     }
-    committed = true
     let directory = unsafe Glibc.open(Self.split(path).directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard directory >= 0 else { return }  // a directory we may write but not read: nothing more can be done
-    fsync(directory)
-    close(directory)
+    defer { close(directory) }
+    // A file system that has no such call says EINVAL.
+    guard fsync(directory) == 0 || errno == EINVAL else {
+      throw FileError("sync the directory of", path, remains: .everything)
+    }
+  }
+
+  private func temporaryName() throws(FileError) -> TemporaryName {
+    if let temporary { return temporary }
+    let (directory, name) = Self.split(path)
+    let link = open.link
+    let made = TemporaryName(in: directory, for: name) { path in
+      unsafe linkat(AT_FDCWD, link, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 ? 0 : errno
+    }
+    guard let made else { throw open.failure("create") }
+    return made
+  }
+
+  private func rename(_ temporary: TemporaryName) throws(FileError) {
+    guard unsafe Glibc.rename(temporary.path, path) == 0 else { throw open.failure("rename") }
+    temporary.letGo()
+  }
+
+  private func takeFreeName() throws(FileError) {
+    let isLinked =
+      if let temporary {
+        unsafe link(temporary.path, path) == 0
+      } else {
+        unsafe linkat(AT_FDCWD, open.link, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0
+      }
+    if isLinked { return }
+    // A link fails where the name is taken, at whatever moment that happened; a file system without links gets a rename.
+    guard let temporary, errno != EEXIST else { throw open.failure("create") }
+    try rename(temporary)
+  }
+
+  /// Both names change places, so that the file that had the name can be looked at when nobody else can replace it.
+  private func takeName(from old: MappedFile) throws(FileError) {
+    let temporary = try temporaryName()
+    guard exchange(temporary) else {
+      // Here and there a file system cannot; then a moment is left in which another may take the name.
+      guard [EINVAL, ENOSYS, EOPNOTSUPP].contains(errno) else { throw open.failure("rename") }
+      guard old.hasItsName else { throw open.failure("rename", code: FileError.changed) }
+      return try rename(temporary)
+    }
+    // Whatever happens between, the file that came last keeps the name: each exchange shows which had it until then.
+    var found = FileIdentity(of: temporary.path)
+    guard found != old.identity else { return }
+    temporary.letGo()
+    var put = open.identity
+    while exchange(temporary) {
+      let left = FileIdentity(of: temporary.path)
+      if left == put {
+        unsafe _ = unlink(temporary.path)
+        break
+      }
+      (put, found) = (found, left)
+    }
+    throw open.failure("rename", code: FileError.changed)
+  }
+
+  private func exchange(_ temporary: TemporaryName) -> Bool {
+    let swap: UInt32 = 2  // RENAME_EXCHANGE
+    return unsafe renameat2(AT_FDCWD, temporary.path, AT_FDCWD, path, swap) == 0
   }
 }
 
@@ -154,13 +253,25 @@ package struct OutputFile: ~Copyable {
 final class OpenFile: Sendable {
   private let path: String
   let descriptor: Int32
+  /// Then nothing is left when it is closed.
+  private let isUnnamed: Bool
 
-  init(path: String, descriptor: Int32) {
+  init(path: String, descriptor: Int32, isUnnamed: Bool) {
     self.path = path
     self.descriptor = descriptor
+    self.isUnnamed = isUnnamed
   }
 
-  deinit { if descriptor >= 0 { close(descriptor) } }
+  deinit { close(descriptor) }
+
+  /// What a file without a name is given one from.
+  var link: String { "/proc/self/fd/\(descriptor)" }
+
+  var identity: FileIdentity? { FileIdentity(of: descriptor) }
+
+  func failure(_ operation: String, code: Int32 = Glibc.errno) -> FileError {
+    FileError(operation, path, code: code, remains: isUnnamed ? .nothing : .unsaid)
+  }
 
   func write(_ bytes: RawSpan, at position: Int) throws(FileError) {
     var done = 0
@@ -170,7 +281,7 @@ final class OpenFile: Sendable {
       }
       if written < 0 {
         if errno == EINTR { continue }
-        let error = FileError("write", path)
+        let error = failure("write")
         // Sectors may be larger than all we know; then the cache has to do.
         if error.code == EINVAL, DirectAccess.isOn(descriptor), DirectAccess.set(false, of: descriptor) { continue }
         throw error

@@ -11,6 +11,9 @@ package final class ReadOnlyFile: Sendable {
   package var path: String { mapping.path }
   package var byteCount: Int { mapping.byteCount }
 
+  /// As of ``MappedFile``.
+  package func requireUnchanged() throws(FileError) { try mapping.requireUnchanged(mayBeReplaced: true) }
+
   /// - Throws: what `open`, `fstat` or `mmap` says; EISDIR or ENODEV for what is no regular file.
   package init(path: String) throws(FileError) {
     mapping = try MappedFile(path: path)
@@ -69,8 +72,24 @@ package final class ReadOnlyFile: Sendable {
   }
 }
 
-/// Opens a regular file for reading; its descriptor and length.
-func openRegularFile(_ path: String) throws(FileError) -> (descriptor: Int32, byteCount: Int) {
+/// What tells whether a file was written to: its length and times.
+struct FileState: Equatable {
+  let byteCount: Int
+  /// Seconds and nanoseconds of the last writing, and of the last change of anything, its names among it.
+  private let written: [Int]
+  private let changed: [Int]
+
+  init(_ status: stat) {
+    byteCount = Int(status.st_size)
+    written = [status.st_mtim.tv_sec, status.st_mtim.tv_nsec]
+    changed = [status.st_ctim.tv_sec, status.st_ctim.tv_nsec]
+  }
+
+  func hasContents(of other: FileState) -> Bool { byteCount == other.byteCount && written == other.written }
+}
+
+/// Opens a regular file for reading; its descriptor and what it is like.
+func openRegularFile(_ path: String) throws(FileError) -> (descriptor: Int32, state: FileState) {
   // Not blocking: opening a pipe would wait for its writer.
   let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
   guard descriptor >= 0 else { throw FileError("open", path) }
@@ -84,5 +103,5 @@ func openRegularFile(_ path: String) throws(FileError) -> (descriptor: Int32, by
     close(descriptor)
     throw FileError("open", path, code: status.st_mode & S_IFMT == S_IFDIR ? EISDIR : ENODEV)
   }
-  return (descriptor, Int(status.st_size))
+  return (descriptor, FileState(status))
 }

@@ -30,9 +30,10 @@ package struct SequentialOutput: ~Copyable {
   /// - Parameters:
   ///   - depth: writes that may be under way when a call returns; each keeps its buffer.
   ///   - byteCount: the length that the file is going to have, if known; room for it is taken at once.
-  package init(_ file: consuming OutputFile, depth: Int = 0, byteCount: Int? = nil) {
+  /// - Throws: where there is no such room.
+  package init(_ file: consuming OutputFile, depth: Int = 0, byteCount: Int? = nil) throws(FileError) {
+    if let byteCount { try file.reserve(byteCount) }
     self.file = file
-    if let byteCount { self.file.reserve(byteCount) }
     reserved = byteCount ?? 0
     self.file.isDirect = true
     writes = WriteQueue(self.file.open, depth: depth)

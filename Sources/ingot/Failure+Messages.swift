@@ -78,17 +78,10 @@ extension Failure {
   }
 
   init(_ error: SafetensorsError) {
+    let hint = if case .system(let cause) = error.reason { Self.hint(cause) } else { error.hint }
     self.init(
-      what: error.message, place: String(error.location.dropFirst("in ".count)), hint: error.hint,
+      what: error.message, place: String(error.location.dropFirst("in ".count)), hint: hint,
       code: error.isIntegrity ? .integrity : .failed)
-  }
-
-  init(_ error: FileError) {
-    let isFull = error.code == FileError.noSpace
-    self.init(
-      what: "cannot \(error.operation) `\(error.path)`: \(error.reason)",
-      hint: isFull ? "free some room and run the command again; nothing is left of this attempt" : nil,
-      code: isFull ? .temporary : .failed)
   }
 
   init(_ error: ModelError) {
@@ -188,8 +181,8 @@ extension Failure {
         hint: "the pack is as it was; free \(Format.bytes(needed - free)), then attach the report again", code: .limit)
     case .replaced(let path):
       self.init(
-        what: "another file took the place of the pack meanwhile", place: "`\(path)`",
-        hint: "the report is about the file that was there before; nothing was attached")
+        what: "the pack was changed or replaced meanwhile", place: "`\(path)`",
+        hint: "the report is about the pack that was there before; nothing was attached, and the new one is untouched")
     case .interrupted: self.init(what: "interrupted; the pack is as it was", code: Interrupt.status)
     }
   }

@@ -70,13 +70,15 @@ struct InspectCommand: ParsableCommand {
     guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
       throw Failure(unknownKernels: KernelSet.forcedName ?? "")
     }
-    if let npy { try Machine.requireFree(npy, force: force) }
+    if let npy {
+      var outputs = Outputs(models: [path], force: force, isQuiet: quiet)
+      try outputs.require(npy)
+    }
     let model: InspectedModel
     do throws(InspectionError) {
       if check { return try runCheck(kernels) }
       model = try InspectedModel(path: path)
     } catch { throw Failure(error) }
-    if let npy { try Machine.requireFree(npy, force: force, sources: [path] + model.shards.map(\.path)) }
     do throws(InspectionError) {
       if let diff {
         try runDiff(model, with: diff, kernels)

@@ -1,5 +1,6 @@
 import Glibc
 import Synchronization
+import Tensors
 
 /// Remembers that a signal asked to stop, so that long work can stop between two chunks and clean up.
 enum Interrupt {
@@ -8,6 +9,7 @@ enum Interrupt {
 
   static func install() {
     // Made now: a handler must not be the first to touch it.
+    DoomedNames.prepare()
     received.store(0, ordering: .relaxed)
     isImmediate.store(false, ordering: .relaxed)
     for number in [SIGINT, SIGTERM, SIGHUP] {
@@ -16,6 +18,7 @@ enum Interrupt {
         if Interrupt.received.exchange(number, ordering: .relaxed) != 0
           || Interrupt.isImmediate.load(ordering: .relaxed)
         {
+          DoomedNames.removeAll()
           _exit(128 + number)
         }
       }
@@ -31,10 +34,11 @@ enum Interrupt {
       let message: StaticString = """
         error: a file that is being read became shorter, or its disk failed
 
-        hint: wait until the file is complete, then run the command again; nothing is left of this attempt
+        hint: wait until the file is complete, then run the command again
 
         """
       unsafe _ = Glibc.write(STDERR_FILENO, message.utf8Start, message.utf8CodeUnitCount)
+      DoomedNames.removeAll()
       _exit(ExitStatus.integrity.rawValue)
     }
   }

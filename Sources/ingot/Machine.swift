@@ -30,58 +30,58 @@ enum Machine {
     return nil
   }
 
-  static func isRegularFile(_ path: String) -> Bool {
+  static func isRegularFile(_ path: String) -> Bool { kind(of: path) == S_IFREG }
+
+  static func isDirectory(_ path: String) -> Bool { kind(of: path) == S_IFDIR }
+
+  /// Whether the path leads to a pipe, a device or a socket.
+  static func isStream(_ path: String) -> Bool { kind(of: path).map { ![S_IFREG, S_IFDIR].contains($0) } ?? false }
+
+  private static func kind(of path: String) -> mode_t? {
     var status = stat()
-    return unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
+    return unsafe stat(path, &status) == 0 ? status.st_mode & S_IFMT : nil
   }
 
   static func exists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 || errno != ENOENT }
 
-  /// Whether the path leads to a pipe, a device or a socket.
-  static func isStream(_ path: String) -> Bool {
+  /// Whether a directory has an entry of this name, and be it a link that leads nowhere.
+  static func isTaken(_ path: String) -> Bool {
     var status = stat()
-    return unsafe stat(path, &status) == 0 && ![S_IFREG, S_IFDIR].contains(status.st_mode & S_IFMT)
+    return unsafe lstat(path, &status) == 0
   }
 
-  /// The files of a model: all that lie in a directory, or the one file.
-  static func files(ofModel path: String) -> [String] {
-    guard let directory = unsafe opendir(path) else { return [path] }
+  static func byteCount(of path: String) -> Int? {
+    var status = stat()
+    return unsafe stat(path, &status) == 0 ? Int(status.st_size) : nil
+  }
+
+  /// What is written in a link; nil where the path is none.
+  static func target(ofLink path: String) -> String? {
+    var buffer = [UInt8](repeating: 0, count: Int(PATH_MAX))
+    let count = unsafe buffer.withUnsafeMutableBytes {
+      unsafe readlink(path, $0.baseAddress!.assumingMemoryBound(to: CChar.self), $0.count)
+    }
+    return count < 0 ? nil : String(decoding: buffer[..<count], as: UTF8.self)
+  }
+
+  /// The path without links; nil where it leads nowhere.
+  static func resolved(_ path: String) -> String? {
+    guard let real = unsafe realpath(path, nil) else { return nil }
+    defer { unsafe free(real) }
+    return unsafe String(cString: real)
+  }
+
+  /// What lies in a directory; nil where the path is none.
+  static func names(in path: String) -> [String]? {
+    guard let directory = unsafe opendir(path) else { return nil }
     defer { unsafe _ = closedir(directory) }
-    var files: [String] = []
+    var names: [String] = []
     while let entry = unsafe readdir(directory) {
-      let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) {
-        unsafe String(cString: UnsafeRawPointer($0).assumingMemoryBound(to: CChar.self))
-      }
-      files.append("\(path)/\(name)")
+      names.append(
+        unsafe withUnsafePointer(to: &entry.pointee.d_name) {
+          unsafe String(cString: UnsafeRawPointer($0).assumingMemoryBound(to: CChar.self))
+        })
     }
-    return files
-  }
-
-  static func isFile(_ path: String, oneOf others: [String]) -> Bool {
-    guard let file = identity(path) else { return false }
-    return others.contains { identity($0).map { $0 == file } ?? false }
-  }
-
-  /// Device and number of a file; links lead to one file.
-  private static func identity(_ path: String) -> (dev_t, ino_t)? {
-    var status = stat()
-    return unsafe stat(path, &status) == 0 ? (status.st_dev, status.st_ino) : nil
-  }
-
-  /// Refuses an output before any work: a name that is taken, and with `--force` still a directory, or a file that is
-  /// read: what replaces it could never be made again.
-  static func requireFree(_ output: String, force: Bool, sources: [String] = []) throws(Failure) {
-    var status = stat()
-    // A link that leads nowhere is a taken name too.
-    guard unsafe stat(output, &status) == 0 || lstat(output, &status) == 0 else { return }
-    guard status.st_mode & S_IFMT != S_IFDIR else {
-      throw Failure(what: "`\(output)` is a directory", hint: "name a file in it")
-    }
-    guard !isFile(output, oneOf: sources) else {
-      throw Failure(what: "`\(output)` is one of the files to be read", hint: "choose another name")
-    }
-    guard force else {
-      throw Failure(what: "`\(output)` exists already", hint: "choose another name, or replace it with --force")
-    }
+    return names
   }
 }

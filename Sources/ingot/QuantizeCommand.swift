@@ -88,13 +88,15 @@ struct QuantizeCommand: ParsableCommand {
         hint: "the directory that holds config.json and the safetensors files; `ingot inspect` looks into single files")
     }
     let writes = !dryRun && explain == nil
-    if let output, writes { try Machine.requireFree(output, force: force) }
+    if let output, writes {
+      var outputs = Outputs(models: [checkpoint], files: [recipe], force: force, isQuiet: quiet)
+      try outputs.require(output)
+    }
     let plan: ConversionPlan
     do throws(ConversionError) {
       plan = try ConversionPlan(checkpoint: checkpoint, options: try options())
       if let explain { return try printExplanation(plan, of: explain) }
     } catch { throw Failure(error, output: output ?? "", recipe: recipe) }
-    if let output, writes { try Machine.requireFree(output, force: force, sources: plan.sourcePaths) }
     do throws(ConversionError) {
       let converter = try Converter(
         plan, kernels: kernels, threads: threads ?? Machine.threads, memoryLimit: maxMemory.value)

@@ -113,6 +113,10 @@ struct RunCommand: ParsableCommand {
     guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
       throw Failure(unknownKernels: KernelSet.forcedName ?? "")
     }
+    if let trace {
+      var outputs = Outputs(models: [model], files: [tokens], force: force, isQuiet: quiet)
+      try outputs.requireLog(trace)
+    }
     let compute = Compute(kernels: kernels, threads: threads ?? Machine.threads, activations: activations)
     let opened = try RunModel(path: model, compute: compute, cacheBudget: maxMemory.value)
     let name = decoder ?? DecoderName(for: opened.configuration)
@@ -195,13 +199,7 @@ struct RunCommand: ParsableCommand {
   }
 
   private func answer(_ prompt: [Int], _ answering: Answering) throws(Failure) -> Answer {
-    let file: TraceFile?
-    if let trace {
-      let sources = Machine.files(ofModel: model) + [tokens ?? "-", "/dev/stdin"]
-      file = try TraceFile(path: trace, replacing: force, sources: sources)
-    } else {
-      file = nil
-    }
+    let file = try trace.map { path throws(Failure) in try TraceFile(path: path) }
     if json {
       var display = SilentDisplay()
       return try answering.answer(prompt, display: &display, trace: file)

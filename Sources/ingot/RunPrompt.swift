@@ -38,7 +38,7 @@ enum PromptSource {
       return file.bytes.array
     }
     // A named pipe that is opened anew after its writer left has no end that could be seen.
-    if Machine.isFile(path, oneOf: ["/dev/stdin"]) { return try readAll() }
+    if FileIdentity(of: path) == FileIdentity(of: "/dev/stdin") { return try readAll() }
     // Opening a pipe that nobody writes to yet would wait where no interrupt is seen.
     let descriptor = unsafe open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
     guard descriptor >= 0 else { throw Failure(FileError("open", path)) }

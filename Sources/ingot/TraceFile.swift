@@ -11,10 +11,8 @@ final class TraceFile {
   private let path: String
   private let descriptor: Int32
 
-  /// Creates the file. What exists is kept unless `replacing`, and the run's sources whatever was asked for; a pipe or a
-  /// device is written to as it is.
-  init(path: String, replacing: Bool, sources: [String]) throws(Failure) {
-    if !Machine.isStream(path) { try Machine.requireFree(path, force: replacing, sources: sources) }
+  /// Creates the file, or empties what is there; ``Outputs`` has looked at that.
+  init(path: String) throws(Failure) {
     let opened = unsafe open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0o666)
     guard opened >= 0 else { throw Failure(FileError("create", path)) }
     self.path = path

@@ -27,7 +27,6 @@ extension VerifyCommand {
 
   /// Refuses a command line with which nothing would be done, or not what was asked for.
   func validateRecording() throws {
-    if let html, html == record { throw ValidationError("--html and --record name the same file") }
     guard candidate == nil else { return }
     guard record != nil else {
       throw ValidationError("there is nothing to do: name a candidate, or keep the reference with --record FILE")
@@ -45,16 +44,12 @@ extension VerifyCommand {
   }
 
   /// Refuses files that could not be written, before any work.
-  func requireFreeOutputs() throws(Failure) {
-    let sources = [reference, candidate, prompts, text].compactMap(\.self)
-    if let html {
-      try Machine.requireFree(html, force: force, sources: sources)
-      // A directory that is not there is better found out now than at the end.
-      do throws(FileError) { _ = try OutputFile(path: html) } catch { throw Failure(error) }
-    }
-    guard let record else { return }
-    if DriftRecord.isRecord(reference) { throw Failure(recordOfRecord: reference) }
-    try Machine.requireFree(record, force: force, sources: sources)
+  func requireOutputs() throws(Failure) {
+    var outputs = Outputs(
+      models: [reference] + [candidate].compactMap(\.self), files: [prompts, text], force: force, isQuiet: quiet)
+    if record != nil, DriftRecord.isRecord(reference) { throw Failure(recordOfRecord: reference) }
+    for path in [record, html] { if let path { try outputs.require(path) } }
+    if attach, let candidate { try outputs.requireAmendable(candidate) }
   }
 
   func write(_ kept: DriftRecord) throws(Failure) {

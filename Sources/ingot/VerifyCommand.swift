@@ -146,7 +146,7 @@ struct VerifyCommand: ParsableCommand {
     let gates: Gates
     do throws(GateError) { gates = try Gates(failIf + gate.map(\.rawValue)) } catch { throw Failure(error) }
     if attach, let candidate, InspectedModel.kind(of: candidate) != .pack { throw Failure(notAttachable: candidate) }
-    try requireFreeOutputs()
+    try requireOutputs()
     let first = try VerifyReference(path: reference, compute: compute, cacheBudget: maxMemory.value / 4)
     let input = try input(for: first)
     let second = try candidate.map { path throws(Failure) in

@@ -22,7 +22,7 @@ import Testing
     _ runs: [(gap: Int, count: Int)], path: String, depth: Int, byteCount: Int? = nil
   ) throws {
     var expected: [UInt8] = []
-    var output = SequentialOutput(try OutputFile(path: path), depth: depth, byteCount: byteCount)
+    var output = try SequentialOutput(OutputFile(path: path), depth: depth, byteCount: byteCount)
     for run in runs {
       expected += [UInt8](repeating: 0, count: run.gap)
       var buffer = AlignedBuffer(byteCount: run.count)

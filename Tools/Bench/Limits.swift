@@ -114,7 +114,8 @@ struct Limits {
   private static func write(_ byteCount: Int, to path: String) throws(FileError) {
     guard byteCount > 0 else { return }
     let piece = filled(pieceByteCount)
-    var output = SequentialOutput(try OutputFile(path: path), depth: SequentialOutput.usefulDepth, byteCount: byteCount)
+    var output = try SequentialOutput(
+      OutputFile(path: path), depth: SequentialOutput.usefulDepth, byteCount: byteCount)
     while output.end < byteCount {
       let length = min(piece.byteCount, byteCount - output.end)
       try output.append(piece, byteCount: length, at: output.end)

@@ -93,6 +93,12 @@ package final class CheckpointWeights: WeightSource {
     }
   }
 
+  package func requireUnchanged() throws(ModelError) {
+    do throws(SafetensorsError) { try model.checkpoint.requireUnchanged(mayBeReplaced: true) } catch {
+      throw .source(error)
+    }
+  }
+
   private func file(of source: CheckpointModel.Source) -> MappedFile { model.checkpoint.files[source.file].file }
 
   private func matrix(_ source: CheckpointModel.Source) -> Matrix {

@@ -43,4 +43,9 @@ package struct MixedWeights: WeightSource {
   /// Those of the base; the donor has its own.
   package var counters: WeightCounters { base.counters }
   package func file(named name: String) throws(ModelError) -> [UInt8]? { try base.file(named: name) }
+
+  package func requireUnchanged() throws(ModelError) {
+    try base.requireUnchanged()
+    try donor.requireUnchanged()
+  }
 }

@@ -146,6 +146,10 @@ package final class PackWeights: WeightSource {
     }
   }
 
+  package func requireUnchanged() throws(ModelError) {
+    do throws(FileError) { try pack.mapping.requireUnchanged(mayBeReplaced: true) } catch { throw .pack(.system(error)) }
+  }
+
   private func read(
     _ name: String, _ content: (Int) throws(PackError) -> HeldBytes
   ) throws(PackError) -> Matrix {

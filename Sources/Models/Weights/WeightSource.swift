@@ -21,6 +21,9 @@ package protocol WeightSource: Sendable {
   var counters: WeightCounters { get }
   /// A file beside the weights, such as `tokenizer.json`; nil when there is none.
   func file(named name: String) throws(ModelError) -> [UInt8]?
+  /// Refuses what was computed where a file was written to meanwhile: some of its weights may be from before, some from
+  /// after.
+  func requireUnchanged() throws(ModelError)
 }
 
 /// What reading weights cost.
