@@ -22,6 +22,8 @@ package struct ConversionPlan: Sendable {
   /// By tensor of the pack plan.
   package let sources: [CheckpointModel.Source]
   package let decisions: [RecipeMatcher.Decision]
+  /// Small files that hold nothing and are left out.
+  package let emptyFiles: [String]
 
   /// Small files beside `config.json` that a pack takes along if the checkpoint has them.
   private static let companions = [
@@ -33,12 +35,13 @@ package struct ConversionPlan: Sendable {
   package init(checkpoint directory: String, options: Options) throws(ConversionError) {
     let checkpoint: Checkpoint
     var files: [PackPlan.File] = []
+    var emptyFiles: [String] = []
     do {
       checkpoint = try Checkpoint(directory: directory)
       files.append(.init(name: "source/config.json", bytes: try checkpoint.readSmallFile(name: "config.json")))
       for name in Self.companions {
-        guard let bytes = try Self.readIfPresent(name, of: checkpoint), !bytes.isEmpty else { continue }
-        files.append(.init(name: "source/\(name)", bytes: bytes))
+        guard let bytes = try Self.readIfPresent(name, of: checkpoint) else { continue }
+        if bytes.isEmpty { emptyFiles.append(name) } else { files.append(.init(name: "source/\(name)", bytes: bytes)) }
       }
     } catch { throw .source(error) }
     let model: CheckpointModel
@@ -55,9 +58,13 @@ package struct ConversionPlan: Sendable {
     rawByteCount = assembler.byteCount
     self.model = model
     self.options = options
+    self.emptyFiles = emptyFiles
     self.sources = sources
     self.decisions = decisions
   }
+
+  /// A small file of the checkpoint that the pack takes along, such as `tokenizer.json`.
+  package func file(named name: String) -> [UInt8]? { pack.files.first { $0.name == "source/\(name)" }?.bytes }
 
   private static func readIfPresent(_ name: String, of checkpoint: Checkpoint) throws(SafetensorsError) -> [UInt8]? {
     do { return try checkpoint.readSmallFile(name: name) } catch {

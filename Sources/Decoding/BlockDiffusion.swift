@@ -106,14 +106,19 @@ package struct BlockDiffusion {
       compute: model?.compute ?? Compute(threads: 1))
   }
 
+  /// Refuses tokens that the model must not be shown, whatever they are: a prompt, an answer, a text.
+  package func check(tokens: [Int]) throws(DecodingError) {
+    let vocabulary = configuration.vocabularySize
+    if let index = tokens.firstIndex(where: { !(0..<vocabulary).contains($0) }) {
+      throw .tokenOutOfRange(id: tokens[index], index: index, vocabulary: vocabulary)
+    }
+    if let index = tokens.firstIndex(of: special.mask) { throw .maskInPrompt(index: index) }
+  }
+
   /// Refuses a prompt that cannot be answered; ``decode(prompt:recordsExperts:observer:)`` does this first.
   package func check(prompt: [Int]) throws(DecodingError) {
     guard !prompt.isEmpty else { throw .emptyPrompt }
-    let vocabulary = configuration.vocabularySize
-    if let index = prompt.firstIndex(where: { !(0..<vocabulary).contains($0) }) {
-      throw .tokenOutOfRange(id: prompt[index], index: index, vocabulary: vocabulary)
-    }
-    if let index = prompt.firstIndex(of: special.mask) { throw .maskInPrompt(index: index) }
+    try check(tokens: prompt)
     let positions = options.positions(after: prompt.count)
     let limit = configuration.maximumPositions
     guard positions <= limit else { throw .tooLong(positions: positions, limit: limit) }

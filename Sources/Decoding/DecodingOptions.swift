@@ -95,5 +95,13 @@ package enum DecodingError: Error, Sendable, Equatable {
   case notFinite(position: Int)
   case interrupted
 
+  /// Which of the tokens that were given is at fault, if it is one.
+  package var tokenIndex: Int? {
+    switch self {
+    case .tokenOutOfRange(_, let index, _), .maskInPrompt(let index): index
+    default: nil
+    }
+  }
+
   init(_ error: ModelError) { self = error == .interrupted ? .interrupted : .model(error) }
 }

@@ -125,9 +125,13 @@ package struct InspectedModel: Sendable {
   package func requireUnchanged() throws(InspectionError) {
     switch store {
     case .pack(let pack):
-      do throws(FileError) { try pack.mapping.requireUnchanged(mayBeReplaced: true) } catch { throw .pack(.system(error)) }
+      do throws(FileError) { try pack.mapping.requireUnchanged(mayBeReplaced: true) } catch {
+        throw .pack(.system(error))
+      }
     case .checkpoint(let checkpoint):
-      do throws(SafetensorsError) { try checkpoint.requireUnchanged(mayBeReplaced: true) } catch { throw .source(error) }
+      do throws(SafetensorsError) { try checkpoint.requireUnchanged(mayBeReplaced: true) } catch {
+        throw .source(error)
+      }
     }
   }
 

@@ -31,6 +31,8 @@ package struct FileError: Error, Equatable {
   package static let pointer: Int32 = -1
   /// The file is not what it was when it was opened.
   package static let changed: Int32 = -2
+  /// A link has the name and leads to nothing.
+  package static let dangling: Int32 = -3
 
   /// Whether there is simply no file of this name.
   package var isMissing: Bool { code == ENOENT }
@@ -39,6 +41,7 @@ package struct FileError: Error, Equatable {
   package var reason: String {
     switch code {
     case Self.pointer: "it is a Git LFS pointer, not the file itself"
+    case Self.dangling: "it is a link that leads nowhere"
     case Self.changed: "it was changed while it was being read"
     default: unsafe String(cString: strerror(code))
     }

@@ -92,8 +92,13 @@ struct FileState: Equatable {
 func openRegularFile(_ path: String) throws(FileError) -> (descriptor: Int32, state: FileState) {
   // Not blocking: opening a pipe would wait for its writer.
   let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-  guard descriptor >= 0 else { throw FileError("open", path) }
   var status = stat()
+  guard descriptor >= 0 else {
+    let error = FileError("open", path)
+    // What is there but leads nowhere is not simply missing: the cache of a hub has links to files yet to be fetched.
+    guard error.isMissing, unsafe lstat(path, &status) == 0 else { throw error }
+    throw FileError("open", path, code: FileError.dangling)
+  }
   guard unsafe fstat(descriptor, &status) == 0 else {
     let error = FileError("stat", path)
     close(descriptor)

@@ -33,6 +33,9 @@ struct AddedTokenFinder: Sendable {
 
   init() {}
 
+  /// Whether a token may take any amount of white space with it.
+  var strips: Bool { tokens.contains { $0.stripsLeft || $0.stripsRight } }
+
   /// `pattern` is what to look for: the token's content, normalized where the text will be. A later token replaces an
   /// earlier one with the same pattern.
   mutating func insert(_ token: AddedToken, pattern: [UInt8]) {

@@ -14,6 +14,9 @@ struct PreTokenizer: Sendable {
 
   private var splits: [Split] = []
 
+  /// Whether some text belongs to no piece.
+  var drops: Bool { splits.contains { $0.dropsMatches || $0.dropsGaps } }
+
   /// - Throws: ``TokenizerError/unsupported(_:what:)`` for other kinds and behaviours,
   ///   ``TokenizerError/pattern(_:pattern:position:reason:)`` for expressions outside the syntax of ``RegexParser``.
   init(_ field: Field) throws(TokenizerError) {

@@ -12,6 +12,8 @@ package final class Tokenizer: Sendable {
   private let rawFinder: AddedTokenFinder
   private let normalizedFinder: AddedTokenFinder
   private let specialIDs: Set<Int>
+  /// Bytes of the longest token, or more: a byte may take several in the vocabulary's spelling.
+  private let longestToken: Int
 
   /// The token that stands for positions not yet decoded: `mask_token` of the config, otherwise `<|mask|>`.
   package let maskID: Int?
@@ -44,6 +46,7 @@ package final class Tokenizer: Sendable {
     let added = try Self.addedTokens(file, config, &vocabulary)
     (rawFinder, normalizedFinder) = Self.finders(added, normalizer)
     specialIDs = Set(added.filter(\.isSpecial).map(\.id))
+    longestToken = vocabulary.tokens.reduce(1) { max($0, $1?.utf8.count ?? 0) }
 
     let eos = try Self.special("eos_token", config, vocabulary) ?? vocabulary.id(of: "<|endoftext|>")
     eosID = eos
@@ -56,6 +59,15 @@ package final class Tokenizer: Sendable {
 
   /// One more than the highest id. Embeddings may have more rows; these stand for no token.
   package var vocabularyCount: Int { vocabulary.count }
+
+  /// Tokens that a text of so many bytes has at least: what tells that it is too long before it is encoded, which takes fifty
+  /// times its room.
+  package func leastTokenCount(ofByteCount byteCount: Int) -> Int {
+    guard !preTokenizer.drops, !rawFinder.strips, !normalizedFinder.strips else { return 0 }
+    // Composing makes one of three letters of Hangul, and shortens nothing by more.
+    let composed = if case .nfc = normalizer { byteCount / 3 } else { byteCount }
+    return composed / longestToken
+  }
 
   /// The token with this id as the vocabulary spells it, each byte a letter: `Ġthe` for " the". Nil for ids without one.
   package func token(_ id: Int) -> String? { vocabulary.token(id) }

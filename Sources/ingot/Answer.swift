@@ -79,9 +79,12 @@ struct Answering {
   }
 
   /// Refuses a prompt that cannot be answered.
-  func check(_ prompt: [Int], from source: String) throws(Failure) {
+  ///
+  /// - Parameter areGiven: whether the tokens were given as such, rather than made from a text.
+  func check(_ prompt: [Int], from source: String, areGiven: Bool = false) throws(Failure) {
     do throws(DecodingError) { try decoder.check(prompt: prompt) } catch {
-      throw Failure(error, prompt: source, longest: longest(after: prompt))
+      throw Failure(
+        error, prompt: source, longest: longest(after: prompt), tokenizer: areGiven ? nil : model.tokenizer)
     }
   }
 
@@ -117,6 +120,7 @@ struct Answering {
     let seconds = Clock.seconds - start
     display.end(tokens: tokens)
     if let traceError { throw Failure(traceError) }
+    do throws(ModelError) { try model.weights.requireUnchanged() } catch { throw Failure(error) }
     var counters = model.weights.counters
     counters.experts -= before.experts
     counters.hits -= before.hits

@@ -59,10 +59,12 @@ struct Conversation {
   }
 
   private func answer(_ messages: [ChatTemplate.Message]) throws(Failure) -> Answer {
-    let prompt = try answering.model.ids { tokenizer throws(TokenizerError) in
+    let source = "the conversation of \(messages.count) messages"
+    let byteCount = messages.reduce(0) { $0 + $1.content.utf8.count }
+    let prompt = try answering.model.ids(of: byteCount, from: source) { tokenizer throws(TokenizerError) in
       try tokenizer.encode(conversation: messages)
     }
-    try answering.check(prompt, from: "the conversation of \(messages.count) messages")
+    try answering.check(prompt, from: source)
     let answer = try answering.answerOnStdout(prompt, isQuiet: isQuiet, trace: nil)
     if !isQuiet { Console.note(answer.summary) }
     if answer.end == .interrupted { Glibc.exit(Interrupt.status.rawValue) }

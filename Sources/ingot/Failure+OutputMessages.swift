@@ -59,6 +59,7 @@ extension Failure {
         + (error.remains == .nothing ? "; nothing is left of this attempt" : "")
     case FileError.nameTooLong: return "most file systems take names of at most 255 bytes; choose a shorter one"
     case FileError.pointer: return "fetch the file itself with `git lfs pull`"
+    case FileError.dangling: return "the download is probably incomplete; fetch this file again"
     case FileError.changed: return "wait until nothing writes to it any more, then run the command again"
     default: return nil
     }

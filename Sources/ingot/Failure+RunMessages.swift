@@ -17,7 +17,8 @@ extension Failure {
   /// - Parameters:
   ///   - source: what held the prompt: "-p", a file's name.
   ///   - longest: the tokens that could be asked for after this prompt.
-  init(_ error: DecodingError, prompt source: String, longest: Int) {
+  ///   - tokenizer: what made the tokens of a text; nil where they were given as such.
+  init(_ error: DecodingError, prompt source: String, longest: Int, tokenizer: Tokenizer? = nil) {
     switch error {
     case .model(let error): self.init(error)
     case .tooLong(let positions, let limit):
@@ -28,13 +29,18 @@ extension Failure {
           ? "ask for at most --gen-length \(longest)"
           : "the prompt alone fills them; shorten it")
     case .tokenOutOfRange(let id, let index, let vocabulary):
+      let text = (tokenizer?.token(id)).map { ", `\(Shown.text($0, limit: 80))`," } ?? ","
       self.init(
-        what: "token \(id), number \(index + 1), is outside the vocabulary of \(Format.count(vocabulary))",
-        place: source, hint: "the ids must come from this model's tokenizer")
+        what: "token \(id)\(text) number \(index + 1), is outside the vocabulary of \(Format.count(vocabulary))",
+        place: source,
+        hint: tokenizer == nil
+          ? "the ids must come from this model's tokenizer"
+          : "tokens were added to the tokenizer and the model's embeddings were not enlarged; leave the token out, or use "
+            + "the tokenizer that was published with the model")
     case .maskInPrompt(let index):
       self.init(
-        what: "the prompt holds the mask token, as number \(index + 1)", place: source,
-        hint: "a mask is what the model fills in; a prompt has none")
+        what: "the text holds the mask token, as number \(index + 1)", place: source,
+        hint: "a mask is what the model fills in; what it is given has none")
     case .emptyPrompt:
       self.init(what: "the prompt is empty", place: source, hint: "say something with -p TEXT", code: .usage)
     case .option(let name, let detail):
@@ -47,6 +53,13 @@ extension Failure {
     }
   }
 
+  /// What its length alone tells, before it is encoded.
+  init(tooLong byteCount: Int, leastTokens: Int, positions: Int, source: String) {
+    self.init(
+      what: "\(Format.count(byteCount)) bytes of text make \(Format.count(leastTokens)) tokens at least, the model has "
+        + "\(Format.count(positions)) positions", place: source, hint: "shorten it")
+  }
+
   init(noModel path: String) {
     self.init(
       what: "there is no `\(path)`",
@@ -57,6 +70,10 @@ extension Failure {
     self.init(
       what: "a single .safetensors file is no model", place: "`\(path)`",
       hint: "run a pack, or the directory with config.json, tokenizer.json and the weights", code: .usage)
+  }
+
+  init(emptyFile path: String) {
+    self.init(what: "`\(path)` is empty", hint: "the download is probably incomplete; fetch this file again")
   }
 
   init(noTokenizer path: String) {

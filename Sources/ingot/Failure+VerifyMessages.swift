@@ -100,12 +100,6 @@ extension Failure {
       code: .usage)
   }
 
-  init(blockLength: Int, positions: Int) {
-    self.init(
-      what: "--block-lengths names \(Format.count(blockLength)); the model has \(Format.count(positions)) positions",
-      hint: "a block may be as long as the model's positions", code: .usage)
-  }
-
   init(emptyText path: String) {
     self.init(what: "there is no text to be scored", place: "`\(path)`", hint: "leave --text out, or name another file")
   }

@@ -7,6 +7,7 @@ import Pack
 import Quantization
 import Tensors
 import Text
+import Tokenizers
 
 struct QuantizeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -97,6 +98,7 @@ struct QuantizeCommand: ParsableCommand {
       plan = try ConversionPlan(checkpoint: checkpoint, options: try options())
       if let explain { return try printExplanation(plan, of: explain) }
     } catch { throw Failure(error, output: output ?? "", recipe: recipe) }
+    try requireTokenizer(plan)
     do throws(ConversionError) {
       let converter = try Converter(
         plan, kernels: kernels, threads: threads ?? Machine.threads, memoryLimit: maxMemory.value)
@@ -130,6 +132,16 @@ struct QuantizeCommand: ParsableCommand {
   private func choice(_ name: String) throws(RecipeError) -> Recipe.Choice {
     guard let choice = Recipe.Choice(name: name) else { throw .unknownEncoding(name) }
     return choice
+  }
+
+  /// Refuses a tokenizer that no command could read from the pack. Without one a checkpoint can be packed all the same.
+  private func requireTokenizer(_ plan: ConversionPlan) throws(Failure) {
+    let names = ["tokenizer.json", "tokenizer_config.json"]
+    if let name = names.first(where: plan.emptyFiles.contains) { throw Failure(emptyFile: "\(checkpoint)/\(name)") }
+    guard let json = plan.file(named: names[0]) else { return }
+    do throws(TokenizerError) { _ = try Tokenizer(tokenizerJSON: json, configJSON: plan.file(named: names[1])) } catch {
+      throw Failure(error, of: checkpoint)
+    }
   }
 
   private func printExplanation(_ plan: ConversionPlan, of name: String) throws(ConversionError) {

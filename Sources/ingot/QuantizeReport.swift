@@ -49,6 +49,17 @@ struct QuantizeReport {
       rows.append(["output", "\(output): \(bound)\(Format.bytes(rawByteCount))\(free)"])
     }
     for line in Format.table(rows) { Console.note(line) }
+    Console.notes(notes)
+  }
+
+  /// What the pack lacks.
+  private var notes: [String] {
+    var notes: [String] = []
+    if plan.file(named: "tokenizer.json") == nil {
+      notes.append("the checkpoint has no tokenizer.json; the pack can be inspected, not run or verified")
+    }
+    for name in plan.emptyFiles { notes.append("\(name) is empty and is left out") }
+    return notes
   }
 
   private var recipeText: String {
@@ -125,6 +136,7 @@ struct QuantizeReport {
       "seconds": JSONValue(seconds),
       "worst_tensors": .array(
         worstTensors(outcome).map { ["name": .string($0.name), "relative_rmse": JSONValue($0.error)] }),
+      "notes": .array(notes.map { JSONValue($0) }),
     ]
   }
 }

@@ -126,22 +126,18 @@ struct RunCommand: ParsableCommand {
     if !quiet, !raw, tokens == nil { warn(of: opened.tokenizer.chatTemplate) }
     if !quiet { warnOfIdleOptions(name) }
     if chat {
-      defer {
-        warnOfActivations(compute)
-        warnOfSlowPath()
-      }
+      defer { if !quiet { Console.notes(compute.remarks) } }
       return try Conversation(answering, isQuiet: quiet).run(system: system, first: prompt)
     }
 
     let (ids, source) = try promptTokens(opened)
-    try answering.check(ids, from: source)
+    try answering.check(ids, from: source, areGiven: tokens != nil)
     let answer = try answer(ids, answering)
     if json {
       Console.print(answer.json(answering, decoder: name, compute: compute).text())
     }
     if !quiet { Console.note(answer.summary) }
-    warnOfActivations(compute)
-    warnOfSlowPath()
+    if !quiet { Console.notes(compute.remarks) }
     if answer.end == .interrupted { Glibc.exit(Interrupt.status.rawValue) }
   }
 
@@ -150,19 +146,7 @@ struct RunCommand: ParsableCommand {
     if temperature == 0, !draws.isEmpty {
       Console.note("note: \(draws.joined(separator: ", ")) changes nothing: at --temperature 0 nothing is drawn")
     }
-    if steps != nil, decoder == .quality21 || decoder == .speed21 {
-      Console.note("note: --steps changes nothing: decoder \(decoder.rawValue) has no schedule")
-    }
-  }
-
-  private func warnOfActivations(_ compute: Compute) {
-    guard !quiet, activations == .int8, compute.int8ProductCount == 0 else { return }
-    Console.note("note: --activations int8 changed nothing: no matrix that was used is int4 or int8")
-  }
-
-  private func warnOfSlowPath() {
-    guard !quiet, let problem = Compute.blasProblem else { return }
-    Console.note("note: products with many tokens took a slower path; OpenBLAS: \(problem.text)")
+    Console.notes(decoder.idleOptions(steps: steps))
   }
 
   private func options(_ name: DecoderName, _ model: RunModel) throws(Failure) -> DecodingOptions {
@@ -192,10 +176,19 @@ struct RunCommand: ParsableCommand {
     if let tokens { return (try PromptSource.tokens(file: tokens), tokens == "-" ? "stdin" : "`\(tokens)`") }
     let source = prompt == nil ? "stdin" : "-p"
     let text = if let prompt { prompt } else { try PromptSource.standardInput() }
-    if raw { return (try model.ids { tokenizer throws(TokenizerError) in try tokenizer.encode(text) }, source) }
+    let byteCount = text.utf8.count
+    if raw {
+      let ids = try model.ids(of: byteCount, from: source) { tokenizer throws(TokenizerError) in
+        try tokenizer.encode(text)
+      }
+      return (ids, source)
+    }
     if text.isEmpty { throw Failure(.emptyPrompt, prompt: source, longest: 0) }
     let messages = (system.map { [ChatTemplate.Message(.system, $0)] } ?? []) + [.init(.user, text)]
-    return (try model.ids { tokenizer throws(TokenizerError) in try tokenizer.encode(conversation: messages) }, source)
+    let ids = try model.ids(of: byteCount, from: source) { tokenizer throws(TokenizerError) in
+      try tokenizer.encode(conversation: messages)
+    }
+    return (ids, source)
   }
 
   private func answer(_ prompt: [Int], _ answering: Answering) throws(Failure) -> Answer {

@@ -67,7 +67,17 @@ struct RunModel {
   }
 
   /// What the tokenizer makes of a text. It looks for no signals and leaves nothing behind, so one ends it at once.
-  func ids(_ encode: (Tokenizer) throws(TokenizerError) -> [Int]) throws(Failure) -> [Int] {
+  ///
+  /// - Parameters:
+  ///   - byteCount: of the text; one that is too long in any case is refused before it is encoded.
+  ///   - source: what held the text.
+  func ids(
+    of byteCount: Int, from source: String, _ encode: (Tokenizer) throws(TokenizerError) -> [Int]
+  ) throws(Failure) -> [Int] {
+    let least = tokenizer.leastTokenCount(ofByteCount: byteCount)
+    guard least <= configuration.maximumPositions else {
+      throw Failure(tooLong: byteCount, leastTokens: least, positions: configuration.maximumPositions, source: source)
+    }
     do throws(TokenizerError) {
       return try Interrupt.endingAtOnce { () throws(TokenizerError) in try encode(tokenizer) }
     } catch { throw Failure(error, of: path) }

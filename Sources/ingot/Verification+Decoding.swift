@@ -39,9 +39,12 @@ extension Verification {
     }
   }
 
-  func decoder(_ model: RunModel) throws(Failure) -> BlockDiffusion {
+  /// - Parameter blockLength: another than that of the options.
+  func decoder(_ model: RunModel, blockLength: Int? = nil) throws(Failure) -> BlockDiffusion {
+    var decoding = options.decoding
+    decoding.blockLength = blockLength ?? decoding.blockLength
     do throws(DecodingError) {
-      return try BlockDiffusion(model.model, options: options.decoding, special: special)
+      return try BlockDiffusion(model.model, options: decoding, special: special)
     } catch { throw Failure(error, prompt: data.source, longest: 0) }
   }
 
@@ -51,9 +54,9 @@ extension Verification {
     let block = options.decoding.blockLength
     for (prompt, tokens) in zip(data.prompts, prompts) {
       do throws(DecodingError) { try decoder.check(prompt: tokens) } catch {
-        let place = prompt.line > 0 ? "`\(data.source)`, line \(prompt.line)" : data.source
         throw Failure(
-          error, prompt: place, longest: model.configuration.maximumPositions / block * block - tokens.count)
+          error, prompt: data.place(of: prompt, "prompt"),
+          longest: model.configuration.maximumPositions / block * block - tokens.count)
       }
     }
   }

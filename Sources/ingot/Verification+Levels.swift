@@ -103,10 +103,14 @@ extension Verification {
     _ length: Int, _ encoded: EncodedData, _ reference: RunModel, _ candidate: RunModel
   ) throws(DriftError) -> JSONValue {
     let plan = MaskPlan(ratios: options.maskRatios, blockLength: length, mask: special.mask, seed: options.seed)
-    let texts = encoded.texts.map {
-      ScoredText(
-        tokens: Array($0.tokens[..<$0.scored.upperBound]), scored: $0.scored, blockLength: length,
-        fill: $0.tokens[$0.scored.upperBound - 1] == special.stops[0] ? special.stops[0] : nil)
+    let texts = encoded.texts.map { text in
+      // What would be filled beyond the model's positions is left short.
+      let isFilled =
+        text.tokens[text.scored.upperBound - 1] == special.stops[0]
+        && (text.scored.upperBound + length - 1) / length * length <= reference.configuration.maximumPositions
+      return ScoredText(
+        tokens: Array(text.tokens[..<text.scored.upperBound]), scored: text.scored, blockLength: length,
+        fill: isFilled ? special.stops[0] : nil)
     }
     let scoring = Scoring(texts, plan: plan)
     let result = try ScoredRun(scoring, memory: options.memory).run(

@@ -60,7 +60,10 @@ struct Verification {
   /// - Throws: what stops a level; the levels before it are lost.
   func run() throws(Failure) -> Outcome {
     // Refuses options with which nothing could be decoded, before anything divides by them.
-    if let model = reference.model ?? candidate { _ = try decoder(model) }
+    if let model = reference.model ?? candidate {
+      _ = try decoder(model)
+      for length in options.blockLengths { _ = try decoder(model, blockLength: length) }
+    }
     if options.levels.contains(.tasks) { for prompt in data.prompts { _ = try check(prompt) } }
     let start = Clock.seconds
     let before = bytesRead
@@ -70,7 +73,7 @@ struct Verification {
     if let model = reference.model, generates || encoded.texts.isEmpty { try requireDecodable(encoded.prompts, model) }
     if encoded.cut > 0 {
       sections.notes.append(
-        "answers that do not fit the model's positions, cut there or left out: \(encoded.cut)")
+        "answers that do not fit the model's positions and were cut there: \(encoded.cut)")
     }
     var errors: [Int: [Int: Double]] = [:]
     if let first = reference.model, let candidate,
@@ -89,6 +92,9 @@ struct Verification {
       try timed(.masked, &sections) { sections throws(Failure) in try scored(encoded, expertErrors: errors, &sections) }
     }
     progress.finish()
+    do throws(ModelError) {
+      for model in [reference.model, candidate] { try model?.weights.requireUnchanged() }
+    } catch { throw Failure(error) }
     let read = (bytesRead.reference - before.reference, bytesRead.candidate - before.candidate)
     let cost = Cost(seconds: Clock.seconds - start, read: read)
     return Outcome(document: document(encoded, sections, cost), record: record(encoded, sections))
@@ -110,15 +116,11 @@ struct Verification {
   }
 
   private func encode() throws(Failure) -> EncodedData {
-    let length = options.decoding.blockLength
     switch reference {
     case .record(let record, _): return EncodedData(record)
     case .model(let model):
-      do throws(TokenizerError) {
-        return try EncodedData(
-          data, model.tokenizer, blockLength: length, windowLength: options.windowLength, fill: special.stops[0],
-          longest: model.configuration.maximumPositions / length * length)
-      } catch { throw Failure(error, of: model.path) }
+      return try EncodedData(
+        data, model, try decoder(model), windowLength: options.windowLength, fill: special.stops[0])
     }
   }
 

@@ -156,16 +156,15 @@ struct VerifyCommand: ParsableCommand {
         cacheBudget: maxMemory.value / 4)
     }
     if let second { try first.requireComparable(with: second) }
-    if let most = second?.configuration.maximumPositions,
-      let length = input.options.blockLengths.first(where: { $0 > most })
-    {
-      throw Failure(blockLength: length, positions: most)
-    }
+    // Its own tokenizer and configuration must agree, too, whatever the reference says.
+    _ = try second?.specialTokens(stopsAtTurnEnd: input.options.decoder == .llada22)
+    if !quiet { Console.notes(idleOptions(input.options)) }
     let progress = StageProgress(isQuiet: quiet)
     let verification = Verification(
       reference: first, candidate: second, special: input.special, options: input.options, data: input.data,
       progress: progress, records: record != nil)
     let outcome = try verification.run()
+    if !quiet { Console.notes((second ?? first.model)?.model.compute.remarks ?? []) }
     if let kept = outcome.record { try write(kept) }
     if let document = outcome.document { try tell(VerifyReport(document, gates), progress) }
   }
@@ -195,6 +194,18 @@ struct VerifyCommand: ParsableCommand {
     options.maskRatios = maskRatios?.values ?? options.maskRatios
     options.seed = seed ?? 0
     return options
+  }
+
+  /// Options that change nothing beside the others.
+  private func idleOptions(_ options: VerifyOptions) -> [String] {
+    var idle = options.decoder.idleOptions(steps: steps)
+    if text != nil, !options.levels.contains(.masked) {
+      idle.append("--text changes nothing: only the level masked scores texts")
+    }
+    if maskRatios != nil, !options.levels.contains(.masked) {
+      idle.append("--mask-ratios changes nothing: only the level masked draws masks")
+    }
+    return idle
   }
 
   /// What does not shape the data.

@@ -1,8 +1,5 @@
-import Decoding
-import Drift
 import JSON
 import Tensors
-import Tokenizers
 
 /// A question of a prompts file.
 struct VerifyPrompt: Equatable {
@@ -46,6 +43,11 @@ struct VerifyData {
       guard !content.isEmpty else { throw Failure(emptyText: text) }
       self.text = (text, content)
     }
+  }
+
+  /// Where something of a prompt stands, as a person would look for it.
+  func place(of prompt: VerifyPrompt, _ key: String) -> String {
+    prompt.line > 0 ? "`\(source)`, line \(prompt.line), `\(key)`" : "`\(source)`, `\(key)`"
   }
 
   private static func contents(of path: String) throws(Failure) -> [UInt8] {
@@ -93,68 +95,5 @@ struct VerifyData {
       throw Failure(prompts: path, line: line, detail: "has one of `chosen` and `rejected`; a pair needs both")
     }
     return result
-  }
-}
-
-/// The data as token ids: what a record keeps.
-struct EncodedData {
-  /// By prompt: the ids with the chat template around.
-  var prompts: [[Int]] = []
-  var texts: [ScoredText] = []
-  var pairs: [ScoredDrift.Pair] = []
-  /// What the texts are: `answers`, `generations`, or a file.
-  var textSource = "answers"
-  /// Answers that do not fit the model's positions.
-  var cut = 0
-
-  /// Texts from answers and pairs; of a file, windows of whole blocks.
-  ///
-  /// - Parameters:
-  ///   - fill: the end token, with which the last block of an answer is filled as decoding would.
-  ///   - longest: positions of the longest text, a multiple of the block length.
-  init(_ data: VerifyData, _ tokenizer: Tokenizer, blockLength: Int, windowLength: Int, fill: Int, longest: Int)
-    throws(TokenizerError)
-  {
-    for prompt in data.prompts {
-      let ids = try tokenizer.encode(conversation: [.init(.user, prompt.prompt)])
-      prompts.append(ids)
-      func add(_ answer: String) throws(TokenizerError) {
-        let all = try ids + tokenizer.encode(answer, findingSpecial: false) + [fill]
-        if all.count > longest { cut += 1 }
-        let tokens = Array(all.prefix(longest))
-        guard tokens.count > ids.count else { return }
-        texts.append(
-          ScoredText(tokens: tokens, scored: ids.count..<tokens.count, blockLength: blockLength, fill: fill))
-      }
-      if let answer = prompt.answer { try add(answer) }
-      if let chosen = prompt.chosen, let rejected = prompt.rejected {
-        let count = texts.count
-        try add(chosen)
-        try add(rejected)
-        if texts.count == count + 2 { pairs.append(.init(chosen: count, rejected: count + 1)) }
-      }
-    }
-    guard let text = data.text else { return }
-    textSource = texts.isEmpty ? text.source : "answers and \(text.source)"
-    let ids = try tokenizer.encode(text.content, findingSpecial: false)
-    let length = max(blockLength, min(windowLength, longest) / blockLength * blockLength)
-    for start in stride(from: 0, to: ids.count, by: length) {
-      let window = Array(ids[start..<min(ids.count, start + length)])
-      // A short rest would be scored with next to no context.
-      guard window.count >= min(blockLength, ids.count) else { continue }
-      texts.append(ScoredText(tokens: window, scored: 0..<window.count, blockLength: blockLength, fill: nil))
-    }
-  }
-
-  /// Outputs of the reference as the texts, where there are no others.
-  mutating func addGenerations(_ outputs: [BlockDiffusion.Output], blockLength: Int, fill: Int) {
-    textSource = "generations"
-    for (prompt, output) in zip(prompts, outputs) where !output.tokens.isEmpty {
-      let tokens = prompt + output.tokens
-      texts.append(
-        ScoredText(
-          tokens: tokens, scored: prompt.count..<tokens.count, blockLength: blockLength,
-          fill: output.stopped ? fill : nil))
-    }
   }
 }

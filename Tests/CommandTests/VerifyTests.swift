@@ -236,7 +236,7 @@ import Testing
         (["--prompts", "empty.jsonl"], 1, "holds no prompts"),
         (["--prompts", "none.jsonl"], 1, "none.jsonl"), (["--text", "empty.jsonl"], 1, "no text to be scored"),
         (["--mask-ratios", "0.5,0.5"], 64, "twice"), (["--level", "weights", "--attribute", "layers"], 64, "masked"),
-        (["--block-lengths", "8192"], 64, "4,096 positions"), (["--html", "none/p.html"], 1, "none"),
+        (["--block-lengths", "8192"], 64, "4096 positions"), (["--html", "none/p.html"], 1, "none"),
         (["--fail-if", "masked.kl"], 64, "masked.kl"),
         (["--gate", "strict"], 64, "strict"),
         (["--mask-ratios", "0,0.5"], 64, "--mask-ratios"),

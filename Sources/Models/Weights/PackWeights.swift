@@ -147,7 +147,9 @@ package final class PackWeights: WeightSource {
   }
 
   package func requireUnchanged() throws(ModelError) {
-    do throws(FileError) { try pack.mapping.requireUnchanged(mayBeReplaced: true) } catch { throw .pack(.system(error)) }
+    do throws(FileError) { try pack.mapping.requireUnchanged(mayBeReplaced: true) } catch {
+      throw .pack(.system(error))
+    }
   }
 
   private func read(

@@ -1,0 +1,31 @@
+import Models
+
+// What a person should know of a run that went well, the same for all commands.
+
+extension Compute {
+  /// Of the products that were made.
+  var remarks: [String] {
+    var remarks: [String] = []
+    if activations == .int8, int8ProductCount == 0 {
+      remarks.append("--activations int8 changed nothing: no matrix that was used is int4 or int8")
+    }
+    if let problem = Compute.blasProblem {
+      remarks.append("products with many tokens took a slower path; OpenBLAS: \(problem.text)")
+    }
+    return remarks
+  }
+}
+
+extension DecoderName {
+  /// Options that this decoder does not look at.
+  func idleOptions(steps: Int?) -> [String] {
+    guard steps != nil, self == .quality21 || self == .speed21 else { return [] }
+    return ["--steps changes nothing: decoder \(rawValue) has no schedule"]
+  }
+}
+
+extension Console {
+  static func notes(_ remarks: [String]) {
+    for remark in remarks { note("note: \(remark)") }
+  }
+}
