@@ -33,7 +33,10 @@ package enum NumpyFile {
     let start = header(tensor.shape)
     let file: OutputFile
     do throws(FileError) { file = try OutputFile(path: path, replaces: replaces) } catch { throw .output(error) }
-    do throws(FileError) { try file.write(start.bytes, at: 0) } catch { throw .output(error) }
+    do throws(FileError) {
+      try file.reserve(start.count + 4 * tensor.shape.elementCount)
+      try file.write(start.bytes, at: 0)
+    } catch { throw .output(error) }
     var values: [Float] = []
     var done = 0
     while done < tensor.shape.elementCount {
