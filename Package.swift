@@ -39,7 +39,8 @@ var targets: [Target] = [
 targets += library("JSON", spans)
 targets += library("Tensors", uses: ["CLinux"], spans)
 targets += library("Text")
-targets += library("Tokenizers", uses: ["JSON"])
+targets += library("Patterns")
+targets += library("Tokenizers", uses: ["JSON", "Patterns"])
 targets += library("Kernels", uses: ["CKernels", "COpenBLAS"], spans, testsUse: ["CXXHash"])
 targets += library("Safetensors", uses: ["JSON", "Text", "Tensors"], spans)
 targets += library("Quantization", uses: ["Tensors", "Kernels"], spans, testsUse: ["Safetensors"])
@@ -51,13 +52,14 @@ targets += library(
   "Decoding", uses: ["Kernels", "Models"],
   testsUse: ["JSON", "Tensors", "Conversion", "Quantization", "Pack", "Safetensors"])
 targets += library(
-  "Conversion", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"])
+  "Conversion", uses: ["JSON", "Patterns", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"])
 targets += library(
   "Inspection", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"], spans)
 targets += library(
   "Drift",
   uses: [
-    "JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Decoding", "Inspection", "Text",
+    "JSON", "Patterns", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Decoding", "Inspection",
+    "Text",
   ], spans, testsUse: ["Conversion", "Tokenizers"])
 
 targets += [
@@ -65,7 +67,7 @@ targets += [
     name: "ingot",
     dependencies: [
       "JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Conversion", "Inspection",
-      "Tokenizers", "Decoding", "Drift", "Text", argumentParser,
+      "Tokenizers", "Decoding", "Drift", "Text", "Patterns", argumentParser,
     ],
     swiftSettings: settings),
   .executableTarget(

@@ -1,4 +1,5 @@
 package import JSON
+package import Patterns
 package import Tensors
 
 /// Which encoding each tensor gets (`Formats/recipe.md`).
@@ -146,8 +147,8 @@ package enum RecipeError: Error, Sendable, Equatable {
   case option(detail: String)
   /// `byteOffset` is where a recipe file says so; nil for the command line.
   case unknownEncoding(String, byteOffset: Int? = nil)
-  /// The regular expression of rule `number` (from 1) does not compile.
-  case pattern(String, detail: String, number: Int)
+  /// The regular expression of rule `number` (from 1) cannot be used.
+  case pattern(String, RegexError, number: Int)
   /// Rule `number` matches no tensor, or none that rules apply to.
   case matchesNothing(pattern: String, number: Int, protectedMatches: Int)
   /// The encoding's group size does not divide the tensor's columns.

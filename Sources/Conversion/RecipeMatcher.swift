@@ -1,4 +1,5 @@
 package import Models
+import Patterns
 package import Tensors
 
 /// Applies a recipe to the tensors of a model and remembers why.
@@ -10,17 +11,17 @@ package struct RecipeMatcher {
   }
 
   private let recipe: Recipe
-  private let patterns: [Regex<AnyRegexOutput>]
+  private let patterns: [SearchPattern]
   private var matches: [Int]
   private var protectedMatches: [Int]
 
-  /// - Throws: ``RecipeError/pattern(_:detail:number:)``.
+  /// - Throws: ``RecipeError/pattern(_:_:number:)``.
   package init(_ recipe: Recipe) throws(RecipeError) {
     self.recipe = recipe
-    var patterns: [Regex<AnyRegexOutput>] = []
+    var patterns: [SearchPattern] = []
     for (index, rule) in recipe.overrides.enumerated() {
-      do { patterns.append(try Regex(rule.match)) } catch {
-        throw .pattern(rule.match, detail: "\(error)", number: index + 1)
+      do throws(RegexError) { patterns.append(try SearchPattern(rule.match)) } catch {
+        throw .pattern(rule.match, error, number: index + 1)
       }
     }
     self.patterns = patterns
@@ -35,7 +36,7 @@ package struct RecipeMatcher {
   ///   ``RecipeError/converts(tensor:from:to:decidedBy:)``.
   package mutating func decide(_ tensor: ModelTensor, source: Encoding) throws(RecipeError) -> Decision {
     var winner: Int?
-    for (index, pattern) in patterns.enumerated() where tensor.name.contains(pattern) {
+    for (index, pattern) in patterns.enumerated() where pattern.occurs(in: tensor.name) {
       if tensor.role.isProtected { protectedMatches[index] += 1 } else { matches[index] += 1 }
       winner = index
     }

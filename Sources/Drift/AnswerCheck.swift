@@ -1,3 +1,5 @@
+package import Patterns
+
 /// How a generated text is held against the expected answer.
 package enum AnswerMatch: String, Sendable, CaseIterable {
   /// The same text, without white space at its ends.
@@ -12,7 +14,7 @@ package enum AnswerMatch: String, Sendable, CaseIterable {
 
 /// An expected answer against which nothing can be held.
 package enum AnswerError: Error, Sendable, Equatable {
-  case invalidPattern(line: Int, detail: String)
+  case invalidPattern(line: Int, RegexError)
   case noNumber(line: Int)
   /// It would be found in every text.
   case empty(line: Int)
@@ -24,7 +26,7 @@ package struct AnswerCheck {
     case text(String)
     case part(String)
     case number(Double)
-    case pattern(Regex<AnyRegexOutput>)
+    case pattern(SearchPattern)
   }
   private let expected: Expected
 
@@ -41,8 +43,8 @@ package struct AnswerCheck {
       expected = .number(number)
     case .regex:
       guard !answer.isEmpty else { throw .empty(line: line) }
-      do { expected = .pattern(try Regex(answer)) } catch {
-        throw .invalidPattern(line: line, detail: "\(error)")
+      do throws(RegexError) { expected = .pattern(try SearchPattern(answer)) } catch {
+        throw .invalidPattern(line: line, error)
       }
     }
   }
@@ -52,7 +54,7 @@ package struct AnswerCheck {
     case .text(let answer): text.trimmed == answer
     case .part(let answer): text.contains(answer)
     case .number(let answer): text.lastNumber == answer
-    case .pattern(let pattern): (try? pattern.firstMatch(in: text)) != nil
+    case .pattern(let pattern): pattern.occurs(in: text)
     }
   }
 }
@@ -67,8 +69,7 @@ extension String {
   /// The value of the last number written in digits: a sign, thousands with or without commas, a fraction. A point behind it
   /// is the sentence's, and a hyphen behind a letter or digit is no sign.
   fileprivate var lastNumber: Double? {
-    let number = /[-−+]?(?:[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?|\.[0-9]+)/
-    guard let found = matches(of: number).last?.range else { return nil }
+    guard let found = lastMatch(of: Self.number) else { return nil }
     var digits = self[found].filter { $0 != "," }
     var sign = 1.0
     if let first = digits.first, "-−+".contains(first) {
@@ -77,5 +78,25 @@ extension String {
       digits.removeFirst()
     }
     return Double(digits).map { sign * $0 }
+  }
+
+  private static let number = try? SplitRegex(#"[-−+]?(?:[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?|\.[0-9]+)"#)
+
+  /// Of the matches one after another.
+  private func lastMatch(of regex: SplitRegex?) -> Range<Index>? {
+    let text = Array(utf8)
+    guard var matcher = regex.map({ RegexMatcher($0, byteCount: text.count) }) else { return nil }
+    var (last, offset) = (Range<Int>?.none, 0)
+    while offset < text.count {
+      if let end = matcher.match(text, offset..<text.count) {
+        last = offset..<end
+        offset = end
+      } else {
+        offset += text.scalar(at: offset).count
+      }
+    }
+    return last.map {
+      utf8.index(startIndex, offsetBy: $0.lowerBound)..<utf8.index(startIndex, offsetBy: $0.upperBound)
+    }
   }
 }

@@ -23,16 +23,24 @@ package struct FileError: Error, Equatable {
     self.remains = remains
   }
 
-  /// The error number of a full disk.
-  package static var noSpace: Int32 { ENOSPC }
-  /// The error number of a name that is too long.
-  package static var nameTooLong: Int32 { ENAMETOOLONG }
   /// A Git LFS pointer lies where the file should be.
   package static let pointer: Int32 = -1
   /// The file is not what it was when it was opened.
   package static let changed: Int32 = -2
   /// A link has the name and leads to nothing.
   package static let dangling: Int32 = -3
+
+  /// Whether there is no more room to write in: the disk, a quota or a limit on the size of files is exhausted.
+  package var isNoRoom: Bool { [ENOSPC, EDQUOT, EFBIG].contains(code) }
+
+  /// Whether a limit on the size of files was met, rather than a full disk.
+  package var isFileSizeLimit: Bool { code == EFBIG }
+
+  /// Whether memory or address space is exhausted.
+  package var isNoMemory: Bool { code == ENOMEM }
+
+  /// Whether the name is longer than the file system takes.
+  package var isNameTooLong: Bool { code == ENAMETOOLONG }
 
   /// Whether there is simply no file of this name.
   package var isMissing: Bool { code == ENOENT }

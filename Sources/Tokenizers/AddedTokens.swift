@@ -1,3 +1,5 @@
+import Patterns
+
 /// A token that is found in text before anything else is done to it.
 struct AddedToken: Sendable {
   let id: Int
@@ -122,7 +124,7 @@ struct AddedTokenFinder: Sendable {
   }
 
   private static func isSpace(_ text: [UInt8], _ offset: Int) -> Bool {
-    ScalarSet.Item.whitespace.contains(text.scalar(at: offset).value)
+    Unicode.Scalar.isWhitespace(text.scalar(at: offset).value)
   }
 }
 

@@ -1,4 +1,5 @@
 import JSON
+import Patterns
 
 /// Cuts text into the pieces inside which tokens are merged: one or more splits by pattern, then `ByteLevel`.
 struct PreTokenizer: Sendable {

@@ -4,6 +4,7 @@ import Inspection
 import Kernels
 import Models
 import Pack
+import Patterns
 import Safetensors
 import Tensors
 import Text
@@ -18,6 +19,10 @@ extension SafetensorsError {
     default: false
     }
   }
+}
+
+extension RegexError {
+  var text: String { position > 0 ? "\(reason), at character \(position + 1)" : reason }
 }
 
 extension Failure {
@@ -129,9 +134,9 @@ extension Failure {
       self.init(
         what: "unknown encoding `\(name)`", place: byteOffset.map(place), hint: "known are `keep`, \(names)",
         code: .usage)
-    case .pattern(let pattern, let detail, let number):
+    case .pattern(let pattern, let error, let number):
       self.init(
-        what: "recipe rule \(number) `\(pattern)` is no regular expression: \(detail)", code: .usage)
+        what: "recipe rule \(number) `\(pattern)` cannot be used: \(error.text)", hint: Self.patternHint, code: .usage)
     case .matchesNothing(let pattern, let number, let protectedMatches):
       self.init(
         what: protectedMatches > 0
@@ -156,6 +161,8 @@ extension Failure {
         hint: "plain tensors are kept as they are: use `keep`, or a quantized encoding", code: .usage)
     }
   }
+
+  static let patternHint = "Formats/recipe.md lists what a regular expression may hold"
 
   init(_ error: GateError) {
     self.init(

@@ -44,7 +44,15 @@ extension Failure {
   init(_ error: FileError) {
     self.init(
       what: "cannot \(error.operation) `\(error.path)`: \(error.reason)", hint: Self.hint(error),
-      code: error.code == FileError.noSpace ? .temporary : .failed)
+      code: error.isNoRoom || error.isNoMemory ? .temporary : .failed)
+  }
+
+  /// What was meant for stdout and could not be delivered.
+  init(stdout error: FileError) {
+    self.init(
+      what: "the result cannot be written to stdout: \(error.reason)",
+      hint: "files that were asked for are written; send stdout to a file or a program that takes it",
+      code: error.isNoRoom ? .temporary : .failed)
   }
 
   /// How to mend what the system refused, where we know.
@@ -53,11 +61,15 @@ extension Failure {
       return
         "the file is complete and has its name; whether it would outlast a loss of power is not certain: run `sync`"
     }
+    if error.isNoMemory { return "raise this process's limit of memory (ulimit -v, or the control group's)" }
+    if error.isNameTooLong { return "most file systems take names of at most 255 bytes; choose a shorter one" }
+    if error.isNoRoom {
+      let way =
+        error.isFileSizeLimit
+        ? "raise the limit on the size of files (ulimit -f)" : "free some room and run the command again"
+      return way + (error.remains == .nothing ? "; nothing is left of this attempt" : "")
+    }
     switch error.code {
-    case FileError.noSpace:
-      return "free some room and run the command again"
-        + (error.remains == .nothing ? "; nothing is left of this attempt" : "")
-    case FileError.nameTooLong: return "most file systems take names of at most 255 bytes; choose a shorter one"
     case FileError.pointer: return "fetch the file itself with `git lfs pull`"
     case FileError.dangling: return "the download is probably incomplete; fetch this file again"
     case FileError.changed: return "wait until nothing writes to it any more, then run the command again"

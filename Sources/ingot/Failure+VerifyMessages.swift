@@ -83,15 +83,18 @@ extension Failure {
 
   /// - Parameter source: the file of prompts.
   init(_ error: AnswerError, in source: String) {
-    let (line, detail) =
+    let other = "choose another way to compare with --match"
+    let (line, detail, hint) =
       switch error {
-      case .invalidPattern(let line, let detail): (line, "has an answer that is no regular expression: \(detail)")
-      case .noNumber(let line): (line, "has an answer without a number")
-      case .empty(let line): (line, "has an empty answer, which every text contains")
+      case .invalidPattern(let line, let error):
+        (
+          line, "has an answer that cannot be used as a regular expression: \(error.text)",
+          "\(Self.patternHint); or \(other)"
+        )
+      case .noNumber(let line): (line, "has an answer without a number", other)
+      case .empty(let line): (line, "has an empty answer, which every text contains", other)
       }
-    self.init(
-      what: "line \(line) \(detail)", place: "`\(source)`", hint: "choose another way to compare with --match",
-      code: .usage)
+    self.init(what: "line \(line) \(detail)", place: "`\(source)`", hint: hint, code: .usage)
   }
 
   init(notAttachable path: String) {

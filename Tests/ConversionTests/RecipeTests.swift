@@ -1,6 +1,7 @@
 import Conversion
 import JSON
 import Models
+import Patterns
 import Pack
 import Tensors
 import TestSupport
@@ -161,10 +162,10 @@ import Testing
   @Test("a pattern that does not compile is refused", arguments: ["(", "[a", "*", "a{2,1}", #"\p{Nonsense}"#, "(?<"])
   func badPattern(pattern: String) throws {
     let good = Recipe.Rule(match: "lm_head", choice: .keep)
-    guard case .pattern(pattern, let detail, 2) = try refusal([good, .init(match: pattern, choice: .keep)]) else {
+    guard case .pattern(pattern, let error, 2) = try refusal([good, .init(match: pattern, choice: .keep)]) else {
       return #expect(Bool(false))
     }
-    #expect(!detail.isEmpty)
+    #expect(!error.reason.isEmpty)
   }
 
   @Test func anchorsHoldAtTheEndsOfTheName() throws {

@@ -91,10 +91,9 @@ import Testing
     #expect(try accepts(.regex, "colou?r", "the color"))
     #expect(throws: AnswerError.empty(line: 2)) { _ = try AnswerCheck(.regex, answer: "", line: 2) }
     let refused = #expect(throws: AnswerError.self) { _ = try AnswerCheck(.regex, answer: "(a", line: 9) }
-    guard case .invalidPattern(line: 9, let detail) = refused else {
+    guard case .invalidPattern(line: 9, _) = refused else {
       Issue.record("\(String(describing: refused))")
       return
     }
-    #expect(!detail.isEmpty)
   }
 }

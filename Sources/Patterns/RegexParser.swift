@@ -11,6 +11,7 @@ indirect enum RegexNode {
   case alternatives([RegexNode])
   case repeated(RegexNode, min: Int, max: Int?, isPossessive: Bool)
   case lookahead(RegexNode, isNegative: Bool)
+  case assertion(RegexAssertion)
 
   /// Whether some text of length 0 matches.
   var matchesNothing: Bool {
@@ -19,27 +20,47 @@ indirect enum RegexNode {
     case .sequence(let nodes): nodes.allSatisfy(\.matchesNothing)
     case .alternatives(let nodes): nodes.contains(where: \.matchesNothing)
     case .repeated(let node, let min, _, _): min == 0 || node.matchesNothing
-    case .lookahead: true
+    case .lookahead, .assertion: true
     }
   }
 }
 
-/// Reads the syntax that pre-tokenizers of the GPT, Llama, Qwen and Ling families use, with the meaning that Oniguruma
-/// gives it: alternatives, classes, `\s \d` and their complements, general categories, greedy and possessive
-/// quantifiers, groups, `(?i:…)`, look-ahead. Everything else is refused by name, never guessed; `\w` too, which means
-/// something else to each engine.
+/// What is asked of a place between two scalars.
+enum RegexAssertion: Sendable {
+  case start
+  /// The end, or before the line end that ends the text.
+  case end
+  case wordBoundary
+  case noWordBoundary
+}
+
+/// What a pattern is for, which decides what of the syntax has one meaning only.
+enum RegexSyntax {
+  /// Cutting text as Oniguruma cuts it for a tokenizer: what matches where, and how far, must be the same.
+  case splitting
+  /// Telling whether something occurs: captures and laziness change nothing and are read over.
+  case searching
+}
+
+/// Reads regular expressions: alternatives, classes, `\s \d` and their complements, general categories, greedy
+/// quantifiers, groups, `(?i:…)`, look-ahead.
+///
+/// For splitting that is the syntax which pre-tokenizers of the GPT, Llama, Qwen and Ling families use, with the meaning
+/// that Oniguruma gives it, possessive quantifiers too. For searching, `Formats/recipe.md` lists it. Everything else is
+/// refused by name, never guessed; `\w` in a split too, which means something else to each engine.
 struct RegexParser {
   /// Larger counts in `{n,m}` are refused: they are unrolled.
   static var maximumCount: Int { 1000 }
   static var maximumDepth: Int { 32 }
 
   private let scalars: [Unicode.Scalar]
+  private let syntax: RegexSyntax
   private var position = 0
   private var ignoresCase = false
   private var depth = 0
 
-  static func parse(_ pattern: String) throws(RegexError) -> RegexNode {
-    var parser = RegexParser(scalars: Array(pattern.unicodeScalars))
+  static func parse(_ pattern: String, as syntax: RegexSyntax) throws(RegexError) -> RegexNode {
+    var parser = RegexParser(scalars: Array(pattern.unicodeScalars), syntax: syntax)
     let node = try parser.alternatives()
     guard parser.position == parser.scalars.count else { throw parser.error("`)` without `(`") }
     return node
@@ -90,13 +111,17 @@ struct RegexParser {
     } else {
       return node
     }
+    switch syntax {
     // After an interval `+` is not possessive but a second quantifier, which is refused below.
-    if scalars[start] != "{", take("+") { isPossessive = true }
+    case .splitting: isPossessive = scalars[start] != "{" && take("+")
+    case .searching: _ = take("?")
+    }
     if let next = peek, "?*+{".unicodeScalars.contains(next) {
-      throw error("\(next == "?" ? "a lazy quantifier" : "a quantifier after a quantifier") is not supported")
+      let isLazy = next == "?" && syntax == .splitting
+      throw error("\(isLazy ? "a lazy quantifier" : "a quantifier after a quantifier") is not supported")
     }
     if case .set = node {
-    } else {
+    } else if syntax == .splitting {
       guard !isPossessive else { throw error("possessive groups are not supported", at: start) }
       guard counts.max == 1 || !node.matchesNothing else {
         throw error("repeating what can match nothing is not supported", at: start)
@@ -134,7 +159,12 @@ struct RegexParser {
     switch next {
     case "(": return try group(start)
     case "[": return .set(try characterClass(start))
+    case "\\" where syntax == .searching && take("b"): return .assertion(.wordBoundary)
+    case "\\" where syntax == .searching && take("B"): return .assertion(.noWordBoundary)
     case "\\": return .set(ScalarSet([try folded(try escape(), at: start)]))
+    case "." where syntax == .searching: return .set(ScalarSet([.literal(0xA)], isNegated: true))
+    case "^" where syntax == .searching: return .assertion(.start)
+    case "$" where syntax == .searching: return .assertion(.end)
     case ".", "^", "$": throw error("`\(next)` is not supported", at: start)
     case "?", "*", "+", "{": throw error("a quantifier with nothing before it", at: start)
     default: return .set(ScalarSet([try folded(.literal(next.value), at: start)]))
@@ -152,6 +182,11 @@ struct RegexParser {
   }
 
   private mutating func group(_ start: Int) throws(RegexError) -> RegexNode {
+    if syntax == .searching, take("?i)") {
+      // Until the group ends in which it stands.
+      ignoresCase = true
+      return .sequence([])
+    }
     let outer = ignoresCase
     defer { ignoresCase = outer }
     var isNegative: Bool?
@@ -162,6 +197,7 @@ struct RegexParser {
       isNegative = true
     } else if take("?=") {
       isNegative = false
+    } else if syntax == .searching, takeName() {
     } else if peek == "?" {
       let opening = String(String.UnicodeScalarView(scalars[start...].prefix(4)))
       throw error("groups that start with `\(opening)` are not supported", at: start)
@@ -171,6 +207,18 @@ struct RegexParser {
     if let isNegative { return .lookahead(node, isNegative: isNegative) }
     // A group of one set keeps its brackets: quantifiers on it behave as on any group.
     return .sequence([node])
+  }
+
+  /// The `?<name>` of a group.
+  private mutating func takeName() -> Bool {
+    let rest = scalars[position...]
+    let start = rest.starts(with: "?<".unicodeScalars) ? 2 : rest.starts(with: "?P<".unicodeScalars) ? 3 : 0
+    let name = rest.dropFirst(start).prefix {
+      $0.properties.isAlphabetic || $0 == "_" || $0.properties.numericType != nil
+    }
+    guard start > 0, !name.isEmpty, name.endIndex < scalars.count, scalars[name.endIndex] == ">" else { return false }
+    position = name.endIndex + 1
+    return true
   }
 
   /// What follows a backslash, in a class or outside.
@@ -186,6 +234,8 @@ struct RegexParser {
     case "S": return .whitespace.negated
     case "d": return .digit
     case "D": return .digit.negated
+    case "w" where syntax == .searching: return .word
+    case "W" where syntax == .searching: return .word.negated
     case "p", "P": return try property(start, isNegated: next == "P")
     default:
       guard next.isASCII, !next.properties.isAlphabetic, next.properties.numericType == nil, next != "_" else {

@@ -23,7 +23,7 @@ package struct SplitRegex: Sendable {
   /// - Throws: what is malformed or not supported, including a pattern that could match the empty text: where that
   ///   would split is different from library to library.
   package init(_ pattern: String) throws(RegexError) {
-    let node = try RegexParser.parse(pattern)
+    let node = try RegexParser.parse(pattern, as: .splitting)
     guard !node.matchesNothing else { throw RegexError(reason: "it can match nothing", position: 0) }
     try compile(node)
     steps.append(.matched)
@@ -67,6 +67,7 @@ package struct SplitRegex: Sendable {
       }
       if max == nil { steps.append(.jump(forks[0])) }
       for fork in forks { steps[fork] = .fork(otherwise: steps.count) }
+    case .assertion: preconditionFailure("the syntax of splits has none")
     case .lookahead(let node, let isNegative):
       let look = reserve()
       try compile(node)
@@ -173,8 +174,8 @@ package struct RegexMatcher {
 
 extension [UInt8] {
   /// The scalar that starts at an offset of valid UTF-8, and its length.
-  @inline(__always)
-  func scalar(at offset: Int) -> (value: UInt32, count: Int) {
+  @inline(__always) @inlinable
+  package func scalar(at offset: Int) -> (value: UInt32, count: Int) {
     let first = UInt32(self[offset])
     if first < 0x80 { return (first, 1) }
     let second = UInt32(self[offset + 1]) & 0x3F
@@ -185,8 +186,8 @@ extension [UInt8] {
   }
 
   /// The start of the scalar that ends at an offset.
-  @inline(__always)
-  func previousScalar(before offset: Int) -> Int {
+  @inline(__always) @inlinable
+  package func previousScalar(before offset: Int) -> Int {
     var offset = offset - 1
     while self[offset] & 0xC0 == 0x80 { offset -= 1 }
     return offset

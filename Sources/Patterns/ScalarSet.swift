@@ -39,6 +39,11 @@ struct ScalarSet: Sendable {
   }
 }
 
+extension Unicode.Scalar {
+  /// Whether it has the White_Space property.
+  package static func isWhitespace(_ value: UInt32) -> Bool { ScalarSet.Item.whitespace.contains(value) }
+}
+
 extension ScalarSet.Item {
   static func literal(_ scalar: UInt32) -> Self { .init(ranges: [scalar...scalar]) }
 
@@ -46,6 +51,8 @@ extension ScalarSet.Item {
   static let whitespace = Self(ranges: [0x9...0xD, 0x85...0x85], categories: category("Z") ?? 0)
   /// `\d`: decimal digits of all scripts.
   static let digit = Self(categories: category("Nd") ?? 0)
+  /// `\w`: letters, marks, decimal digits and `_` with its like.
+  static let word = Self(categories: ["L", "M", "Nd", "Pc"].reduce(0) { $0 | (category($1) ?? 0) })
 
   var negated: Self { .init(ranges: ranges, categories: categories, isNegated: !isNegated) }
 
