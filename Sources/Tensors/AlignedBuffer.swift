@@ -78,7 +78,7 @@ package final class SharedBuffer: Sendable {
     guard
       let base = unsafe mmap(nil, max(byteCount, 1), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
       unsafe base != MAP_FAILED
-    else { fatalError("out of memory: \(byteCount) bytes") }
+    else { abort() }  // as the language does where its own allocations fail, with ENOMEM as the error number
     unsafe self.base = base
   }
 

@@ -9,7 +9,7 @@ import Synchronization
 /// failure of the lowest index is thrown.
 ///
 /// - Parameters:
-///   - threads: at least 1; with 1 everything happens on the calling thread.
+///   - threads: at least 1; with 1, or where the system has no other, everything happens on the calling thread.
 ///   - window: at least `threads`.
 ///   - makeWorkspace: called once on each thread for what that thread reuses (buffers, compression contexts).
 package func inOrder<Workspace, Output: Sendable, Failure: Error>(
@@ -19,14 +19,9 @@ package func inOrder<Workspace, Output: Sendable, Failure: Error>(
   consume: (Int, Output) throws(Failure) -> Void
 ) throws(Failure) {
   precondition(threads >= 1 && window >= threads)
-  guard threads > 1, count > 1 else {
-    var workspace = makeWorkspace()
-    for index in 0..<count { try consume(index, try work(&workspace, index).get()) }
-    return
-  }
-
   let results = OrderedResults<Output, Failure>(
-    count: count, threads: threads, window: window, makeWorkspace: makeWorkspace, work: work)
+    count: count, threads: threads > 1 && count > 1 ? threads : 0, window: window, makeWorkspace: makeWorkspace,
+    work: work)
   for index in 0..<count { try consume(index, try results.next().get()) }
 }
 
@@ -34,26 +29,31 @@ package func inOrder<Workspace, Output: Sendable, Failure: Error>(
 /// no loop. No further one is begun when the last reference goes.
 package final class OrderedResults<Output: Sendable, Failure: Error> {
   private let shared: Shared<Output, Failure>
-  private let threads: Int
-  private let group = DispatchGroup()
+  private let queue: WorkQueue
+  /// Makes a result on the thread that asks, where there are no others.
+  private let makeHere: (Int) -> Result<Output, Failure>
   private var index = 0
 
   /// - Parameters:
   ///   - count: of results.
-  ///   - threads: that work; the one that asks is not among them.
+  ///   - threads: that work; the one that asks is not among them, unless there are none.
   ///   - window: results that exist at a time, made or in the making; at least `threads`.
   package init<Workspace>(
     count: Int, threads: Int, window: Int, makeWorkspace: @escaping @Sendable () -> Workspace,
     work: @escaping @Sendable (inout Workspace, Int) -> Result<Output, Failure>
   ) {
-    precondition(threads >= 1 && window >= threads)
+    precondition(threads >= 0 && window >= threads)
     let shared = Shared<Output, Failure>(window: window)
     self.shared = shared
-    self.threads = min(threads, count)
-    for number in 0..<self.threads {
-      // A serial queue gets a thread at once. The concurrent ones make no more than there are processors, and see only
-      // after a second that theirs wait for a disk.
-      DispatchQueue(label: "ingot.worker.\(number)").async(group: group) {
+    var workspace: Workspace?
+    makeHere = { index in
+      var own = workspace.take() ?? makeWorkspace()
+      defer { workspace = own }
+      return work(&own, index)
+    }
+    queue = WorkQueue(threads: min(threads, count))
+    for _ in 0..<queue.threadCount {
+      queue.async {
         var workspace = makeWorkspace()
         while let index = shared.take(below: count) {
           shared.put(work(&workspace, index), at: index)
@@ -63,8 +63,7 @@ package final class OrderedResults<Output: Sendable, Failure: Error> {
   }
 
   deinit {
-    shared.stop(threads: threads)
-    group.wait()
+    shared.stop(threads: queue.threadCount)
   }
 
   /// The next result; waits for it.
@@ -72,7 +71,7 @@ package final class OrderedResults<Output: Sendable, Failure: Error> {
   /// - Precondition: asked at most `count` times.
   package func next() -> Result<Output, Failure> {
     defer { index += 1 }
-    return shared.result(at: index)
+    return queue.threadCount > 0 ? shared.result(at: index) : makeHere(index)
   }
 }
 

@@ -111,45 +111,46 @@ package struct SequentialOutput: ~Copyable {
 /// Writes that wait for the device on threads of their own.
 private final class WriteQueue: Sendable {
   private let file: OpenFile
-  private let depth: Int
-  private let slots: DispatchSemaphore
-  /// Serial queues, each with a thread at once; a concurrent one makes no more than there are processors, busy or not.
-  private let idle: Mutex<[DispatchQueue]>
-  private let group = DispatchGroup()
-  private let failure = Mutex<FileError?>(nil)
+  private let queue: WorkQueue
+  private let state = State()
+
+  private final class State: Sendable {
+    /// One for each write that may begin.
+    let slots = DispatchSemaphore(value: 0)
+    let failure = Mutex<FileError?>(nil)
+  }
 
   init(_ file: OpenFile, depth: Int) {
     self.file = file
-    self.depth = depth
+    queue = WorkQueue(threads: depth)
     // Not as the initial value: a semaphore that is let go below that traps.
-    slots = DispatchSemaphore(value: 0)
-    for _ in 0..<depth { slots.signal() }
-    idle = Mutex((0..<depth).map { DispatchQueue(label: "ingot.write.\($0)") })
+    for _ in 0..<queue.threadCount { state.slots.signal() }
   }
 
-  /// Begins a write as soon as fewer than `depth` are under way; with depth 0, does it.
+  /// Begins a write as soon as a thread is free for it; without threads, does it.
   func write(_ buffer: SharedBuffer, byteCount: Int, at position: Int) throws(FileError) {
-    guard depth > 0 else { return try file.write(buffer.bytes.extracting(first: byteCount), at: position) }
-    slots.wait()
-    if let failure = failure.withLock({ $0 }) {
-      slots.signal()
+    guard queue.threadCount > 0 else {
+      return try file.write(buffer.bytes.extracting(first: byteCount), at: position)
+    }
+    state.slots.wait()
+    if let failure = state.failure.withLock({ $0 }) {
+      state.slots.signal()
       throw failure
     }
-    guard let queue = idle.withLock({ $0.popLast() }) else { preconditionFailure("a slot without a queue") }
-    queue.async(group: group) { [self] in
+    queue.async { [file, state] in
       do throws(FileError) {
         try file.write(buffer.bytes.extracting(first: byteCount), at: position)
       } catch {
-        failure.withLock { $0 = $0 ?? error }
+        state.failure.withLock { $0 = $0 ?? error }
       }
-      idle.withLock { $0.append(queue) }
-      slots.signal()
+      state.slots.signal()
     }
   }
 
   /// Waits until all are done.
   func wait() throws(FileError) {
-    group.wait()
-    if let failure = failure.withLock({ $0 }) { throw failure }
+    for _ in 0..<queue.threadCount { state.slots.wait() }
+    for _ in 0..<queue.threadCount { state.slots.signal() }
+    if let failure = state.failure.withLock({ $0 }) { throw failure }
   }
 }

@@ -1,4 +1,3 @@
-import Dispatch
 import Tensors
 
 /// Reads weights ahead of a run that goes once through the layers with so many rows that it uses nearly all experts.
@@ -21,7 +20,7 @@ package final class ReadAhead {
   /// By layer and expert, the first place; empty with a reader.
   private let expertPlaces: [[Int]]
   private var next = 0
-  private let queue = DispatchQueue(label: "ingot.read-ahead")
+  private let queue = WorkQueue(threads: 1)
 
   /// - Parameters:
   ///   - rows: that go through each layer.
