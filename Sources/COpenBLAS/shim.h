@@ -28,6 +28,16 @@ static inline void openblas_set_threads(void *openblas_set_num_threads, int coun
   ((void (*)(int))openblas_set_num_threads)(count);
 }
 
+// Makes the library take the buffers of so many callers at once, which it then keeps: each 128 MiB of address space. Where it
+// gets none it tries again, for ever.
+static inline void openblas_take_buffers(void *blas_memory_alloc, void *blas_memory_free, size_t count) {
+  if (count == 0) return;
+  enum { SOME = 1 };  // not used: which kind of work the buffer is for
+  void *buffer = ((void *(*)(int))blas_memory_alloc)(SOME);
+  openblas_take_buffers(blas_memory_alloc, blas_memory_free, count - 1);
+  ((void (*)(void *))blas_memory_free)(buffer);
+}
+
 static inline const char *openblas_core(void *openblas_get_corename) {
   return ((const char *(*)(void))openblas_get_corename)();
 }

@@ -1,5 +1,6 @@
 import COpenBLAS
 import Glibc
+import Synchronization
 
 /// Why OpenBLAS cannot be used.
 package enum BLASError: Error, Equatable {
@@ -7,14 +8,16 @@ package enum BLASError: Error, Equatable {
   case notFound(reason: String)
   /// The library lacks a function.
   case incomplete(symbol: String)
+  /// The system has no memory for its buffers.
+  case noMemory
 }
 
 /// OpenBLAS, loaded when it is first asked for.
 ///
 /// Debian's 0.3.21 uses kernels of 2004 on processors that it does not know (five times slower where it was measured), so
 /// its core type is chosen here, by what the processor can do; `OPENBLAS_CORETYPE` of the user comes first. The variable
-/// must be set before the library is loaded, which rules out linking with it. It runs with one thread, because the callers
-/// have their own.
+/// must be set before the library is loaded, which rules out linking with it. It runs with one thread, whatever the
+/// environment says, because the callers have their own, and it ends the process where it is refused a thread.
 @safe package struct BLAS: @unchecked Sendable {
   /// Of the kernels it chose, such as `SkylakeX`.
   package let coreName: String
@@ -22,6 +25,8 @@ package enum BLASError: Error, Equatable {
   // Functions of a library that is never unloaded.
   private let sgemm: UnsafeMutableRawPointer
   private let spotrf: UnsafeMutableRawPointer
+  private let allocate: UnsafeMutableRawPointer
+  private let free: UnsafeMutableRawPointer
 
   /// Loads the library at the first call, which changes the environment and is best made before other threads read it.
   package static func load() throws(BLASError) -> BLAS { try loaded.get() }
@@ -31,15 +36,39 @@ package enum BLASError: Error, Equatable {
   }()
 
   package init(library: String) throws(BLASError) {
-    unsafe setenv("OPENBLAS_NUM_THREADS", "1", 0)
+    unsafe setenv("OPENBLAS_NUM_THREADS", "1", 1)
     if let core = Self.wantedCore { unsafe setenv("OPENBLAS_CORETYPE", core, 0) }
     guard let handle = unsafe dlopen(library, RTLD_NOW | RTLD_LOCAL) else {
       throw .notFound(reason: unsafe dlerror().map { unsafe String(cString: $0) } ?? "")
     }
     unsafe sgemm = try Self.symbol("cblas_sgemm", in: handle)
     unsafe spotrf = try Self.symbol("spotrf_", in: handle)
+    unsafe allocate = try Self.symbol("blas_memory_alloc", in: handle)
+    unsafe free = try Self.symbol("blas_memory_free", in: handle)
     unsafe openblas_set_threads(try Self.symbol("openblas_set_num_threads", in: handle), 1)
     unsafe coreName = String(cString: openblas_core(try Self.symbol("openblas_get_corename", in: handle)))
+  }
+
+  /// Address space of a caller's buffer, and something over.
+  private static let bufferByteCount = 144 << 20
+  /// How many may call at once; none from the first failure on.
+  private static let callers = Mutex<Int?>(0)
+
+  /// Sees to buffers for calls from so many threads at once. The library itself would ask for them until it gets them.
+  package func reserve(callers count: Int) throws(BLASError) {
+    let isReserved = Self.callers.withLock { callers in
+      guard let before = callers, before < count else { return callers != nil }
+      callers = nil
+      let byteCount = (count - before) * Self.bufferByteCount
+      let trial = unsafe mmap(nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+      guard unsafe trial != MAP_FAILED else { return false }
+      unsafe munmap(trial, byteCount)
+      // All that are taken at once, since those that are free are given again.
+      unsafe openblas_take_buffers(allocate, free, count)
+      callers = count
+      return true
+    }
+    guard isReserved else { throw .noMemory }
   }
 
   private static var wantedCore: String? {

@@ -24,12 +24,21 @@ package struct Compute: Sendable {
     do throws(BLASError) { return .success(try BLAS.load()) } catch { return .failure(error) }
   }()
 
-  private static let missedBLAS = Atomic<Bool>(false)
+  private static let missedBLAS = Mutex<BLASError?>(nil)
 
   /// Why full-precision products took the slower path, if some did; to be told to the person who waits.
-  package static var blasProblem: BLASError? {
-    guard missedBLAS.load(ordering: .relaxed), case .failure(let error) = blas else { return nil }
-    return error
+  package static var blasProblem: BLASError? { missedBLAS.withLock(\.self) }
+
+  /// OpenBLAS, with what it needs for all threads.
+  private var blas: BLAS? {
+    do throws(BLASError) {
+      let blas = try Self.blas.get()
+      try blas.reserve(callers: threads)
+      return blas
+    } catch {
+      Self.missedBLAS.withLock { $0 = error }
+      return nil
+    }
   }
 
   /// Tokens from which on OpenBLAS is ahead of a product that reads each weight once from memory.
@@ -89,15 +98,12 @@ package struct Compute: Sendable {
     var span = y.mutableSpan
     for block in matrix.blocks {
       let content = block.content
-      if case .float(let format) = WeightFormat(matrix.encoding), tokens >= Self.blasTokens {
-        if case .success(let blas) = Self.blas {
-          blas.multiply(
-            content.bytes.extracting(block.codes), as: format, rows: block.rows.count, columns: matrix.columns,
-            x: x.span, tokens: tokens, into: &span, rowOffset: block.rows.lowerBound, stride: matrix.rows,
-            kernels: kernels, threads: threads)
-          continue
-        }
-        Self.missedBLAS.store(true, ordering: .relaxed)
+      if case .float(let format) = WeightFormat(matrix.encoding), tokens >= Self.blasTokens, let blas {
+        blas.multiply(
+          content.bytes.extracting(block.codes), as: format, rows: block.rows.count, columns: matrix.columns,
+          x: x.span, tokens: tokens, into: &span, rowOffset: block.rows.lowerBound, stride: matrix.rows,
+          kernels: kernels, threads: threads)
+        continue
       }
       kernels.multiply(
         content.bytes.extracting(block.codes), scales: content.bytes.extracting(block.scales),
