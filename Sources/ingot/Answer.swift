@@ -103,12 +103,15 @@ struct Answering {
     var output: BlockDiffusion.Output?
     display.begin(promptCount: prompt.count)
     do throws(DecodingError) {
-      output = try decoder.decode(prompt: prompt, recordsExperts: recordsExperts) { record, tokens in
-        canvas.apply(record, tokens)
-        forwards += 1
-        traceError = trace?.appendResult(record)
-        display.update(canvas, record)
-        return traceError == nil && !Interrupt.isRequested
+      // What is finished of the answer is shown.
+      output = try Interrupt.lookingOut { () throws(DecodingError) in
+        try decoder.decode(prompt: prompt, recordsExperts: recordsExperts) { record, tokens in
+          canvas.apply(record, tokens)
+          forwards += 1
+          traceError = trace?.appendResult(record)
+          display.update(canvas, record)
+          return traceError == nil && !Interrupt.isRequested
+        }
       }
     } catch {
       guard error == .interrupted else {
@@ -119,7 +122,7 @@ struct Answering {
     let tokens = output?.tokens ?? canvas.settled
     let seconds = Clock.seconds - start
     display.end(tokens: tokens)
-    if let traceError { throw Failure(traceError) }
+    if let traceError { throw Failure(trace: traceError) }
     do throws(ModelError) { try model.weights.requireUnchanged() } catch { throw Failure(error) }
     var counters = model.weights.counters
     counters.experts -= before.experts

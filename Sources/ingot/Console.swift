@@ -1,4 +1,5 @@
 import Glibc
+import Tensors
 import Text
 
 /// Data goes to stdout, talk to stderr; colour only on a terminal that wants it.
@@ -6,7 +7,8 @@ enum Console {
   static let stderrIsTerminal = isatty(STDERR_FILENO) == 1
   static let stdoutIsTerminal = isatty(STDOUT_FILENO) == 1
 
-  /// A line of data. A reader that went away, as `head` does, has what it wanted: the process ends well.
+  /// A line of data. Where it cannot be delivered the process ends: files that were asked for are to be written before. A
+  /// reader that went away, as `head` does, has what it wanted, and that is no failure.
   static func print(_ line: String = "") { write(line + "\n", to: STDOUT_FILENO) }
 
   /// A line of talk.
@@ -61,10 +63,12 @@ enum Console {
       let count = unsafe bytes.withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress, $0.count) }
       if count < 0 {
         if errno == EINTR { continue }
-        if errno == EPIPE, descriptor == STDOUT_FILENO { exit(0) }
         // Output that cannot be delivered must not look delivered; a lost progress line may.
-        if descriptor == STDOUT_FILENO { exit(ExitStatus.failed.rawValue) }
-        return
+        guard descriptor == STDOUT_FILENO else { return }
+        if errno == EPIPE { exit(0) }
+        let failure = Failure(stdout: FileError("write", "stdout"))
+        report(failure)
+        exit(failure.code.rawValue)
       }
       bytes = bytes.dropFirst(count)
     }

@@ -37,7 +37,7 @@ struct Conversation {
         given = nil
       } else {
         if prompts { Console.status("> ") }
-        guard let next = try nextLine(&lines) else { break }
+        guard let next = try lines.next() else { break }
         line = next
       }
       let before = messages
@@ -67,16 +67,7 @@ struct Conversation {
     try answering.check(prompt, from: source)
     let answer = try answering.answerOnStdout(prompt, isQuiet: isQuiet, trace: nil)
     if !isQuiet { Console.note(answer.summary) }
-    if answer.end == .interrupted { Glibc.exit(Interrupt.status.rawValue) }
+    if Interrupt.isRequested { Glibc.exit(Interrupt.status.rawValue) }
     return answer
-  }
-
-  private func nextLine(_ lines: inout InputLines) throws(Failure) -> [UInt8]? {
-    do throws(Failure) { return try lines.next() } catch {
-      guard Interrupt.isRequested else { throw error }
-      // Nothing is under way: this is a way to leave.
-      if prompts { Console.note() }
-      Glibc.exit(Interrupt.status.rawValue)
-    }
   }
 }

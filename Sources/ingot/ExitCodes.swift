@@ -8,7 +8,7 @@ enum ExitStatus: Int32 {
   /// Would exceed memory or disk; nothing was started.
   case limit = 5
   case usage = 64
-  /// No room while writing: the same command may succeed later.
+  /// No room or memory left on the way: the same command may succeed later.
   case temporary = 75
   /// The terminal went away.
   case hungUp = 129

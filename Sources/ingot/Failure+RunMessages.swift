@@ -60,6 +60,14 @@ extension Failure {
         + "\(Format.count(positions)) positions", place: source, hint: "shorten it")
   }
 
+  /// A line of a trace that could not be written; those before it are there.
+  init(trace error: FileError) {
+    self.init(error)
+    if error.isNoRoom {
+      hint = "free some room and run the command again; the trace holds whole lines as far as it goes"
+    }
+  }
+
   init(noModel path: String) {
     self.init(
       what: "there is no `\(path)`",

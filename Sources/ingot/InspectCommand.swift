@@ -93,15 +93,6 @@ struct InspectCommand: ParsableCommand {
 
   private var threadCount: Int { threads ?? Machine.threads }
 
-  /// Nothing is left behind by reading, so a signal may end the process at once.
-  private func update(_ progress: inout Progress, _ done: Int) {
-    progress.update(done)
-    guard Interrupt.isRequested else { return }
-    progress.finish()
-    Console.note("interrupted")
-    _exit(Interrupt.status.rawValue)
-  }
-
   // MARK: --check
 
   private func runCheck(_ kernels: KernelSet) throws(InspectionError) {
@@ -111,14 +102,14 @@ struct InspectCommand: ParsableCommand {
         let check = try PackCheck(path: path)
         var progress = Progress("checking", total: check.byteCount, isQuiet: quiet)
         defer { progress.finish() }
-        report = .pack(path: path, try check.run(threads: threadCount) { update(&progress, $0) })
+        report = .pack(path: path, try check.run(threads: threadCount) { progress.update($0) })
       } catch { throw .pack(error) }
     } else {
       var progress: Progress?
       defer { progress?.finish() }
       let found = try CheckpointCheck.run(path: path, threads: threadCount, kernels: kernels) { done, total in
         var current = progress ?? Progress("checking", total: total, isQuiet: quiet)
-        update(&current, done)
+        current.update(done)
         progress = current
       }
       report = .checkpoint(path: path, found)
@@ -135,7 +126,7 @@ struct InspectCommand: ParsableCommand {
     let diff = try ModelDiff(model, other, threads: threadCount, kernels: kernels) { done, total in
       // A weight is two bytes in most sources; what counts is the share.
       var current = progress ?? Progress("comparing", total: 2 * total, isQuiet: quiet)
-      update(&current, 2 * done)
+      current.update(2 * done)
       progress = current
     }
     progress?.finish()
@@ -155,11 +146,13 @@ struct InspectCommand: ParsableCommand {
       var progress = Progress("reading", total: 4 * tensor.shape.elementCount, isQuiet: quiet)
       if let npy {
         defer { progress.finish() }
-        try NumpyFile.write(
-          tensor, of: model, to: npy, replaces: force, kernels: kernels, progress: { progress.update(4 * $0) },
-          isInterrupted: { Interrupt.isRequested })
+        try Interrupt.lookingOut { () throws(InspectionError) in
+          try NumpyFile.write(
+            tensor, of: model, to: npy, replaces: force, kernels: kernels, progress: { progress.update(4 * $0) },
+            isInterrupted: { Interrupt.isRequested })
+        }
       }
-      let statistics = try TensorStatistics(of: tensor, in: model, kernels: kernels) { update(&progress, 4 * $0) }
+      let statistics = try TensorStatistics(of: tensor, in: model, kernels: kernels) { progress.update(4 * $0) }
       progress.finish()
       results.append((tensor, statistics))
     }

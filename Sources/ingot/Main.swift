@@ -8,7 +8,7 @@ struct Ingot: ParsableCommand {
     abstract: "Quantizes LLaDA2 mixture-of-experts diffusion language models into one self-proving file; runs them.",
     discussion: """
       Exit codes: 0 done, 1 failed, 3 a quality gate failed (the report is written), 4 damaged file, 5 would exceed \
-      memory or disk (nothing started), 64 wrong usage, 75 no room while writing (try again), 130/143 interrupted.
+      memory or disk (nothing started), 64 wrong usage, 75 no room or memory left on the way (try again), 130/143 interrupted.
       """,
     version: VersionReport.text,
     subcommands: [QuantizeCommand.self, InspectCommand.self, RunCommand.self, VerifyCommand.self])
@@ -17,6 +17,7 @@ struct Ingot: ParsableCommand {
   var verbose = false
 
   static func main() {
+    SystemNotices.install()
     Interrupt.install()
     do {
       var command = try parseAsRoot()

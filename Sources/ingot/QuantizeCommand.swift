@@ -178,11 +178,13 @@ struct QuantizeCommand: ParsableCommand {
     let outcome: Converter.Outcome
     do throws(ConversionError) {
       if dryRun {
-        outcome = try converter.measure(progress: { progress.update($0) }, isInterrupted: { Interrupt.isRequested })
+        outcome = try converter.measure(progress: { progress.update($0) }, isInterrupted: { false })
       } else {
-        outcome = try converter.write(
-          to: output!, replaces: force, progress: { progress.update($0) },  // validated
-          isInterrupted: { Interrupt.isRequested })
+        outcome = try Interrupt.lookingOut { () throws(ConversionError) in
+          try converter.write(
+            to: output!, replaces: force, progress: { progress.update($0) },  // validated
+            isInterrupted: { Interrupt.isRequested })
+        }
       }
     } catch {
       progress.finish()

@@ -66,7 +66,7 @@ struct RunModel {
     return SpecialTokens(mask: mask, stops: stops)
   }
 
-  /// What the tokenizer makes of a text. It looks for no signals and leaves nothing behind, so one ends it at once.
+  /// What the tokenizer makes of a text.
   ///
   /// - Parameters:
   ///   - byteCount: of the text; one that is too long in any case is refused before it is encoded.
@@ -78,9 +78,7 @@ struct RunModel {
     guard least <= configuration.maximumPositions else {
       throw Failure(tooLong: byteCount, leastTokens: least, positions: configuration.maximumPositions, source: source)
     }
-    do throws(TokenizerError) {
-      return try Interrupt.endingAtOnce { () throws(TokenizerError) in try encode(tokenizer) }
-    } catch { throw Failure(error, of: path) }
+    do throws(TokenizerError) { return try encode(tokenizer) } catch { throw Failure(error, of: path) }
   }
 
   /// Bytes of text that tokens stand for; special tokens are none. A row of the vocabulary without a token is U+FFFD.

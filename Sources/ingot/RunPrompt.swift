@@ -117,18 +117,13 @@ enum PromptSource {
     return bytes
   }
 
-  /// What a stream has next, nil at its end. An interrupt ends the waiting.
+  /// What a stream has next, nil at its end.
   static func read(_ descriptor: Int32 = STDIN_FILENO, _ path: String = "stdin") throws(Failure) -> [UInt8]? {
     var buffer = [UInt8](repeating: 0, count: 1 << 16)
     while true {
-      if Interrupt.isRequested { throw Failure(what: "interrupted", code: Interrupt.status) }
-      // A signal between the check and the call would be slept through without the time limit.
+      // A pipe that was opened without waiting for its writer says nothing until there is one.
       var event = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-      let ready = unsafe poll(&event, 1, 200)
-      if ready <= 0 {
-        if ready < 0, errno != EINTR { throw Failure(FileError("read", path)) }
-        continue
-      }
+      if unsafe poll(&event, 1, -1) < 0, errno != EINTR { throw Failure(FileError("read", path)) }
       let count = unsafe Glibc.read(descriptor, &buffer, buffer.count)
       if count < 0 {
         if errno == EINTR || errno == EAGAIN { continue }

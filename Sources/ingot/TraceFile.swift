@@ -10,6 +10,8 @@ import Tensors
 final class TraceFile {
   private let path: String
   private let descriptor: Int32
+  /// Bytes of whole lines.
+  private var byteCount = 0
 
   /// Creates the file, or empties what is there; ``Outputs`` has looked at that.
   init(path: String) throws(Failure) {
@@ -22,15 +24,20 @@ final class TraceFile {
   deinit { close(descriptor) }
 
   func append(_ record: StepRecord) throws(FileError) {
-    var bytes = Array((record.json.text(indented: false) + "\n").utf8)[...]
-    while !bytes.isEmpty {
-      let count = unsafe bytes.withUnsafeBytes { unsafe write(descriptor, $0.baseAddress, $0.count) }
+    let line = Array((record.json.text(indented: false) + "\n").utf8)
+    var rest = line[...]
+    while !rest.isEmpty {
+      let count = unsafe rest.withUnsafeBytes { unsafe write(descriptor, $0.baseAddress, $0.count) }
       if count < 0 {
         if errno == EINTR { continue }
-        throw FileError("write", path)
+        let error = FileError("write", path)
+        // What was written of the line is taken back; a pipe or a device keeps it.
+        ftruncate(descriptor, off_t(byteCount))
+        throw error
       }
-      bytes = bytes.dropFirst(count)
+      rest = rest.dropFirst(count)
     }
+    byteCount += line.count
   }
 }
 

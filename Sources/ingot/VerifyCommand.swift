@@ -165,20 +165,32 @@ struct VerifyCommand: ParsableCommand {
       progress: progress, records: record != nil)
     let outcome = try verification.run()
     if !quiet { Console.notes((second ?? first.model)?.model.compute.remarks ?? []) }
-    if let kept = outcome.record { try write(kept) }
-    if let document = outcome.document { try tell(VerifyReport(document, gates), progress) }
+    try tell(outcome.record, outcome.document.map { VerifyReport($0, gates) }, progress)
   }
 
-  /// Prints the report, puts it where it was asked for, and ends the process where a gate failed.
-  private func tell(_ report: VerifyReport, _ progress: StageProgress) throws(Failure) {
-    // On paper first: what fails behind it cannot take it away.
-    if json { Console.print(report.document.text()) } else { report.print() }
-    if let html { try report.writePage(to: html, replacing: force) }
-    if attach, let candidate { try report.attach(to: candidate) { progress.update("attaching", $0) } }
-    progress.finish()
+  /// Puts record and report where they were asked for, prints the report, and ends the process where a gate failed.
+  private func tell(_ kept: DriftRecord?, _ report: VerifyReport?, _ progress: StageProgress) throws(Failure) {
+    do throws(Failure) {
+      if let kept { try write(kept) }
+      if let report, let html { try report.writePage(to: html, replacing: force) }
+      if let report, attach, let candidate {
+        try report.attach(to: candidate) { progress.update("attaching", $0) }
+      }
+    } catch {
+      // What cannot be written must not take away what can be shown.
+      if let report { show(report, progress) }
+      throw error
+    }
+    guard let report else { return }
+    show(report, progress)
     if let html, !quiet { Console.note("the page: \(html)") }
     if attach, !quiet, let candidate { Console.note("the report is in \(candidate); see `ingot inspect`") }
     if let status = report.status { Glibc.exit(status.rawValue) }
+  }
+
+  private func show(_ report: VerifyReport, _ progress: StageProgress) {
+    progress.finish()
+    if json { Console.print(report.document.text()) } else { report.print() }
   }
 
   /// Of the command line, for a model that runs.

@@ -44,9 +44,11 @@ struct VerifyReport {
     do throws(PackError) {
       let amendment = try PackAmendment(path: path, rootHash: measured)
       let total = Double(max(amendment.byteCount, 1))
-      _ = try amendment.attach(
-        Array(document.text().utf8), progress: { _ = progress(Double($0) / total) },
-        isInterrupted: { Interrupt.isRequested })
+      _ = try Interrupt.lookingOut { () throws(PackError) in
+        try amendment.attach(
+          Array(document.text().utf8), progress: { _ = progress(Double($0) / total) },
+          isInterrupted: { Interrupt.isRequested })
+      }
     } catch { throw Failure(error) }
   }
 

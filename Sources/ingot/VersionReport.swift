@@ -30,6 +30,7 @@ extension BLASError {
     switch self {
     case .notFound(let reason): "not there: \(Shown.text(reason))"
     case .incomplete(let symbol): "lacks \(symbol)"
+    case .noMemory: "has no memory for its buffers, 128 MiB of address space for each thread"
     }
   }
 }
