@@ -37,8 +37,8 @@ var targets: [Target] = [
     swiftSettings: spans),
 ]
 targets += library("JSON", spans)
-targets += library("Tensors", uses: ["CLinux"], spans)
 targets += library("Text")
+targets += library("Tensors", uses: ["Text", "CLinux"], spans)
 targets += library("Patterns")
 targets += library("Tokenizers", uses: ["JSON", "Patterns"])
 targets += library("Kernels", uses: ["CKernels", "COpenBLAS"], spans, testsUse: ["CXXHash"])

@@ -1,4 +1,4 @@
-import JSON
+package import JSON
 package import Models
 package import Pack
 package import Quantization
@@ -9,6 +9,8 @@ import Tensors
 package struct ConversionPlan: Sendable {
   package struct Options: Sendable {
     package var recipe = Recipe()
+    /// Regular expressions; tensors whose names match one are left out.
+    package var drops: [String] = []
     package var solver = Solver.search
     package var compression = Compression.none
     /// Name and version of the tool, for the provenance.
@@ -33,21 +35,28 @@ package struct ConversionPlan: Sendable {
 
   /// Reads headers and small files only.
   package init(checkpoint directory: String, options: Options) throws(ConversionError) {
-    let checkpoint: Checkpoint
+    let drops: [TensorDrop]
+    do throws(RecipeError) { drops = try RecipeMatcher.drops(options.drops) } catch { throw .recipe(error) }
+    let model: CheckpointModel
+    do throws(ModelError) { model = try CheckpointModel(directory: directory, dropping: drops) } catch {
+      throw .model(error)
+    }
+    let checkpoint = model.checkpoint
     var files: [PackPlan.File] = []
     var emptyFiles: [String] = []
     do {
-      checkpoint = try Checkpoint(directory: directory)
       files.append(.init(name: "source/config.json", bytes: try checkpoint.readSmallFile(name: "config.json")))
       for name in Self.companions {
         guard let bytes = try Self.readIfPresent(name, of: checkpoint) else { continue }
         if bytes.isEmpty { emptyFiles.append(name) } else { files.append(.init(name: "source/\(name)", bytes: bytes)) }
       }
     } catch { throw .source(error) }
-    let model: CheckpointModel
-    do {
-      let configuration = try ModelConfiguration(json: files[0].bytes, path: "\(directory)/config.json")
-      model = try CheckpointModel(checkpoint, configuration: configuration)
+    // What `run` would refuse is better found out now.
+    do throws(ModelError) {
+      let generation = files.first { $0.name == "source/\(GenerationConfiguration.fileName)" }
+      _ = try GenerationConfiguration(
+        json: generation?.bytes, vocabulary: model.configuration.vocabularySize,
+        path: "\(directory)/\(GenerationConfiguration.fileName)")
     } catch { throw .model(error) }
 
     let (items, sources, decisions) = try Self.decide(model, options.recipe)
@@ -111,16 +120,25 @@ package struct ConversionPlan: Sendable {
         "name": .string(file.name), "bytes": JSONValue(file.file.byteCount), "header_xxh3": .string(XXH3.text(hash)),
       ]
     }
-    return [
-      "schema": 1,
-      "tool": .string(options.tool),
-      "architecture": .string(model.configuration.modelType),
-      "layout": model.layout.map { .string($0.rawValue) } ?? .null,
-      "options": ["solver": .string(options.solver.rawValue), "compress": .string(options.compression.rawValue)],
-      "recipe": options.recipe.json,
-      "sources": .array(sources),
-    ]
+    var provenance = JSONObject()
+    for (key, value): (String, JSONValue) in [
+      ("schema", 1),
+      ("tool", .string(options.tool)),
+      ("architecture", .string(model.configuration.modelType)),
+      ("layout", model.layout.map { .string($0.rawValue) } ?? .null),
+      ("options", ["solver": .string(options.solver.rawValue), "compress": .string(options.compression.rawValue)]),
+      ("recipe", options.recipe.json),
+      ("sources", .array(sources)),
+    ] { provenance.append(.init(key: key, value: value)) }
+    // Only where something is, so that all other packs stay what they were.
+    if !model.dropped.isEmpty {
+      provenance.append(.init(key: "dropped", value: .array(model.dropped.map(\.json))))
+    }
+    return .object(provenance)
   }
+
+  /// Tensors of the source that are left out.
+  package var droppedCount: Int { model.dropped.reduce(0) { $0 + $1.names.count } }
 
   /// Bytes of weights read.
   package var sourceByteCount: Int { sources.reduce(0) { $0 + $1.byteRange.count } }
@@ -139,5 +157,12 @@ package struct ConversionPlan: Sendable {
       counts.0 += source.tensor.shape.elementCount
       if source.tensor.role == .expert { counts.1 += source.tensor.shape.elementCount }
     }
+  }
+}
+
+extension DroppedTensors {
+  /// As it stands in the provenance (`Formats/pack.md` §7).
+  package var json: JSONValue {
+    ["match": pattern.map { .string($0) } ?? .null, "tensors": .array(names.map { .string($0) })]
   }
 }

@@ -149,6 +149,8 @@ package enum RecipeError: Error, Sendable, Equatable {
   case unknownEncoding(String, byteOffset: Int? = nil)
   /// The regular expression of rule `number` (from 1) cannot be used.
   case pattern(String, RegexError, number: Int)
+  /// A regular expression of tensors to be left out that cannot be used.
+  case drop(String, RegexError)
   /// Rule `number` matches no tensor, or none that rules apply to.
   case matchesNothing(pattern: String, number: Int, protectedMatches: Int)
   /// The encoding's group size does not divide the tensor's columns.

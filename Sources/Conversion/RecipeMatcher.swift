@@ -15,6 +15,19 @@ package struct RecipeMatcher {
   private var matches: [Int]
   private var protectedMatches: [Int]
 
+  /// Patterns that name tensors to be left out.
+  ///
+  /// - Throws: ``RecipeError/drop(_:_:)``.
+  static func drops(_ patterns: [String]) throws(RecipeError) -> [TensorDrop] {
+    var drops: [TensorDrop] = []
+    for pattern in patterns {
+      let search: SearchPattern
+      do throws(RegexError) { search = try SearchPattern(pattern) } catch { throw .drop(pattern, error) }
+      drops.append(TensorDrop(pattern: pattern) { search.occurs(in: $0) })
+    }
+    return drops
+  }
+
   /// - Throws: ``RecipeError/pattern(_:_:number:)``.
   package init(_ recipe: Recipe) throws(RecipeError) {
     self.recipe = recipe

@@ -61,9 +61,7 @@ package struct CheckpointCheck: Sendable {
     var files: [ReadOnlyFile] = []
     var pieces: [Piece] = []
     for (file, shard) in checkpoint.files.enumerated() {
-      do throws(FileError) { files.append(try ReadOnlyFile(path: shard.path)) } catch {
-        throw .source(SafetensorsError(error))
-      }
+      files.append(ReadOnlyFile(shard.file))
       for tensor in shard.tensors {
         let isScanned = Encoding(keeping: tensor.dtype) != nil
         report.unscannedCount += isScanned ? 0 : 1

@@ -66,7 +66,7 @@ package final class ElementReader {
   package func requireEncoding(of tensor: InspectedTensor) throws(InspectionError) -> Encoding {
     switch tensor.type {
     case .encoding(let encoding): return encoding
-    case .dtype(let dtype): throw .notDecodable(tensor: tensor.name, type: dtype.rawValue, path: model.path)
+    case .dtype(let dtype): throw .notDecodable(tensor: tensor.name, type: dtype.name, path: model.path)
     case .unknown(let id, let groupSize):
       throw .pack(.unknownEncoding(id: id, groupSize: groupSize, tensor: tensor.name, path: model.path))
     }

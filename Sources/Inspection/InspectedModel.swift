@@ -60,9 +60,21 @@ package struct InspectedModel: Sendable {
     }
   }
 
+  /// Looks at what is open already, so that each of its files is open once.
+  package init(_ weights: any WeightSource) throws(InspectionError) {
+    switch weights {
+    case let weights as CheckpointWeights:
+      do throws(SafetensorsError) { try self.init(weights.checkpoint, path: weights.path, .checkpoint) } catch {
+        throw .source(error)
+      }
+    case let weights as PackWeights:
+      do throws(PackError) { try self.init(pack: weights.pack) } catch { throw .pack(error) }
+    default: try self.init(path: weights.path)
+    }
+  }
+
   package static func kind(of path: String) -> Kind {
-    var status = stat()
-    if unsafe stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR { return .checkpoint }
+    if let status = SystemCall.status(of: path), status.st_mode & S_IFMT == S_IFDIR { return .checkpoint }
     return path.hasSuffix(".safetensors") ? .safetensors : .pack
   }
 
@@ -113,6 +125,16 @@ package struct InspectedModel: Sendable {
     description = ModelDescription(config: config, path: "\(checkpoint.directory)/config.json")
   }
 
+  /// What a person should know of the files.
+  package var notes: [SourceNote] {
+    var notes: [SourceNote] = []
+    if let json = description.json {
+      _ = try? ModelConfiguration(json: json, path: path) { notes.append($0) }
+    }
+    if case .checkpoint(let checkpoint) = store, kind == .checkpoint { notes += SourceNote.files(of: checkpoint) }
+    return notes
+  }
+
   /// Of the pack, or of all files with tensors.
   package var fileByteCount: Int {
     switch store {
@@ -144,8 +166,7 @@ package struct InspectedModel: Sendable {
   /// The checkpoint by the names that published checkpoints have, whatever its layout; nil for a pack, and for a
   /// checkpoint that is no model we know.
   package var published: (layout: ExpertLayout?, tensors: [InspectedTensor])? {
-    guard case .checkpoint(let checkpoint) = store, description.isSupported,
-      let bytes = try? checkpoint.readSmallFile(name: "config.json"),
+    guard case .checkpoint(let checkpoint) = store, description.isSupported, let bytes = description.json,
       let configuration = try? ModelConfiguration(json: bytes, path: path),
       let model = try? CheckpointModel(checkpoint, configuration: configuration)
     else { return nil }

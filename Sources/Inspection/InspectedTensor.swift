@@ -19,7 +19,7 @@ package enum StoredType: Sendable, Hashable, CustomStringConvertible {
   package var description: String {
     switch self {
     case .encoding(let encoding): encoding.description
-    case .dtype(let dtype): dtype.rawValue.lowercased()
+    case .dtype(let dtype): dtype.description
     case .unknown(let id, let groupSize): groupSize == 0 ? "opaque-\(id)" : "opaque-\(id)-g\(groupSize)"
     }
   }

@@ -5,11 +5,14 @@ package import Models
 package struct ModelDescription: Sendable {
   /// The document; nil where there is none or it is no JSON object.
   package let config: JSONObject?
+  /// Its bytes.
+  let json: [UInt8]?
   /// Why it is none of the architectures we know; nil if it is one.
   package let problem: ModelError?
 
   /// - Parameter bytes: of `config.json`; nil where there is none.
   package init(config bytes: [UInt8]?, path: String) {
+    json = bytes
     guard let bytes else {
       config = nil
       problem = .configuration(key: nil, detail: "there is no config.json", path: path, byteOffset: nil)

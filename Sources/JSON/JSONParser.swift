@@ -1,8 +1,24 @@
 /// Why a document is not JSON we accept, and where.
 package struct JSONError: Error, Equatable {
-  package let reason: String
+  private let problem: String
+  /// The innermost key in whose value the fault lies, if there is one.
+  private var key: String?
   /// Position of the offending byte, counted from the start of the document.
   package let byteOffset: Int
+
+  fileprivate init(_ problem: String, byteOffset: Int) {
+    self.problem = problem
+    self.byteOffset = byteOffset
+  }
+
+  /// What is wrong, with the key it is wrong in; no place.
+  package var reason: String { key.map { "\(problem) (in the value of `\($0)`)" } ?? problem }
+
+  fileprivate func inValue(of key: String) -> JSONError {
+    var error = self
+    error.key = self.key ?? key
+    return error
+  }
 }
 
 /// A strict reader of RFC 8259 JSON for files from strangers.
@@ -33,7 +49,7 @@ package struct JSONParser: ~Copyable, ~Escapable {
   }
 
   private func error(_ reason: String, at position: Int? = nil) -> JSONError {
-    JSONError(reason: reason, byteOffset: position ?? offset)
+    JSONError(reason, byteOffset: position ?? offset)
   }
 
   private func peek() -> UInt8? {
@@ -64,10 +80,31 @@ package struct JSONParser: ~Copyable, ~Escapable {
     case UInt8(ascii: "t"): return try literal("true", .bool(true))
     case UInt8(ascii: "f"): return try literal("false", .bool(false))
     case UInt8(ascii: "n"): return try literal("null", .null)
+    case UInt8(ascii: "-") where has(Array("-I".utf8)): throw error(notAValue)
     case UInt8(ascii: "-"), 0x30, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37, 0x38, 0x39: return .number(try number())
     case nil: throw error("the document ends where a value is expected")
-    default: throw error("expected a value")
+    default: throw error(notAValue)
     }
+  }
+
+  /// What stands where a value is expected: the kinds of text that are almost JSON are called by their names.
+  private var notAValue: String {
+    let mark: [UInt8] = [0xEF, 0xBB, 0xBF]
+    if offset == 0, has(mark) { return "a byte order mark stands before the document; save the file without one" }
+    for word in ["Infinity", "NaN", "-Infinity"] where has(Array(word.utf8)) {
+      return "`\(word)` is no number of JSON; write null, or take the key out"
+    }
+    return "expected a value"
+  }
+
+  private func has(_ text: [UInt8]) -> Bool {
+    offset + text.count <= bytes.byteCount
+      && text.indices.allSatisfy { unsafe bytes.unsafeLoad(fromByteOffset: offset + $0, as: UInt8.self) == text[$0] }
+  }
+
+  /// The value of a key; an error says which key that is.
+  private mutating func value(depth: Int, of key: String) throws(JSONError) -> JSONValue {
+    do throws(JSONError) { return try value(depth: depth) } catch { throw error.inValue(of: key) }
   }
 
   private mutating func object(depth: Int) throws(JSONError) -> JSONObject {
@@ -82,7 +119,8 @@ package struct JSONParser: ~Copyable, ~Escapable {
       let key = try string()
       skipSpace()
       try expect(UInt8(ascii: ":"), "`:`")
-      let member = JSONObject.Member(key: key, value: try value(depth: depth + 1), byteOffset: start)
+      let value = try value(depth: depth + 1, of: key)
+      let member = JSONObject.Member(key: key, value: value, byteOffset: start)
       guard object.append(member) else { throw error("key \"\(key)\" appears twice in one object", at: start) }
       skipSpace()
       if peek() == UInt8(ascii: ",") { offset += 1; continue }

@@ -27,12 +27,42 @@ package struct CheckpointModel: Sendable {
   package let layout: ExpertLayout?
   /// In the order of the forward pass.
   package let items: [Item]
+  /// Tensors of the checkpoint that are left out.
+  package let dropped: [DroppedTensors]
+  /// What a person should know of the files.
+  package let notes: [SourceNote]
+
+  /// Opens a directory, reads its `config.json` and finds every tensor that it asks for.
+  ///
+  /// - Parameter drops: tensors that the model does without.
+  package init(directory: String, dropping drops: [TensorDrop] = []) throws(ModelError) {
+    let checkpoint: Checkpoint
+    let config: [UInt8]
+    do throws(SafetensorsError) {
+      checkpoint = try Checkpoint(directory: directory)
+      config = try checkpoint.readSmallFile(name: "config.json")
+    } catch { throw .source(error) }
+    var notes: [SourceNote] = []
+    let configuration = try ModelConfiguration(json: config, path: "\(directory)/config.json") { notes.append($0) }
+    try self.init(checkpoint, configuration: configuration, dropping: drops, notes: notes)
+  }
 
   /// Finds every tensor that `config.json` asks for.
   ///
+  /// - Parameters:
+  ///   - drops: tensors that the model does without.
+  ///   - notes: what is known of the files already.
   /// - Throws: ``ModelError``; a checkpoint's tensor without a place is an error, so nothing is lost silently.
-  package init(_ checkpoint: Checkpoint, configuration: ModelConfiguration) throws(ModelError) {
-    var finder = TensorFinder(checkpoint, configuration)
+  package init(
+    _ checkpoint: Checkpoint, configuration: ModelConfiguration, dropping drops: [TensorDrop] = [],
+    notes: [SourceNote] = []
+  ) throws(ModelError) {
+    var dropped = try DroppedTensors.named(by: drops, in: checkpoint)
+    var finder = TensorFinder(checkpoint, configuration, dropped)
+    if let buffers = try DroppedTensors.rotaryBuffers(among: finder.names, of: checkpoint, configuration) {
+      dropped.append(buffers)
+      finder.drop(buffers)
+    }
     try finder.requireSupportedTypes()
     var layouts: [Int: ExpertLayout] = [:]
     for layer in 0..<configuration.layerCount where configuration.isMoE(layer: layer) {
@@ -53,6 +83,11 @@ package struct CheckpointModel: Sendable {
     self.checkpoint = checkpoint
     self.layout = layouts[configuration.firstDenseLayers]
     self.items = items
+    self.dropped = dropped
+    self.notes =
+      notes + SourceNote.files(of: checkpoint)
+      + SourceNote.tiedHead(configuration) { checkpoint.tensor(named: configuration.name(of: $0)) != nil }
+      + dropped.filter { $0.pattern == nil }.map { .rotaryBuffers(count: $0.names.count) }
   }
 }
 
@@ -60,15 +95,36 @@ package struct CheckpointModel: Sendable {
 private struct TensorFinder {
   let checkpoint: Checkpoint
   let configuration: ModelConfiguration
-  let names: [String]
+  /// Of tensors that are not left out.
+  private(set) var names: [String]
   var used: Set<String> = []
   private let fileIndex: [String: Int]
+  /// By the name of a tensor, the pattern that leaves it out.
+  private var patterns: [String: String] = [:]
 
-  init(_ checkpoint: Checkpoint, _ configuration: ModelConfiguration) {
+  init(_ checkpoint: Checkpoint, _ configuration: ModelConfiguration, _ dropped: [DroppedTensors]) {
     self.checkpoint = checkpoint
     self.configuration = configuration
     names = checkpoint.tensorNames
     fileIndex = Dictionary(uniqueKeysWithValues: checkpoint.files.enumerated().map { ($1.path, $0) })
+    for part in dropped { drop(part) }
+  }
+
+  mutating func drop(_ dropped: DroppedTensors) {
+    for name in dropped.names { patterns[name] = dropped.pattern ?? "" }
+    names.removeAll { patterns[$0] != nil }
+  }
+
+  /// The tensor, unless it is left out.
+  private func tensor(named name: String) -> (file: SafetensorsFile, entry: TensorEntry)? {
+    patterns[name] == nil ? checkpoint.tensor(named: name) : nil
+  }
+
+  private func missing(_ name: String) -> ModelError {
+    if let pattern = patterns[name] {
+      return .dropsNeeded(name, pattern: pattern, directory: checkpoint.directory)
+    }
+    return .missingTensor(name, directory: checkpoint.directory)
   }
 
   /// FP8 with block scales is recognised and refused by name; so is every other type but the three floats.
@@ -78,8 +134,8 @@ private struct TensorFinder {
       let isFP8 = entry.dtype == .f8e4m3 || entry.dtype == .f8e5m2
       let detail =
         isFP8
-        ? "has type \(entry.dtype.rawValue): FP8 checkpoints with block scales (`weight_scale_inv`) are not supported"
-        : "has type \(entry.dtype.rawValue); BF16, F16 and F32 are supported"
+        ? "has type \(entry.dtype.name): FP8 checkpoints with block scales (`weight_scale_inv`) are not supported"
+        : "has type \(entry.dtype.name); BF16, F16 and F32 are supported"
       throw .badTensor(name: name, detail: detail, path: file.path, byteOffset: entry.headerOffset)
     }
   }
@@ -87,13 +143,12 @@ private struct TensorFinder {
   func layout(of layer: Int) throws(ModelError) -> ExpertLayout {
     let found = ExpertLayout.allCases.filter { layout in
       let place = layout.place(layer: layer, expert: 0, .down, configuration)
-      return checkpoint.tensor(named: place.name) != nil
+      return tensor(named: place.name) != nil
     }
     switch found.count {
     case 1: return found[0]
     case 0:
-      let wanted = TensorID(.expert, .down, layer: layer, expert: 0)
-      throw .missingTensor(configuration.name(of: wanted), directory: checkpoint.directory)
+      throw missing(configuration.name(of: TensorID(.expert, .down, layer: layer, expert: 0)))
     default:
       let both = found.map(\.rawValue).joined(separator: " and ")
       throw .layout(layer: layer, detail: "its experts are there twice: \(both)", directory: checkpoint.directory)
@@ -112,9 +167,7 @@ private struct TensorFinder {
   private mutating func find(
     _ tensor: ModelTensor, in name: String, shape: [Int], firstRow: Int
   ) throws(ModelError) -> CheckpointModel.Source {
-    guard let (file, entry) = checkpoint.tensor(named: name), let index = fileIndex[file.path] else {
-      throw .missingTensor(name, directory: checkpoint.directory)
-    }
+    guard let (file, entry) = self.tensor(named: name), let index = fileIndex[file.path] else { throw missing(name) }
     guard entry.shape.dimensions == shape else {
       throw .badTensor(
         name: name, detail: "has shape \(entry.shape), config.json asks for \(shape)", path: file.path,

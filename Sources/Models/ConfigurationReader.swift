@@ -7,9 +7,12 @@ import JSON
 struct ConfigurationReader {
   let object: JSONObject
   let path: String
+  /// Of the names of keys in messages; empty for those of the document itself.
+  private let prefix: String
 
   init(bytes: [UInt8], path: String) throws(ModelError) {
     self.path = path
+    prefix = ""
     let value: JSONValue
     do { value = try unsafe JSONParser.parse(bytes.span.bytes) } catch {
       throw .configuration(key: nil, detail: error.reason, path: path, byteOffset: error.byteOffset)
@@ -20,8 +23,19 @@ struct ConfigurationReader {
     self.object = object
   }
 
+  private init(_ object: JSONObject, in outer: String, path: String) {
+    self.object = object
+    self.path = path
+    prefix = outer + "."
+  }
+
+  /// Reads the keys of an object that is the value of a key.
+  func inside(_ key: String, _ object: JSONObject) -> ConfigurationReader {
+    ConfigurationReader(object, in: prefix + key, path: path)
+  }
+
   func error(_ key: String, _ detail: String) -> ModelError {
-    .configuration(key: key, detail: detail, path: path, byteOffset: object.member(key)?.byteOffset)
+    .configuration(key: prefix + key, detail: detail, path: path, byteOffset: object.member(key)?.byteOffset)
   }
 
   /// An integer within a range; `default` stands for a key that is absent or null, nil makes it required.
@@ -59,6 +73,40 @@ struct ConfigurationReader {
   func readString(_ key: String) throws(ModelError) -> String {
     guard let string = object[key]?.string else { throw error(key, "must be a string") }
     return string
+  }
+
+  /// Ids of tokens: none for a key that is absent, null or negative, as configurations write "off"; one, or a list of them.
+  func readTokens(_ key: String, below count: Int) throws(ModelError) -> [Int] {
+    guard let value = object[key], !value.isNull else { return [] }
+    var tokens: [Int] = []
+    for element in value.array ?? [value] {
+      guard let token = element.int else {
+        throw error(key, "must be a token's id or a list of them, holds \(element.kind)")
+      }
+      guard token < count else { throw error(key, "is \(token), but the vocabulary ends with \(count - 1)") }
+      if token >= 0, !tokens.contains(token) { tokens.append(token) }
+    }
+    return tokens
+  }
+
+  /// The id of one token; nil for "off".
+  func readToken(_ key: String, below count: Int) throws(ModelError) -> Int? {
+    let tokens = try readTokens(key, below: count)
+    guard tokens.count <= 1 else { throw error(key, "must be one token's id, is a list") }
+    return tokens.first
+  }
+
+  /// Whether a key is there without a value.
+  func isNull(_ key: String) -> Bool { object[key]?.isNull ?? false }
+
+  /// Whether a key that may be 0, false, null, empty or absent asks for nothing.
+  func isOff(_ key: String) -> Bool {
+    switch object[key] {
+    case nil, .null, .bool(false), .number("0"): true
+    case .object(let object): object.members.isEmpty
+    case .array(let array): array.isEmpty
+    default: false
+    }
   }
 
   /// Nil, the key absent, or the one value we assume.

@@ -1,3 +1,4 @@
+import Glibc
 import JSON
 
 /// The numbers of a LLaDA2 `config.json` that the runtime and the reader use. Names follow the file's keys.
@@ -31,7 +32,8 @@ package struct ModelConfiguration: Sendable, Equatable {
   package let usesQKVBias: Bool
   package let usesBias: Bool
   package let padTokenID: Int?
-  package let eosTokenID: Int?
+  /// What ends an answer; several where the key holds a list.
+  package let eosTokenIDs: [Int]
   package let maskTokenID: Int?
   /// LLaDA2.2's control tokens: DELETE removes its position, SPLIT makes room for one.
   package let deleteTokenID: Int?
@@ -49,13 +51,20 @@ package struct ModelConfiguration: Sendable, Equatable {
   /// Channels of each head that RoPE turns.
   package var rotaryDimension: Int { Int(Double(headDimension) * partialRotaryFactor) }
 
+  /// Radians a position of the pair of channels `index`.
+  func rotaryFrequency(_ index: Int) -> Double { Glibc.pow(ropeTheta, -2 * Double(index) / Double(rotaryDimension)) }
+
   private static let size = 1...(1 << 24)
 
   /// Reads the bytes of a `config.json`.
   ///
-  /// - Parameter path: for messages.
+  /// - Parameters:
+  ///   - path: for messages.
+  ///   - note: told what a person should know.
   /// - Throws: ``ModelError/configuration(key:detail:path:byteOffset:)``.
-  package init(json bytes: [UInt8], path: String) throws(ModelError) {
+  package init(
+    json bytes: [UInt8], path: String, note: (SourceNote) -> Void = { _ in }
+  ) throws(ModelError) {
     let reader = try ConfigurationReader(bytes: bytes, path: path)
     modelType = try reader.readString("model_type")
     guard Architectures.named(modelType) != nil else {
@@ -73,27 +82,33 @@ package struct ModelConfiguration: Sendable, Equatable {
     expertsPerToken = try reader.readInt("num_experts_per_tok", in: 1...expertCount)
     expertIntermediateSize = try reader.readInt("moe_intermediate_size", in: Self.size)
     sharedExpertCount = try reader.readInt("num_shared_experts", in: 0...64, default: 0)
-    let sharedWidth = try reader.readInt(
-      "moe_shared_expert_intermediate_size", in: Self.size, default: expertIntermediateSize)
+    let sharedWidth =
+      reader.isOff("moe_shared_expert_intermediate_size")
+      ? expertIntermediateSize : try reader.readInt("moe_shared_expert_intermediate_size", in: Self.size)
     sharedIntermediateSize = sharedWidth * sharedExpertCount
-    firstDenseLayers = try reader.readInt("first_k_dense_replace", in: 0...layerCount)
-    groupCount = try reader.readInt("n_group", in: 1...expertCount)
-    topGroupCount = try reader.readInt("topk_group", in: 1...groupCount)
+    firstDenseLayers =
+      try reader.isNull("first_k_dense_replace") ? 0 : reader.readInt("first_k_dense_replace", in: 0...layerCount)
+    // Without groups all experts are one.
+    let hasNoGroups = reader.object["n_group"] != nil && reader.isOff("n_group")
+    groupCount = hasNoGroups ? 1 : try reader.readInt("n_group", in: 1...expertCount)
+    topGroupCount =
+      hasNoGroups && reader.isOff("topk_group") ? 1 : try reader.readInt("topk_group", in: 1...groupCount)
     routedScalingFactor = try reader.readDouble("routed_scaling_factor")
     rmsNormEpsilon = try reader.readDouble("rms_norm_eps")
-    ropeTheta = try reader.readDouble("rope_theta")
-    partialRotaryFactor = try reader.readDouble("partial_rotary_factor")
+    let rotary = try RotaryConfiguration(reader, note: note)
+    ropeTheta = rotary.theta
+    partialRotaryFactor = rotary.partialFactor
     maximumPositions = try reader.readInt("max_position_embeddings", in: 1...(1 << 30))
     tiesWordEmbeddings = try reader.readBool("tie_word_embeddings", default: false)
     usesQKVBias = try reader.readBool("use_qkv_bias", default: false)
     usesBias = try reader.readBool("use_bias", default: false)
-    padTokenID = try Self.token("pad_token_id", reader, vocabularySize)
-    eosTokenID = try Self.token("eos_token_id", reader, vocabularySize)
-    maskTokenID = try Self.token("mask_token_id", reader, vocabularySize)
-    deleteTokenID = try Self.token("delete_token_id", reader, vocabularySize)
-    splitTokenID = try Self.token("split_token_id", reader, vocabularySize)
+    padTokenID = try reader.readToken("pad_token_id", below: vocabularySize)
+    eosTokenIDs = try reader.readTokens("eos_token_id", below: vocabularySize)
+    maskTokenID = try reader.readToken("mask_token_id", below: vocabularySize)
+    deleteTokenID = try reader.readToken("delete_token_id", below: vocabularySize)
+    splitTokenID = try reader.readToken("split_token_id", below: vocabularySize)
     // The capacity makes it 2.2; a window alone means nothing.
-    if let capacity = reader.object["expert_capacity"], !capacity.isNull {
+    if !reader.isOff("expert_capacity") {
       blockRouting = BlockRouting(
         blockSize: try reader.readInt("block_size", in: 1...65536),
         expertCapacity: try reader.readInt("expert_capacity", in: expertsPerToken...expertCount))
@@ -117,17 +132,34 @@ package struct ModelConfiguration: Sendable, Equatable {
       throw reader.error("partial_rotary_factor", "gives \(rotaryDimension) of \(headDimension) channels, must be even")
     }
     for (key, assumed) in Self.assumptions { try reader.expect(key, assumed) }
+    try Self.requirePlainLayers(reader)
+    try Self.requirePlainWeights(reader)
   }
 
   /// Keys that the reference code ignores or hard-wires; another value would mean another model.
   private static let assumptions: [(String, JSONValue)] = [
     ("hidden_act", "silu"), ("score_function", "sigmoid"), ("norm_topk_prob", true), ("router_dtype", "fp32"),
-    ("moe_router_enable_expert_bias", true), ("use_sliding_window", false), ("rope_scaling", .null),
+    ("moe_router_enable_expert_bias", true), ("use_sliding_window", false),
     ("norm_head", false), ("norm_softmax", false), ("use_rmsnorm", true),
   ]
 
-  private static func token(_ key: String, _ reader: ConfigurationReader, _ count: Int) throws(ModelError) -> Int? {
-    guard let value = reader.object[key], !value.isNull else { return nil }
-    return try reader.readInt(key, in: 0...(count - 1))
+  /// transformers 5 says of each layer how it attends; all layers of LLaDA2 see the whole prefix.
+  private static func requirePlainLayers(_ reader: ConfigurationReader) throws(ModelError) {
+    guard !reader.isOff("layer_types") else { return }
+    let types = reader.object["layer_types"]?.array ?? []
+    guard types.isEmpty || types.contains(where: { $0 != "full_attention" }) else { return }
+    let other = types.first { $0 != "full_attention" } ?? .null
+    throw reader.error("layer_types", "holds \(other.text(indented: false)); only \"full_attention\" is supported")
+  }
+
+  /// Weights that are quantized already are numbers of another kind, whatever their types look like.
+  private static func requirePlainWeights(_ reader: ConfigurationReader) throws(ModelError) {
+    for key in ["quantization_config", "compression_config"] where !reader.isOff(key) {
+      let method = reader.object[key]?.object?["quant_method"]?.string.map { " (\($0))" } ?? ""
+      throw reader.error(
+        key,
+        "says that the weights are quantized already\(method); BF16, F16 and F32 checkpoints are read. If they were turned "
+          + "back into one of these, take the key out")
+    }
   }
 }

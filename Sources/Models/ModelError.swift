@@ -16,6 +16,10 @@ package enum ModelError: Error, Sendable, Equatable {
   case missingTensor(String, directory: String)
   /// Tensors of the checkpoint that the architecture has no place for; the first few names and how many there are.
   case unknownTensors([String], count: Int, directory: String)
+  /// A pattern that should leave tensors out matches none.
+  case dropsNothing(pattern: String, directory: String)
+  /// A pattern leaves out a tensor that the model needs.
+  case dropsNeeded(String, pattern: String, directory: String)
   /// A tensor with another shape than the configuration asks for, or of a type we do not read.
   case badTensor(name: String, detail: String, path: String, byteOffset: Int)
   /// A tensor of a pack with another shape than the configuration asks for.

@@ -90,9 +90,5 @@ package struct PackAmendment: Sendable {
   }
 
   /// The path that links lead to; the path itself where nothing is there.
-  private static func followed(_ path: String) -> String {
-    guard let real = unsafe realpath(path, nil) else { return path }
-    defer { unsafe free(real) }
-    return unsafe String(cString: real)
-  }
+  private static func followed(_ path: String) -> String { SystemCall.realPath(path) ?? path }
 }

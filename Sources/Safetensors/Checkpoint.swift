@@ -15,6 +15,17 @@ package struct Checkpoint: Sendable {
   /// The shards, sorted by name.
   package let files: [SafetensorsFile]
   private let fileOfTensor: [String: Int]
+  /// What the index says of the sum of all tensors, where that is wrong.
+  package private(set) var wrongTotalSize: WrongTotalSize?
+
+  /// A `total_size` that is not the sum of the tensors' bytes; all else in the index is right.
+  package struct WrongTotalSize: Sendable, Equatable {
+    /// As it is written.
+    package let stated: String
+    package let found: Int
+    package let path: String
+    package let byteOffset: Int
+  }
 
   /// Opens a directory with an index or a single file.
   ///
@@ -35,6 +46,7 @@ package struct Checkpoint: Sendable {
     let files = try index.openShards(in: directory)
     try self.init(directory: directory, files: files)
     try index.requireAgreement(with: self)
+    wrongTotalSize = index.wrongTotalSize(found: totalByteCount)
   }
 
   /// Opens one safetensors file as a whole checkpoint, whatever its name.
@@ -97,6 +109,9 @@ package struct Checkpoint: Sendable {
     let file = try Self.mapSmallFile("\(directory)/\(name)", limit: limit)
     return file.bytes.array
   }
+
+  /// Whether a file lies beside the weights.
+  package func hasFile(_ name: String) -> Bool { SystemCall.status(of: "\(directory)/\(name)") != nil }
 
   static func mapSmallFile(_ path: String, limit: Int) throws(SafetensorsError) -> MappedFile {
     let file: MappedFile

@@ -6,7 +6,8 @@ struct CheckpointIndex {
   private let path: String
   /// Tensor name, shard and where the line stands, in the order of the index.
   private let lines: [(tensor: String, shard: String, byteOffset: Int)]
-  private let totalSize: (byteCount: Int, byteOffset: Int)?
+  /// What `total_size` says, as it is written; nil where there is none.
+  private let totalSize: (value: JSONValue, byteOffset: Int)?
   /// The shards, sorted.
   let shardNames: [String]
 
@@ -40,20 +41,18 @@ struct CheckpointIndex {
     }
     self.path = path
     self.lines = lines
-    totalSize = try Self.readTotalSize(document.object?["metadata"], path: path)
+    totalSize = document.object?["metadata"]?.object?.member("total_size").map { ($0.value, $0.byteOffset) }
     shardNames = Set(lines.map(\.shard)).sorted()
   }
 
-  private static func readTotalSize(
-    _ metadata: JSONValue?, path: String
-  ) throws(SafetensorsError) -> (byteCount: Int, byteOffset: Int)? {
-    guard let member = metadata?.object?.member("total_size") else { return nil }
+  /// What `total_size` says where that is not the sum of the tensors. Nobody goes by the number, and scripts that repair an
+  /// index write the sizes of the files, 0 or null.
+  func wrongTotalSize(found: Int) -> Checkpoint.WrongTotalSize? {
     // Some writers add up floats and write `32511296512.0`.
-    guard let byteCount = member.value.int ?? member.value.double.flatMap({ Int(exactly: $0) }), byteCount >= 0 else {
-      throw SafetensorsError(
-        .indexMalformed(problem: "`total_size` is not a whole number"), path: path, byteOffset: member.byteOffset)
+    guard let (value, byteOffset) = totalSize, (value.int ?? value.double.flatMap { Int(exactly: $0) }) != found else {
+      return nil
     }
-    return (byteCount, member.byteOffset)
+    return .init(stated: value.text(indented: false), found: found, path: path, byteOffset: byteOffset)
   }
 
   func openShards(in directory: String) throws(SafetensorsError) -> [SafetensorsFile] {
@@ -62,7 +61,11 @@ struct CheckpointIndex {
       do throws(SafetensorsError) {
         files.append(try SafetensorsFile(path: "\(directory)/\(name)"))
       } catch {
-        guard case .system(let cause) = error.reason, cause.isMissing else { throw error }
+        guard case .system(let cause) = error.reason else { throw error }
+        if cause.isTooManyOpen {
+          throw SafetensorsError(.descriptors(cause, needed: 2 * shardNames.count + 64), path: error.path)
+        }
+        guard cause.isMissing else { throw error }
         let line = lines.first { $0.shard == name }
         throw SafetensorsError(.shardMissing(name), path: path, tensor: line?.tensor, byteOffset: line?.byteOffset)
       }
@@ -92,11 +95,6 @@ struct CheckpointIndex {
         throw SafetensorsError(
           .tensorNotInIndex, path: file.path, tensor: tensor.name, byteOffset: tensor.headerOffset)
       }
-    }
-    if let totalSize, totalSize.byteCount != checkpoint.totalByteCount {
-      throw SafetensorsError(
-        .totalSize(stated: totalSize.byteCount, found: checkpoint.totalByteCount), path: path,
-        byteOffset: totalSize.byteOffset)
     }
   }
 }

@@ -9,6 +9,7 @@ struct EntryReader {
   let fileByteCount: Int
   let path: String
 
+  private static var longestDTypeName: Int { 32 }
   private static var fields: [String] { ["dtype", "shape", "data_offsets"] }
 
   func entry() throws(SafetensorsError) -> TensorEntry {
@@ -18,7 +19,8 @@ struct EntryReader {
     }
     let dtype = try readDType(try field("dtype", of: object))
     let shape = try readShape(try field("shape", of: object), dtype: dtype)
-    let range = try readRange(try field("data_offsets", of: object), expected: shape.elementCount * dtype.byteCount)
+    let expected = dtype.byteCount(elements: shape.elementCount)
+    let range = try readRange(try field("data_offsets", of: object), expected: expected)
     return TensorEntry(
       name: member.key, dtype: dtype, shape: shape, byteRange: range,
       headerOffset: SafetensorsHeader.lengthByteCount + member.byteOffset)
@@ -36,11 +38,11 @@ struct EntryReader {
   }
 
   private func readDType(_ field: JSONObject.Member) throws(SafetensorsError) -> DType {
-    guard let name = field.value.string else {
-      throw error(.fieldKind(field: field.key, expected: "a text"), at: field)
-    }
-    guard let dtype = DType(rawValue: name) else { throw error(.unknownDType(name), at: field) }
-    return dtype
+    // A type that we do not know is listed by its name, so that the name must be one.
+    guard let name = field.value.string, (1...Self.longestDTypeName).contains(name.utf8.count),
+      name.utf8.allSatisfy({ ($0 | 0x20 >= 0x61 && $0 | 0x20 <= 0x7A) || (0x30...0x39).contains($0) || $0 == 0x5F })
+    else { throw error(.fieldKind(field: field.key, expected: "the name of a type"), at: field) }
+    return DType(name: name)
   }
 
   /// The shape; its size in bytes is known not to overflow.
@@ -50,7 +52,7 @@ struct EntryReader {
       throw error(.rankTooHigh(rank: dimensions.count, limit: SafetensorsHeader.maximumRank), at: field)
     }
     guard let shape = Shape(dimensions),
-      !shape.elementCount.multipliedReportingOverflow(by: dtype.byteCount).overflow
+      dtype.bitCount == nil || dtype.byteCount(elements: shape.elementCount) != nil
     else {
       throw error(.shapeOverflow(dimensions: dimensions), at: field)
     }
@@ -58,7 +60,9 @@ struct EntryReader {
   }
 
   /// The tensor's bytes, counted from the start of the file.
-  private func readRange(_ field: JSONObject.Member, expected: Int) throws(SafetensorsError) -> Range<Int> {
+  ///
+  /// - Parameter expected: how many they are; nil where the type does not tell.
+  private func readRange(_ field: JSONObject.Member, expected: Int?) throws(SafetensorsError) -> Range<Int> {
     let kind = "a list of two whole numbers"
     let offsets = try wholeNumbers(field, expected: kind)
     guard offsets.count == 2 else { throw error(.fieldKind(field: field.key, expected: kind), at: field) }
@@ -69,7 +73,7 @@ struct EntryReader {
       let (position, overflow) = dataStart.addingReportingOverflow(end)
       throw error(.dataOutsideFile(end: overflow ? Int.max : position, fileByteCount: fileByteCount))
     }
-    guard end - begin == expected else {
+    if let expected, end - begin != expected {
       throw error(.lengthMismatch(byteCount: end - begin, expected: expected), at: field)
     }
     return dataStart + begin..<dataStart + end

@@ -6,7 +6,7 @@ extension SafetensorsError: CustomStringConvertible {
   /// What is wrong, in one sentence without a period.
   package var message: String {
     switch reason {
-    case .system(let error): "cannot \(error.operation) the file: \(error.reason)"
+    case .system(let error), .descriptors(let error, _): "cannot \(error.operation) the file: \(error.reason)"
     case .fileTooShort(let count): "the file has \(Format.count(count)) bytes, too few for a safetensors header"
     case .headerTooLong(let count, let limit):
       "the header would have \(Format.count(count)) bytes, more than the limit of \(Format.count(limit))"
@@ -23,7 +23,6 @@ extension SafetensorsError: CustomStringConvertible {
     case .missingField(let field): "\(subject) has no `\(field)`"
     case .unknownField(let field): "\(subject) has an unknown field `\(Shown.text(field))`"
     case .fieldKind(let field, let expected): "`\(field)` of \(subject) is not \(expected)"
-    case .unknownDType(let name): "\(subject) has the unknown dtype `\(Shown.text(name))`"
     case .rankTooHigh(let rank, let limit):
       "\(subject) has \(Format.count(rank)) dimensions, more than the limit of \(limit)"
     case .shapeOverflow(let dimensions):
@@ -50,8 +49,6 @@ extension SafetensorsError: CustomStringConvertible {
       "\(subject) is not in the shard `\(Shown.text(shard))` that the index names but in `\(Shown.text(other))`"
     case .tensorNotInIndex: "\(subject) is not in the index"
     case .tensorInTwoShards(let other): "\(subject) is also in the shard `\(Shown.text(other))`"
-    case .totalSize(let stated, let found):
-      "the index states \(Format.count(stated)) bytes of tensors but the shards have \(Format.count(found))"
     case .fileTooLarge(let count, let limit):
       "the file has \(Format.count(count)) bytes, more than the limit of \(Format.count(limit))"
     }
@@ -72,9 +69,11 @@ extension SafetensorsError: CustomStringConvertible {
       "the download is probably incomplete; compare the file's size with the published one, or fetch it again"
     case .headerTooLong, .headerNotObject, .headerNotJSON:
       "this is probably not a safetensors file; a Git LFS pointer or a web page saved under its name looks like this"
-    case .unknownDType: "quantize from the published BF16 checkpoint, or convert the file to a known dtype first"
-    case .trailingBytes, .totalSize:
+    case .trailingBytes:
       "the file was changed, or is from another version of the checkpoint; fetch it again"
+    case .system(let error) where error.isTooManyOpen: "this process may open too few files; first say: ulimit -n 4096"
+    case .descriptors(_, let needed):
+      "the checkpoint has more files than this process may open; first say: ulimit -n \(needed)"
     case .noCheckpoint: "give the directory that holds the checkpoint's `config.json` and its safetensors files"
     case .twoCheckpoints: "move one of them away"
     case .shardMissing: "the download is probably incomplete; fetch this file again"

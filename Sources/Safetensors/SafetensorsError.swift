@@ -31,10 +31,9 @@ package enum SafetensorsRule: Int, Sendable, CaseIterable {
   case missingField = 21
   /// An entry has nothing else.
   case unknownField = 22
-  /// `dtype` is a text, `shape` whole numbers, `data_offsets` two of them.
+  /// `dtype` is a short name, `shape` whole numbers, `data_offsets` two of them.
   case fieldKind = 23
-  /// The dtype is one of ``DType``.
-  case unknownDType = 24
+  // 24 asked that the dtype be one of ``DType``; what reads values asks that now.
   /// There are at most ``SafetensorsHeader/maximumRank`` dimensions.
   case rankTooHigh = 25
   /// The tensor's size in bytes fits an `Int`.
@@ -61,7 +60,7 @@ package enum SafetensorsRule: Int, Sendable, CaseIterable {
   case twoCheckpoints = 41
   /// The index is strict JSON.
   case indexNotJSON = 42
-  /// The index has a `weight_map` from names to file names, and a whole `total_size` if any.
+  /// The index has a `weight_map` from names to file names.
   case indexMalformed = 43
   /// A shard's name is a plain file name, so that nothing outside the directory is opened.
   case shardName = 44
@@ -73,8 +72,7 @@ package enum SafetensorsRule: Int, Sendable, CaseIterable {
   case tensorNotInIndex = 47
   /// No tensor is in two shards.
   case tensorInTwoShards = 48
-  /// The index's `total_size` is the sum of all tensors' bytes.
-  case totalSize = 49
+  // 49 asked that the index's `total_size` be the sum of all tensors' bytes; it is noted now.
   /// A file that is read as a whole is not larger than its limit.
   case fileTooLarge = 50
 }
@@ -85,6 +83,8 @@ package struct SafetensorsError: Error, Equatable {
   /// What was found, with its numbers; each case breaks the rule of the same name.
   package enum Reason: Sendable, Equatable {
     case system(FileError)
+    /// The process may not open as many files as the checkpoint has; `needed` are enough for two like it.
+    case descriptors(FileError, needed: Int)
     case fileTooShort(byteCount: Int)
     case headerTooLong(byteCount: UInt64, limit: Int)
     case headerOutsideFile(headerEnd: Int, fileByteCount: Int)
@@ -97,7 +97,6 @@ package struct SafetensorsError: Error, Equatable {
     case missingField(String)
     case unknownField(String)
     case fieldKind(field: String, expected: String)
-    case unknownDType(String)
     case rankTooHigh(rank: Int, limit: Int)
     case shapeOverflow(dimensions: [Int])
     case offsetsReversed(begin: Int, end: Int)
@@ -117,7 +116,6 @@ package struct SafetensorsError: Error, Equatable {
     case tensorNotInShard(shard: String, foundIn: String?)
     case tensorNotInIndex
     case tensorInTwoShards(other: String)
-    case totalSize(stated: Int, found: Int)
     case fileTooLarge(byteCount: Int, limit: Int)
   }
 
@@ -142,7 +140,7 @@ package struct SafetensorsError: Error, Equatable {
   /// The rule that was broken.
   package var rule: SafetensorsRule {
     switch reason {
-    case .system: .system
+    case .system, .descriptors: .system
     case .fileTooShort: .fileTooShort
     case .headerTooLong: .headerTooLong
     case .headerOutsideFile: .headerOutsideFile
@@ -154,7 +152,6 @@ package struct SafetensorsError: Error, Equatable {
     case .missingField: .missingField
     case .unknownField: .unknownField
     case .fieldKind: .fieldKind
-    case .unknownDType: .unknownDType
     case .rankTooHigh: .rankTooHigh
     case .shapeOverflow: .shapeOverflow
     case .offsetsReversed: .offsetsReversed
@@ -172,7 +169,6 @@ package struct SafetensorsError: Error, Equatable {
     case .tensorNotInShard: .tensorNotInShard
     case .tensorNotInIndex: .tensorNotInIndex
     case .tensorInTwoShards: .tensorInTwoShards
-    case .totalSize: .totalSize
     case .fileTooLarge: .fileTooLarge
     }
   }

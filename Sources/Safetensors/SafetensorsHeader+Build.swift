@@ -43,7 +43,7 @@ extension SafetensorsHeader {
       let end = begin + tensor.byteCount
       let dimensions = tensor.shape.dimensions.map(String.init).joined(separator: ",")
       text.append(",\(JSONValue.string(tensor.name).text(indented: false))")
-      text.append(":{\"dtype\":\"\(tensor.dtype.rawValue)\",\"shape\":[\(dimensions)],")
+      text.append(":{\"dtype\":\"\(tensor.dtype.name)\",\"shape\":[\(dimensions)],")
       text.append("\"data_offsets\":[\(begin),\(end)]}")
       begin = end
     }

@@ -93,6 +93,8 @@ package struct SafetensorsHeader: Sendable {
   private static func readMetadata(
     _ member: JSONObject.Member, path: String
   ) throws(SafetensorsError) -> [String: String] {
+    // Some writers put a null where there is none; all readers take it for that.
+    if member.value.isNull { return [:] }
     guard let object = member.value.object else {
       throw SafetensorsError(
         .metadataNotText(key: nil, found: member.value.kind), path: path,

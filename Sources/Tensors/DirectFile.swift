@@ -30,18 +30,22 @@ package enum DirectAccess {
 
 /// Reads a file past the page cache into buffers that are used again.
 package final class DirectFile: Sendable {
-  private let path: String
-  private let descriptor: Int32
+  private let file: MappedFile
 
-  /// Opens once more what is open; nil where the file system cannot.
-  init?(_ open: Int32, path: String) {
-    // Not by its name, which may be another file's by now.
-    descriptor = unsafe Glibc.open("/proc/self/fd/\(open)", O_RDONLY | O_CLOEXEC | DirectAccess.flag)
+  /// Nil where the file system cannot.
+  init?(_ file: MappedFile) {
+    self.file = file
+    let descriptor = open()
     guard descriptor >= 0 else { return nil }
-    self.path = path
+    close(descriptor)
   }
 
-  deinit { close(descriptor) }
+  /// Opens once more what is open: for each read, so that a model of many files takes one descriptor a file. It costs a few
+  /// microseconds where a read takes hundreds.
+  private func open() -> Int32 {
+    // Not by its name, which may be another file's by now.
+    SystemCall.open("/proc/self/fd/\(file.descriptor)", O_RDONLY | O_CLOEXEC | DirectAccess.flag)
+  }
 
   /// The length a buffer must have for a range of this length.
   package static func bufferByteCount(_ byteCount: Int) -> Int { byteCount + 2 * DirectAccess.alignment }
@@ -51,11 +55,14 @@ package final class DirectFile: Sendable {
   /// - Returns: where in the buffer the bytes of the range are.
   /// - Throws: what `pread` says; EIO when the file ends before the range does.
   package func read(_ range: Range<Int>, into buffer: inout AlignedBuffer) throws(FileError) -> Range<Int> {
-    try read(range, into: &buffer, mayRetry: true)
+    let descriptor = open()
+    guard descriptor >= 0 else { throw FileError("open", file.path) }
+    defer { close(descriptor) }
+    return try read(range, of: descriptor, into: &buffer, mayRetry: true)
   }
 
   private func read(
-    _ range: Range<Int>, into buffer: inout AlignedBuffer, mayRetry: Bool
+    _ range: Range<Int>, of descriptor: Int32, into buffer: inout AlignedBuffer, mayRetry: Bool
   ) throws(FileError) -> Range<Int> {
     let alignment = DirectAccess.alignment
     let start = range.lowerBound / alignment * alignment
@@ -64,10 +71,10 @@ package final class DirectFile: Sendable {
     let (found, code) = readAll(descriptor, length, at: start, into: &buffer)
     if code == EINVAL, mayRetry, DirectAccess.set(false, of: descriptor) {
       // Sectors may be larger than all we know; then the cache has to do.
-      return try read(range, into: &buffer, mayRetry: false)
+      return try read(range, of: descriptor, into: &buffer, mayRetry: false)
     }
-    guard code == 0 else { throw FileError("read", path, code: code) }
-    guard start + found >= range.upperBound else { throw FileError("read", path, code: EIO) }
+    guard code == 0 else { throw FileError("read", file.path, code: code) }
+    guard start + found >= range.upperBound else { throw FileError("read", file.path, code: EIO) }
     return range.lowerBound - start..<range.upperBound - start
   }
 }

@@ -42,6 +42,9 @@ package struct FileError: Error, Equatable {
   /// Whether the name is longer than the file system takes.
   package var isNameTooLong: Bool { code == ENAMETOOLONG }
 
+  /// Whether the process, or the system, has as many files open as it may.
+  package var isTooManyOpen: Bool { code == EMFILE || code == ENFILE }
+
   /// Whether there is simply no file of this name.
   package var isMissing: Bool { code == ENOENT }
 

@@ -12,8 +12,7 @@ package struct FileIdentity: Hashable, Sendable {
 
   /// Of what a path leads to, through links; nil where that is nothing.
   package init?(of path: String) {
-    var status = stat()
-    guard unsafe stat(path, &status) == 0 else { return nil }
+    guard let status = SystemCall.status(of: path) else { return nil }
     self.init(status)
   }
 

@@ -53,7 +53,7 @@ import Glibc
   }
 
   /// The same file to be read past the page cache; nil where its file system cannot.
-  package func direct() -> DirectFile? { DirectFile(descriptor, path: path) }
+  package func direct() -> DirectFile? { DirectFile(self) }
 
   /// Asks the system to read the range ahead; a hint, so failure is no error. Not asked for what seems to be there: the
   /// system looks at each of its pages, which takes longer than a product with a few tokens.
@@ -121,8 +121,7 @@ import Glibc
   private static func isResidencyTold(of descriptor: Int32, path: String) -> Bool {
     var status = stat()
     guard unsafe fstat(descriptor, &status) == 0 else { return false }
-    let isWritable = unsafe access(path, W_OK) == 0
-    return status.st_uid == geteuid() || isWritable
+    return status.st_uid == geteuid() || SystemCall.access(path, W_OK) == 0
   }
 
   private static let pageSize = sysconf(Int32(_SC_PAGESIZE))

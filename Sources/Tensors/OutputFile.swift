@@ -44,7 +44,7 @@ package struct OutputFile: ~Copyable {
 
   /// Nil where the file system has none, or they could not get a name later.
   private static func unnamedFile(in directory: String) -> Int32? {
-    let descriptor = unsafe Glibc.open(directory, unnamed | O_RDWR | O_CLOEXEC, 0o666)
+    let descriptor = SystemCall.open(directory, unnamed | O_RDWR | O_CLOEXEC, mode: 0o666)
     guard descriptor >= 0 else { return nil }
     guard unsafe access("/proc/self/fd/\(descriptor)", F_OK) == 0 else {
       close(descriptor)
@@ -59,7 +59,7 @@ package struct OutputFile: ~Copyable {
   ) throws(FileError) -> (OpenFile, TemporaryName) {
     var descriptor: Int32 = -1
     let temporary = TemporaryName(in: directory, for: name) { path in
-      descriptor = unsafe Glibc.open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+      descriptor = SystemCall.open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode: 0o666)
       guard descriptor >= 0 else { return errno }
       guard isLocked(descriptor) else {
         close(descriptor)
@@ -82,13 +82,12 @@ package struct OutputFile: ~Copyable {
 
   /// The error that giving the name would end with.
   private static func obstacle(_ path: String, _ directory: String, _ name: String) -> Int32? {
-    var (file, target, parent) = (stat(), stat(), stat())
-    if unsafe stat(path, &target) == 0, target.st_mode & S_IFMT == S_IFDIR { return EISDIR }
+    if let target = SystemCall.status(of: path), target.st_mode & S_IFMT == S_IFDIR { return EISDIR }
     guard !name.isEmpty else { return ENOENT }
-    guard unsafe lstat(path, &file) == 0 else { return errno == ENOENT ? nil : errno }
+    guard let file = SystemCall.statusOfLink(path) else { return errno == ENOENT ? nil : errno }
     // As in /tmp, where nobody may remove what is another's.
-    let isSticky = unsafe stat(directory, &parent) == 0 && parent.st_mode & S_ISVTX != 0
-    return isSticky && ![0, file.st_uid, parent.st_uid].contains(geteuid()) ? EPERM : nil
+    guard let parent = SystemCall.status(of: directory), parent.st_mode & S_ISVTX != 0 else { return nil }
+    return [0, file.st_uid, parent.st_uid].contains(geteuid()) ? nil : EPERM
   }
 
   /// Removes what killed writers of the same output left beside it; those that still write keep theirs.
@@ -101,9 +100,9 @@ package struct OutputFile: ~Copyable {
 
   /// The directory and the name in it.
   package static func split(_ path: String) -> (directory: String, name: String) {
-    guard let slash = path.lastIndex(of: "/") else { return (".", path) }
+    guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else { return (".", path) }
     let directory = path[..<slash]
-    return (directory.isEmpty ? "/" : String(directory), String(path[path.index(after: slash)...]))
+    return (directory.isEmpty ? "/" : String(directory), String(path[path.utf8.index(after: slash)...]))
   }
 
   /// Writes all of `bytes` at a position, whatever the order of calls.
@@ -160,8 +159,7 @@ package struct OutputFile: ~Copyable {
 
   /// Bytes that an ordinary user may still write beside `path`; nil where the system does not say.
   package static func freeBytes(beside path: String) -> Int? {
-    var status = statvfs()
-    guard unsafe statvfs(split(path).directory, &status) == 0 else { return nil }
+    guard let status = SystemCall.statusOfFileSystem(split(path).directory) else { return nil }
     return Int(status.f_bavail) * Int(status.f_frsize)
   }
 
@@ -177,10 +175,10 @@ package struct OutputFile: ~Copyable {
       try takeName(from: old)
     } else if !replaces {
       try takeFreeName()
-    } else if unsafe temporary != nil || linkat(AT_FDCWD, open.link, AT_FDCWD, path, AT_SYMLINK_FOLLOW) != 0 {
+    } else if temporary != nil || SystemCall.link(open.link, path, flags: AT_SYMLINK_FOLLOW) != 0 {
       try rename(try temporaryName())
     }
-    let directory = unsafe Glibc.open(Self.split(path).directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    let directory = SystemCall.open(Self.split(path).directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard directory >= 0 else { return }  // a directory we may write but not read: nothing more can be done
     defer { close(directory) }
     // A file system that has no such call says EINVAL.
@@ -194,23 +192,23 @@ package struct OutputFile: ~Copyable {
     let (directory, name) = Self.split(path)
     let link = open.link
     let made = TemporaryName(in: directory, for: name) { path in
-      unsafe linkat(AT_FDCWD, link, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 ? 0 : errno
+      SystemCall.link(link, path, flags: AT_SYMLINK_FOLLOW) == 0 ? 0 : errno
     }
     guard let made else { throw open.failure("create") }
     return made
   }
 
   private func rename(_ temporary: TemporaryName) throws(FileError) {
-    guard unsafe Glibc.rename(temporary.path, path) == 0 else { throw open.failure("rename") }
+    guard SystemCall.rename(temporary.path, path) == 0 else { throw open.failure("rename") }
     temporary.letGo()
   }
 
   private func takeFreeName() throws(FileError) {
     let isLinked =
       if let temporary {
-        unsafe link(temporary.path, path) == 0
+        SystemCall.link(temporary.path, path, flags: 0) == 0
       } else {
-        unsafe linkat(AT_FDCWD, open.link, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0
+        SystemCall.link(open.link, path, flags: AT_SYMLINK_FOLLOW) == 0
       }
     if isLinked { return }
     // A link fails where the name is taken, at whatever moment that happened; a file system without links gets a rename.
@@ -235,7 +233,7 @@ package struct OutputFile: ~Copyable {
     while exchange(temporary) {
       let left = FileIdentity(of: temporary.path)
       if left == put {
-        unsafe _ = unlink(temporary.path)
+        _ = SystemCall.unlink(temporary.path)
         break
       }
       (put, found) = (found, left)
@@ -243,10 +241,7 @@ package struct OutputFile: ~Copyable {
     throw open.failure("rename", code: FileError.changed)
   }
 
-  private func exchange(_ temporary: TemporaryName) -> Bool {
-    let swap: UInt32 = 2  // RENAME_EXCHANGE
-    return unsafe renameat2(AT_FDCWD, temporary.path, AT_FDCWD, path, swap) == 0
-  }
+  private func exchange(_ temporary: TemporaryName) -> Bool { SystemCall.exchange(temporary.path, path) == 0 }
 }
 
 /// A descriptor that is closed when the last who may write is done.

@@ -15,8 +15,11 @@ package final class ReadOnlyFile: Sendable {
   package func requireUnchanged() throws(FileError) { try mapping.requireUnchanged(mayBeReplaced: true) }
 
   /// - Throws: what `open`, `fstat` or `mmap` says; EISDIR or ENODEV for what is no regular file.
-  package init(path: String) throws(FileError) {
-    mapping = try MappedFile(path: path)
+  package convenience init(path: String) throws(FileError) { self.init(try MappedFile(path: path)) }
+
+  /// Of what is open already.
+  package init(_ mapping: MappedFile) {
+    self.mapping = mapping
     direct = mapping.direct()
   }
 
@@ -91,14 +94,14 @@ struct FileState: Equatable {
 /// Opens a regular file for reading; its descriptor and what it is like.
 func openRegularFile(_ path: String) throws(FileError) -> (descriptor: Int32, state: FileState) {
   // Not blocking: opening a pipe would wait for its writer.
-  let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-  var status = stat()
+  let descriptor = SystemCall.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
   guard descriptor >= 0 else {
     let error = FileError("open", path)
     // What is there but leads nowhere is not simply missing: the cache of a hub has links to files yet to be fetched.
-    guard error.isMissing, unsafe lstat(path, &status) == 0 else { throw error }
+    guard error.isMissing, SystemCall.statusOfLink(path) != nil else { throw error }
     throw FileError("open", path, code: FileError.dangling)
   }
+  var status = stat()
   guard unsafe fstat(descriptor, &status) == 0 else {
     let error = FileError("stat", path)
     close(descriptor)

@@ -41,7 +41,7 @@ final class TemporaryName {
   }
 
   deinit {
-    if isOurs { unsafe _ = unlink(path) }
+    if isOurs { _ = SystemCall.unlink(path) }
     DoomedNames.remove(slot)
   }
 
@@ -64,15 +64,7 @@ final class TemporaryName {
   ///
   /// - Returns: names and lengths of what was removed.
   static func removeLeftovers(in directory: String, of name: String) -> [(name: String, byteCount: Int)] {
-    guard let stream = unsafe opendir(directory) else { return [] }
-    defer { unsafe _ = closedir(stream) }
-    var names: [String] = []
-    while let entry = unsafe readdir(stream) {
-      let found = unsafe withUnsafePointer(to: &entry.pointee.d_name) {
-        unsafe String(cString: UnsafeRawPointer($0).assumingMemoryBound(to: CChar.self))
-      }
-      if isTemporary(found, of: name) { names.append(found) }
-    }
+    let names = (SystemCall.names(in: directory) ?? []).filter { isTemporary($0, of: name) }
     return names.sorted().compactMap { found in
       removeUnlessLocked("\(directory)/\(found)").map { (found, $0) }
     }
@@ -90,15 +82,15 @@ final class TemporaryName {
   }
 
   private static func removeUnlessLocked(_ path: String) -> Int? {
-    let descriptor = unsafe open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+    let descriptor = SystemCall.open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
     guard descriptor >= 0 else { return nil }
     defer { close(descriptor) }
-    var (file, named) = (stat(), stat())
+    var file = stat()
     guard unsafe fstat(descriptor, &file) == 0, file.st_mode & S_IFMT == S_IFREG, file.st_uid == geteuid(),
       flock(descriptor, LOCK_EX | LOCK_NB) == 0,
       // With the lock: until then its writer could have given it the final name, and the name to another.
-      unsafe lstat(path, &named) == 0, named.st_dev == file.st_dev, named.st_ino == file.st_ino,
-      unsafe unlink(path) == 0
+      let named = SystemCall.statusOfLink(path), named.st_dev == file.st_dev, named.st_ino == file.st_ino,
+      SystemCall.unlink(path) == 0
     else { return nil }
     return Int(file.st_size)
   }
@@ -114,7 +106,7 @@ package enum DoomedNames {
   /// - Returns: nil where the table is full; the name is then removed by nobody but its owner.
   static func insert(_ path: String) -> Int? {
     // Never freed: a handler may be looking at it.
-    guard let copy = unsafe strdup(path) else { return nil }
+    guard let copy = unsafe SystemCall.copy(of: path) else { return nil }
     for index in 0..<8 {
       let isFree = slots[index].compareExchange(
         expected: 0, desired: UInt(bitPattern: copy), ordering: .acquiringAndReleasing

@@ -12,7 +12,7 @@ enum Console {
   static func print(_ line: String = "") { write(line + "\n", to: STDOUT_FILENO) }
 
   /// A line of talk.
-  static func note(_ line: String = "") { write(line + "\n", to: STDERR_FILENO) }
+  static func note(_ line: String = "") { write(Shown.fileNames(in: line) + "\n", to: STDERR_FILENO) }
 
   /// Text without a line end, for progress.
   static func status(_ text: String) { write(text, to: STDERR_FILENO) }

@@ -42,7 +42,7 @@ struct Conversation {
       }
       let before = messages
       do throws(Failure) {
-        let text = try PromptSource.string(line, "stdin")
+        let text = try TextInput.string(line, "stdin")
         if text == "/exit" { return }
         if text.isEmpty { continue }
         messages.append(.init(.user, text))

@@ -15,7 +15,7 @@ extension SafetensorsError {
   /// Whether the file is not what it says it is, rather than something we cannot use.
   fileprivate var isIntegrity: Bool {
     switch reason {
-    case .fileTooShort, .headerOutsideFile, .dataOutsideFile, .trailingBytes, .totalSize: true
+    case .fileTooShort, .headerOutsideFile, .dataOutsideFile, .trailingBytes: true
     default: false
     }
   }
@@ -109,7 +109,17 @@ extension Failure {
         what: "\(Format.count(count)) tensors have no place in this architecture: "
           + names.map { "`\($0)`" }.joined(separator: ", ") + more,
         place: "`\(directory)`",
-        hint: "nothing is dropped silently; remove them from the checkpoint, or compare config.json with the tensors")
+        hint:
+          "if the model does without them, pack it with: ingot quantize CHECKPOINT --drop 'REGEX' (with --experts keep the "
+          + "pack is the full-precision model, which run and verify take); else compare config.json with the tensors")
+    case .dropsNothing(let pattern, let directory):
+      self.init(
+        what: "--drop '\(pattern)' matches no tensor", place: "`\(directory)`",
+        hint: "see names with `ingot inspect --all CHECKPOINT`", code: .usage)
+    case .dropsNeeded(let name, let pattern, let directory):
+      self.init(
+        what: "--drop '\(pattern)' leaves out tensor `\(name)`, which the model needs", place: "`\(directory)`",
+        hint: "write the pattern so that it matches only what the model does without", code: .usage)
     case .badTensor(let name, let detail, let path, let byteOffset):
       self.init(
         what: "tensor `\(name)` \(detail)", place: "`\(path)`, header entry at byte \(Format.count(byteOffset))")
@@ -137,6 +147,8 @@ extension Failure {
     case .pattern(let pattern, let error, let number):
       self.init(
         what: "recipe rule \(number) `\(pattern)` cannot be used: \(error.text)", hint: Self.patternHint, code: .usage)
+    case .drop(let pattern, let error):
+      self.init(what: "--drop '\(pattern)' cannot be used: \(error.text)", hint: Self.patternHint, code: .usage)
     case .matchesNothing(let pattern, let number, let protectedMatches):
       self.init(
         what: protectedMatches > 0

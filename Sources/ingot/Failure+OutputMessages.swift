@@ -62,6 +62,7 @@ extension Failure {
         "the file is complete and has its name; whether it would outlast a loss of power is not certain: run `sync`"
     }
     if error.isNoMemory { return "raise this process's limit of memory (ulimit -v, or the control group's)" }
+    if error.isTooManyOpen { return "this process may open too few files; first say: ulimit -n 4096" }
     if error.isNameTooLong { return "most file systems take names of at most 255 bytes; choose a shorter one" }
     if error.isNoRoom {
       let way =

@@ -96,10 +96,23 @@ extension Failure {
       hint: "the tokenizer belongs to another model; Ling's, for one, has another token at LLaDA2's mask")
   }
 
+  init(stopIsMask mask: Int, path: String) {
+    self.init(
+      what: "token \(mask) is the mask and, by `eos_token_id`, ends an answer, too", place: "`\(path)`",
+      hint: "correct `eos_token_id` in config.json or generation_config.json, or the tokenizer's mask token")
+  }
+
   init(noControlTokens path: String) {
     self.init(
       what: "decoder 2.2 needs `delete_token_id` and `split_token_id`, config.json lacks one", place: "`\(path)`",
       hint: "models before LLaDA2.2 were not trained to edit so: use --decoder 2.0 or one of 2.1", code: .usage)
+  }
+
+  /// Text from outside that is longer than any such text can be.
+  init(tooLarge path: String, limit: Int) {
+    self.init(
+      what: "the input has more than \(Format.bytes(limit))", place: TextInput.named(path),
+      hint: "this is another file than was meant, or it has to be divided", code: .usage)
   }
 
   /// Text from outside that is no UTF-8.

@@ -86,6 +86,7 @@ struct InspectCommand: ParsableCommand {
         try runStatistics(model, kernels)
       } else {
         let report = InspectReport(model)
+        if !quiet { Console.notes(model.notes.map(\.text)) }
         if json { Console.print(report.json.text()) } else { report.print(all: all) }
       }
     } catch { throw Failure(error) }

@@ -30,6 +30,7 @@ extension InspectReport {
             "header_bytes": JSONValue(shard.headerByteCount), "tensors": JSONValue(shard.tensors.count),
           ]
         }),
+      "notes": .array(model.notes.map { .string($0.text) }),
       "provenance": model.provenance ?? .null,
       "drift_report": model.report?.document.map { .object($0) } ?? .null,
     ]

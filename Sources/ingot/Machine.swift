@@ -1,4 +1,5 @@
 import Glibc
+import Tensors
 
 /// What this process may use of the machine.
 enum Machine {
@@ -37,51 +38,21 @@ enum Machine {
   /// Whether the path leads to a pipe, a device or a socket.
   static func isStream(_ path: String) -> Bool { kind(of: path).map { ![S_IFREG, S_IFDIR].contains($0) } ?? false }
 
-  private static func kind(of path: String) -> mode_t? {
-    var status = stat()
-    return unsafe stat(path, &status) == 0 ? status.st_mode & S_IFMT : nil
+  private static func kind(of path: String) -> mode_t? { SystemCall.status(of: path).map { $0.st_mode & S_IFMT } }
+
+  /// Takes as many descriptors as the system grants: each file of a checkpoint stays open, and shells set limits that are
+  /// lower than they need be.
+  static func raiseDescriptorLimit() {
+    var limit = rlimit()
+    guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+    limit.rlim_cur = limit.rlim_max
+    unsafe _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
   }
 
-  static func exists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 || errno != ENOENT }
+  static func exists(_ path: String) -> Bool { SystemCall.access(path, F_OK) == 0 || errno != ENOENT }
 
   /// Whether a directory has an entry of this name, and be it a link that leads nowhere.
-  static func isTaken(_ path: String) -> Bool {
-    var status = stat()
-    return unsafe lstat(path, &status) == 0
-  }
+  static func isTaken(_ path: String) -> Bool { SystemCall.statusOfLink(path) != nil }
 
-  static func byteCount(of path: String) -> Int? {
-    var status = stat()
-    return unsafe stat(path, &status) == 0 ? Int(status.st_size) : nil
-  }
-
-  /// What is written in a link; nil where the path is none.
-  static func target(ofLink path: String) -> String? {
-    var buffer = [UInt8](repeating: 0, count: Int(PATH_MAX))
-    let count = unsafe buffer.withUnsafeMutableBytes {
-      unsafe readlink(path, $0.baseAddress!.assumingMemoryBound(to: CChar.self), $0.count)
-    }
-    return count < 0 ? nil : String(decoding: buffer[..<count], as: UTF8.self)
-  }
-
-  /// The path without links; nil where it leads nowhere.
-  static func resolved(_ path: String) -> String? {
-    guard let real = unsafe realpath(path, nil) else { return nil }
-    defer { unsafe free(real) }
-    return unsafe String(cString: real)
-  }
-
-  /// What lies in a directory; nil where the path is none.
-  static func names(in path: String) -> [String]? {
-    guard let directory = unsafe opendir(path) else { return nil }
-    defer { unsafe _ = closedir(directory) }
-    var names: [String] = []
-    while let entry = unsafe readdir(directory) {
-      names.append(
-        unsafe withUnsafePointer(to: &entry.pointee.d_name) {
-          unsafe String(cString: UnsafeRawPointer($0).assumingMemoryBound(to: CChar.self))
-        })
-    }
-    return names
-  }
+  static func byteCount(of path: String) -> Int? { SystemCall.status(of: path).map { Int($0.st_size) } }
 }

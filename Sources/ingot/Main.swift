@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import Tensors
 
 @main
 struct Ingot: ParsableCommand {
@@ -19,8 +20,10 @@ struct Ingot: ParsableCommand {
   static func main() {
     SystemNotices.install()
     Interrupt.install()
+    Machine.raiseDescriptorLimit()
     do {
-      var command = try parseAsRoot()
+      // Not what Swift makes of them: it repairs words that are no UTF-8, and then a file is not found by its name.
+      var command = try parseAsRoot(SystemCall.arguments)
       try command.run()
     } catch let failure as Failure {
       Console.report(failure)

@@ -30,7 +30,7 @@ struct Outputs {
 
   /// The files of a model. In the directory of a checkpoint may also lie what ingot writes.
   private static func files(ofModel path: String) -> [String] {
-    guard let names = Machine.names(in: path) else {
+    guard let names = SystemCall.names(in: path) else {
       let (directory, _) = OutputFile.split(path)
       return path.hasSuffix(".safetensors") ? [path, "\(directory)/config.json"] : [path]
     }
@@ -49,7 +49,7 @@ struct Outputs {
       // Whether there is the directory, and whether it may be written, nothing tells as surely as writing there.
       _ = try OutputFile(path: path)
     } catch { throw Failure(error) }
-    if force, !isQuiet, let target = Machine.target(ofLink: path) { Console.note(note(replacing: path, to: target)) }
+    if force, !isQuiet, let target = SystemCall.target(ofLink: path) { Console.note(note(replacing: path, to: target)) }
   }
 
   /// The same of a log, which is appended to as it is made; a pipe or a device is written to as it is.
@@ -59,7 +59,7 @@ struct Outputs {
 
   /// Refuses a pack that no report can be put into.
   mutating func requireAmendable(_ path: String) throws(Failure) {
-    guard let real = Machine.resolved(path) else { return }  // whoever opens it says so
+    guard let real = SystemCall.realPath(path) else { return }  // whoever opens it says so
     if Self.isInStore(real), OutputFile.split(real).name != OutputFile.split(path).name {
       throw Failure(amendingStored: path, target: real)
     }
@@ -96,7 +96,7 @@ struct Outputs {
     if let other = others.first(where: { $0.place == place }) { throw Failure(output: path, same: other.name) }
     // A link that leads nowhere is a taken name, too.
     guard force || !Machine.isTaken(path) else {
-      throw Failure(outputExists: path, target: Machine.target(ofLink: path))
+      throw Failure(outputExists: path, target: SystemCall.target(ofLink: path))
     }
     others.append((place, path))
   }

@@ -47,6 +47,12 @@ struct QuantizeCommand: ParsableCommand {
   @Option(help: ArgumentHelp("A recipe file (Formats/recipe.md); the options above add to it.", valueName: "file"))
   var recipe: String?
 
+  @Option(
+    name: [.customLong("drop")],
+    help: ArgumentHelp(
+      "Leave out tensors whose name matches and that the model does without; repeatable.", valueName: "regex"))
+  var drops: [String] = []
+
   @Option(help: "How scales are chosen: absmax or search (least squared error).")
   var solver = Solver.search
 
@@ -89,13 +95,16 @@ struct QuantizeCommand: ParsableCommand {
         hint: "the directory that holds config.json and the safetensors files; `ingot inspect` looks into single files")
     }
     let writes = !dryRun && explain == nil
+    let rules = try recipe.map { path throws(Failure) in
+      try TextInput.contents(of: path, limit: Recipe.maximumByteCount)
+    }
     if let output, writes {
       var outputs = Outputs(models: [checkpoint], files: [recipe], force: force, isQuiet: quiet)
       try outputs.require(output)
     }
     let plan: ConversionPlan
     do throws(ConversionError) {
-      plan = try ConversionPlan(checkpoint: checkpoint, options: try options())
+      plan = try ConversionPlan(checkpoint: checkpoint, options: try options(recipe: rules))
       if let explain { return try printExplanation(plan, of: explain) }
     } catch { throw Failure(error, output: output ?? "", recipe: recipe) }
     try requireTokenizer(plan)
@@ -106,23 +115,15 @@ struct QuantizeCommand: ParsableCommand {
     } catch { throw Failure(error, output: output ?? "") }
   }
 
-  private func options() throws(ConversionError) -> ConversionPlan.Options {
+  private func options(recipe: [UInt8]?) throws(ConversionError) -> ConversionPlan.Options {
     var options = ConversionPlan.Options()
     do throws(RecipeError) {
-      if let recipe {
-        let file: MappedFile
-        do { file = try MappedFile(path: recipe) } catch {
-          throw .option(detail: "cannot \(error.operation) the recipe `\(recipe)`: \(error.reason)")
-        }
-        guard file.byteCount <= Recipe.maximumByteCount else {
-          throw .option(detail: "`\(recipe)` is too large for a recipe: \(Format.bytes(file.byteCount))")
-        }
-        options.recipe = try Recipe(json: file.bytes.array)
-      }
+      if let recipe { options.recipe = try Recipe(json: recipe) }
       if let experts { options.recipe.experts = try choice(experts) }
       if let rest { options.recipe.rest = try choice(rest) }
       for text in overrides { options.recipe.overrides.append(try Recipe.rule(parsing: text)) }
     } catch { throw .recipe(error) }
+    options.drops = drops
     options.solver = solver
     options.compression = compress
     options.tool = "ingot \(toolVersion)"
@@ -167,7 +168,10 @@ struct QuantizeCommand: ParsableCommand {
   private func convert(_ converter: Converter) throws(ConversionError) {
     let plan = converter.plan
     let report = QuantizeReport(converter, source: checkpoint, output: dryRun ? nil : output)
-    if !quiet { report.printStart() }
+    if !quiet {
+      report.printStart()
+      Console.notes(plan.model.notes.map(\.text))
+    }
     if let output, !dryRun, let free = OutputFile.freeBytes(beside: output), free < report.rawByteCount {
       // What zstd will save is not known before; a disk that fills up is then found while writing.
       guard compress == .zstd else { throw .diskSpace(needed: report.rawByteCount, free: free, path: output) }
@@ -196,7 +200,7 @@ struct QuantizeCommand: ParsableCommand {
       Console.print(
         report.json(outcome, seconds: progress.seconds, peakAnonymous: progress.peakAnonymous).text())
     } else if let output, !dryRun {
-      Console.print(output)
+      Console.data(FileName.bytes(of: output) + [UInt8(ascii: "\n")])
     }
   }
 }

@@ -36,7 +36,15 @@ struct QuantizeReport {
         "\(source): \(configuration.modelType), \(Format.count(parameters)) parameters (experts \(share(expertParameters, parameters)))",
       ],
       ["", "\(plan.model.checkpoint.files.count) files, \(Format.bytes(plan.sourceByteCount))\(layout)"],
-      ["tensors", "\(Format.count(quantizedCount)) quantized, \(Format.count(kept)) kept, 0 dropped"],
+      [
+        "tensors",
+        "\(Format.count(quantizedCount)) quantized, \(Format.count(kept)) kept, \(Format.count(plan.droppedCount)) dropped",
+      ],
+    ]
+    for part in plan.model.dropped where part.pattern != nil {
+      rows.append(["", "\(Format.count(part.names.count)) dropped by `\(part.pattern ?? "")`: \(shown(part.names))"])
+    }
+    rows += [
       ["recipe", recipeText],
       [
         "memory",
@@ -52,14 +60,19 @@ struct QuantizeReport {
     Console.notes(notes)
   }
 
-  /// What the pack lacks.
+  /// Of the source, and what the pack lacks.
   private var notes: [String] {
-    var notes: [String] = []
+    var notes = plan.model.notes.map(\.text)
     if plan.file(named: "tokenizer.json") == nil {
       notes.append("the checkpoint has no tokenizer.json; the pack can be inspected, not run or verified")
     }
     for name in plan.emptyFiles { notes.append("\(name) is empty and is left out") }
     return notes
+  }
+
+  /// The first few names.
+  private func shown(_ names: [String]) -> String {
+    names.prefix(3).map { "`\(Shown.text($0))`" }.joined(separator: ", ") + (names.count > 3 ? ", …" : "")
   }
 
   private var recipeText: String {
@@ -126,6 +139,8 @@ struct QuantizeReport {
       "bits_per_weight_experts": JSONValue(bits.experts),
       "tensors_quantized": JSONValue(quantizedCount),
       "tensors_kept": JSONValue(plan.pack.tensors.count - quantizedCount),
+      "tensors_dropped": JSONValue(plan.droppedCount),
+      "dropped": .array(plan.model.dropped.map(\.json)),
       "recipe": plan.options.recipe.json,
       "solver": .string(plan.options.solver.rawValue),
       "compress": .string(plan.options.compression.rawValue),

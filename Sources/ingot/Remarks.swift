@@ -23,9 +23,3 @@ extension DecoderName {
     return ["--steps changes nothing: decoder \(rawValue) has no schedule"]
   }
 }
-
-extension Console {
-  static func notes(_ remarks: [String]) {
-    for remark in remarks { note("note: \(remark)") }
-  }
-}

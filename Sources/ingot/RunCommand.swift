@@ -109,7 +109,8 @@ struct RunCommand: ParsableCommand {
   }
 
   func run() throws {
-    if prompt != nil || system != nil { try PromptSource.requireTextOnCommandLine() }
+    try TextInput.requireText(prompt, "-p")
+    try TextInput.requireText(system, "--system")
     guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
       throw Failure(unknownKernels: KernelSet.forcedName ?? "")
     }
@@ -124,7 +125,10 @@ struct RunCommand: ParsableCommand {
       opened, options: try options(name, opened),
       special: try opened.specialTokens(stopsAtTurnEnd: name == .llada22), recordsExperts: traceExperts)
     if !quiet, !raw, tokens == nil { warn(of: opened.tokenizer.chatTemplate) }
-    if !quiet { warnOfIdleOptions(name) }
+    if !quiet {
+      Console.notes(opened.notes(answering.options))
+      warnOfIdleOptions(name)
+    }
     if chat {
       defer { if !quiet { Console.notes(compute.remarks) } }
       return try Conversation(answering, isQuiet: quiet).run(system: system, first: prompt)
@@ -173,7 +177,7 @@ struct RunCommand: ParsableCommand {
   }
 
   private func promptTokens(_ model: RunModel) throws(Failure) -> (ids: [Int], source: String) {
-    if let tokens { return (try PromptSource.tokens(file: tokens), tokens == "-" ? "stdin" : "`\(tokens)`") }
+    if let tokens { return (try PromptSource.tokens(file: tokens), TextInput.named(tokens)) }
     let source = prompt == nil ? "stdin" : "-p"
     let text = if let prompt { prompt } else { try PromptSource.standardInput() }
     let byteCount = text.utf8.count

@@ -10,6 +10,8 @@ struct RunModel {
   let model: LLaDA2Model
   let tokenizer: Tokenizer
   let isPack: Bool
+  /// What `generation_config.json` says.
+  let generation: GenerationConfiguration
 
   var configuration: ModelConfiguration { weights.configuration }
 
@@ -26,6 +28,11 @@ struct RunModel {
       weights = isPack ? try PackWeights(path: path, cacheBudget: cacheBudget) : try CheckpointWeights(directory: path)
     } catch { throw Failure(error) }
     tokenizer = try Self.tokenizer(of: weights)
+    do throws(ModelError) {
+      generation = try GenerationConfiguration(
+        json: try weights.file(named: GenerationConfiguration.fileName),
+        vocabulary: weights.configuration.vocabularySize, path: "\(path)/\(GenerationConfiguration.fileName)")
+    } catch { throw Failure(error) }
     do throws(ModelError) { model = try LLaDA2Model(weights, compute: compute) } catch { throw Failure(error) }
   }
 
@@ -47,7 +54,7 @@ struct RunModel {
     do throws(ModelError) { return try weights.file(named: "tokenizer.json") ?? [] } catch { throw Failure(error) }
   }
 
-  /// The mask and what ends an answer. The tokenizer decides; the configuration stands in where it names none, and must not
+  /// The mask and what ends an answer: what tokenizer, config.json and generation_config.json name. The tokenizer decides; the configuration stands in where it names none, and must not
   /// contradict it: with a relative's tokenizer, prompts would be full of masks.
   ///
   /// - Parameter stopsAtTurnEnd: whether the end of a turn ends an answer too, as for LLaDA2.2.
@@ -58,11 +65,15 @@ struct RunModel {
     if let wanted = configuration.maskTokenID, wanted != mask {
       throw Failure(maskOfTokenizer: mask, ofConfiguration: wanted, path: path)
     }
-    guard let eos = tokenizer.eosID ?? configuration.eosTokenID ?? configuration.padTokenID else {
+    let named = configuration.eosTokenIDs + generation.stops
+    // The first fills the end of a last block: the tokenizer's end of text, where it names one.
+    guard let eos = tokenizer.eosID ?? named.first ?? configuration.padTokenID else {
       throw Failure(.noSpecialToken(purpose: "end-of-text"), of: path)
     }
-    var stops = [eos]
-    if stopsAtTurnEnd, let roleEnd = tokenizer.roleEndID { stops.append(roleEnd) }
+    let turnEnd = stopsAtTurnEnd ? tokenizer.roleEndID.map { [$0] } ?? [] : []
+    var stops: [Int] = []
+    for stop in [eos] + turnEnd + named where !stops.contains(stop) { stops.append(stop) }
+    guard !stops.contains(mask) else { throw Failure(stopIsMask: mask, path: path) }
     return SpecialTokens(mask: mask, stops: stops)
   }
 

@@ -15,7 +15,7 @@ final class TraceFile {
 
   /// Creates the file, or empties what is there; ``Outputs`` has looked at that.
   init(path: String) throws(Failure) {
-    let opened = unsafe open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0o666)
+    let opened = SystemCall.open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, mode: 0o666)
     guard opened >= 0 else { throw Failure(FileError("create", path)) }
     self.path = path
     descriptor = opened

@@ -12,7 +12,7 @@ extension Verification {
     _ reference: RunModel, _ candidate: RunModel, _ sections: inout Sections
   ) throws(Failure) -> [Int: [Int: Double]] {
     do throws(InspectionError) {
-      let (first, second) = (try InspectedModel(path: reference.path), try InspectedModel(path: candidate.path))
+      let (first, second) = (try InspectedModel(reference.weights), try InspectedModel(candidate.weights))
       let diff = try ModelDiff(
         first, second, threads: reference.model.compute.threads, kernels: reference.model.compute.kernels
       ) { progress.update("weights", Double($0) / Double(max($1, 1))) }

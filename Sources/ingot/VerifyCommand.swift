@@ -158,7 +158,14 @@ struct VerifyCommand: ParsableCommand {
     if let second { try first.requireComparable(with: second) }
     // Its own tokenizer and configuration must agree, too, whatever the reference says.
     _ = try second?.specialTokens(stopsAtTurnEnd: input.options.decoder == .llada22)
-    if !quiet { Console.notes(idleOptions(input.options)) }
+    if let most = second?.configuration.maximumPositions,
+      let length = input.options.blockLengths.first(where: { $0 > most })
+    {
+      throw Failure(blockLength: length, positions: most)
+    }
+    if !quiet {
+      Console.notes(notes(first.model, second, input.data, input.options.decoding) + idleOptions(input.options))
+    }
     let progress = StageProgress(isQuiet: quiet)
     let verification = Verification(
       reference: first, candidate: second, special: input.special, options: input.options, data: input.data,
@@ -166,6 +173,20 @@ struct VerifyCommand: ParsableCommand {
     let outcome = try verification.run()
     if !quiet { Console.notes((second ?? first.model)?.model.compute.remarks ?? []) }
     try tell(outcome.record, outcome.document.map { VerifyReport($0, gates) }, progress)
+  }
+
+  /// What a person should know before it begins; what holds of both models is said once.
+  private func notes(
+    _ reference: RunModel?, _ candidate: RunModel?, _ data: VerifyData, _ options: DecodingOptions
+  ) -> [String] {
+    var notes: [String] = []
+    for note in [reference, candidate].compactMap(\.self).flatMap({ $0.notes(options) }) where !notes.contains(note) {
+      notes.append(note)
+    }
+    if !data.unusedKeys.isEmpty {
+      notes.append("\(TextInput.named(data.source)) has keys that nothing reads: \(SourceNote.list(data.unusedKeys))")
+    }
+    return notes
   }
 
   /// Puts record and report where they were asked for, prints the report, and ends the process where a gate failed.

@@ -19,6 +19,8 @@ struct VerifyData {
   var prompts: [VerifyPrompt]
   /// Plain text to be scored, if some was given.
   var text: (source: String, content: String)?
+  /// Keys of the prompts that nothing reads, sorted.
+  var unusedKeys: [String] = []
 
   /// Questions that any model answers, so that `verify` works without data: of facts, order, spelling and form.
   static let builtIn: [String] = [
@@ -32,14 +34,14 @@ struct VerifyData {
   init(prompts path: String?, text: String?, limit: Int?) throws(Failure) {
     if let path {
       source = path
-      prompts = try Self.prompts(in: path)
+      (prompts, unusedKeys) = try Self.prompts(in: path)
     } else {
       source = "built-in"
       prompts = Self.builtIn.map { VerifyPrompt(prompt: $0) }
     }
     if let limit { prompts = Array(prompts.prefix(limit)) }
     if let text {
-      let content = try PromptSource.string(try Self.contents(of: text), "`\(text)`")
+      let content = try TextInput.string(try TextInput.contents(of: text), TextInput.named(text))
       guard !content.isEmpty else { throw Failure(emptyText: text) }
       self.text = (text, content)
     }
@@ -50,27 +52,25 @@ struct VerifyData {
     prompt.line > 0 ? "`\(source)`, line \(prompt.line), `\(key)`" : "`\(source)`, `\(key)`"
   }
 
-  private static func contents(of path: String) throws(Failure) -> [UInt8] {
-    do throws(FileError) {
-      let file = try MappedFile(path: path)
-      return file.bytes.array
-    } catch { throw Failure(error) }
-  }
-
   /// Lines of JSON, each an object with `prompt` and what else there is.
-  private static func prompts(in path: String) throws(Failure) -> [VerifyPrompt] {
+  private static func prompts(in path: String) throws(Failure) -> ([VerifyPrompt], unusedKeys: [String]) {
     var prompts: [VerifyPrompt] = []
-    for (index, line) in try contents(of: path).split(
+    var unused: Set<String> = []
+    for (index, line) in try TextInput.contents(of: path).split(
       separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false
     ).enumerated() {
       guard line.contains(where: { $0 != 0x20 && $0 != 0x09 && $0 != 0x0D }) else { continue }
-      prompts.append(try prompt(Array(line), path, line: index + 1))
+      prompts.append(try prompt(Array(line), path, line: index + 1, unused: &unused))
     }
     guard !prompts.isEmpty else { throw Failure(prompts: path, line: nil, detail: "holds no prompts") }
-    return prompts
+    return (prompts, unused.sorted())
   }
 
-  private static func prompt(_ bytes: [UInt8], _ path: String, line: Int) throws(Failure) -> VerifyPrompt {
+  private static let keys: Set<String> = ["prompt", "answer", "chosen", "rejected", "task"]
+
+  private static func prompt(
+    _ bytes: [UInt8], _ path: String, line: Int, unused: inout Set<String>
+  ) throws(Failure) -> VerifyPrompt {
     let document: JSONValue
     do throws(JSONError) { document = try unsafe JSONParser.parse(bytes.span.bytes) } catch {
       throw Failure(prompts: path, line: line, detail: "\(error.reason) at byte \(error.byteOffset) of the line")
@@ -78,6 +78,7 @@ struct VerifyData {
     guard let object = document.object else {
       throw Failure(prompts: path, line: line, detail: "is \(document.kind), not an object")
     }
+    for member in object.members where !keys.contains(member.key) { unused.insert(member.key) }
     func text(_ key: String) throws(Failure) -> String? {
       guard let value = object[key], !value.isNull else { return nil }
       guard let text = value.string else {

@@ -76,7 +76,7 @@ extension DriftRecord.Model {
   /// Which model it is.
   init(_ model: RunModel) throws(Failure) {
     let identity: ModelIdentity
-    do throws(InspectionError) { identity = ModelIdentity(try InspectedModel(path: model.path)) } catch {
+    do throws(InspectionError) { identity = ModelIdentity(try InspectedModel(model.weights)) } catch {
       throw Failure(error)
     }
     self.init(

@@ -151,7 +151,7 @@ func withCheckpoint(_ tiny: TinyCheckpoint = TinyCheckpoint(), _ body: (String) 
       [], ["-o", "out.ingot", "--experts", "int5-g64"], ["-o", "out.ingot", "--override", "(=keep"],
       ["-o", "out.ingot", "--override", "no_such_tensor=keep"], ["-o", "out.ingot", "--threads", "0"],
       ["-o", "out.ingot", "--max-memory", "much"], ["-o", "out.ingot", "--solver", "best"], ["--nonsense"],
-      ["-o", "out.ingot", "--recipe", "none.json"], ["-o", "out.ingot", "--experts", "int4-g64"],
+      ["-o", "out.ingot", "--experts", "int4-g64"],
     ])
   func usage(arguments: [String]) throws {
     try withCheckpoint { directory in

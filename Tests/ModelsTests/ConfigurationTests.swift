@@ -36,7 +36,7 @@ import Testing
       (c.expertCount, c.expertsPerToken, c.expertIntermediateSize, c.groupCount, c.topGroupCount) == (4, 2, 32, 2, 1))
     #expect((c.sharedExpertCount, c.sharedIntermediateSize, c.firstDenseLayers) == (1, 96, 1))
     #expect((c.routedScalingFactor, c.rmsNormEpsilon, c.ropeTheta, c.partialRotaryFactor) == (2.5, 1e-6, 6e5, 0.5))
-    #expect((c.padTokenID, c.eosTokenID, c.maskTokenID) == (nil, 3, 4))
+    #expect((c.padTokenID, c.eosTokenIDs, c.maskTokenID) == (nil, [3], 4))
     #expect(c.blockRouting == nil && !c.isMoE(layer: 0) && c.isMoE(layer: 1))
   }
 
@@ -94,10 +94,10 @@ import Testing
       ("vocab_size", "0"), ("vocab_size", "-1"), ("hidden_size", "1e3"), ("hidden_size", "64.0"),
       ("num_hidden_layers", "99999999999999999999"), ("num_hidden_layers", "4097"), ("num_experts", "65536"),
       ("num_experts_per_tok", "5"), ("num_key_value_heads", "3"), ("first_k_dense_replace", "3"),
-      ("first_k_dense_replace", "-1"), ("n_group", "0"), ("topk_group", "3"), ("rms_norm_eps", "0"),
+      ("first_k_dense_replace", "-1"), ("n_group", "-1"), ("topk_group", "3"), ("rms_norm_eps", "0"),
       ("rms_norm_eps", "-1e-6"), ("rope_theta", "1e999"), ("routed_scaling_factor", "0.0"),
       ("partial_rotary_factor", "1.5"), ("partial_rotary_factor", "1e300"), ("partial_rotary_factor", "0.01"),
-      ("num_shared_experts", "-1"), ("max_position_embeddings", "0"), ("pad_token_id", "48"), ("mask_token_id", "-1"),
+      ("num_shared_experts", "-1"), ("max_position_embeddings", "0"), ("pad_token_id", "48"), ("mask_token_id", "48"),
       ("head_dim", "0"), ("rope_theta", "1e300"), ("rope_theta", "1e-300"), ("routed_scaling_factor", "1e39"),
       ("rms_norm_eps", "1e-46"), ("rms_norm_eps", "1e-40"),
     ])

@@ -68,7 +68,6 @@ func position(of wanted: String, in text: String) -> Int? {
       let json = #"{"a":{"dtype":"I8","shape":[],"data_offsets":[0,1],"x":0}}"#
       return try Malformed(json, data: 1, at: "\"x", tensor: "a")
     case .fieldKind: return try Malformed("{\(entry("a", "I8", "[4.0]", 0, 4))}", data: 4, at: "\"shape", tensor: "a")
-    case .unknownDType: return try Malformed("{\(entry("a", "F4", "[4]", 0, 2))}", data: 2, at: "\"dtype", tensor: "a")
     case .rankTooHigh:
       let json = "{\(entry("a", "I8", "[1,1,1,1,1,1,1,1,1]", 0, 1))}"
       return try Malformed(json, data: 1, at: "\"shape", tensor: "a")
@@ -121,9 +120,6 @@ func position(of wanted: String, in text: String) -> Int? {
       twice.at = "x-00001"
       twice.byteOffset = 9
       return twice
-    case .totalSize:
-      let index = "{\"metadata\":{\"total_size\":9},\"weight_map\":{\(good)}}"
-      return try Malformed(index: index, shards, at: "\"total_size")
     case .fileTooLarge:
       var large = try Malformed(index: "", shards, at: nil)
       large.files[0].bytes = [UInt8](repeating: 0x20, count: Checkpoint.maximumSmallFileByteCount + 1)

@@ -105,7 +105,7 @@ struct RecordReader {
     guard let entry = file[name] else { throw error("the tensor `\(name)` is missing") }
     guard entry.dtype == dtype, entry.shape.dimensions == shape else {
       throw error(
-        "the tensor `\(name)` is \(entry.dtype.rawValue) \(entry.shape), not \(dtype.rawValue) \(shape)")
+        "the tensor `\(name)` is \(entry.dtype.name) \(entry.shape), not \(dtype.name) \(shape)")
     }
     used.insert(name)
     return entry

@@ -1,4 +1,4 @@
-import Safetensors
+package import Safetensors
 import Synchronization
 package import Tensors
 
@@ -13,14 +13,7 @@ package final class CheckpointWeights: WeightSource {
 
   /// - Throws: ``ModelError``, and ``SafetensorsError`` inside ``ModelError/source(_:)``.
   package convenience init(directory: String) throws(ModelError) {
-    let checkpoint: Checkpoint
-    let config: [UInt8]
-    do throws(SafetensorsError) {
-      checkpoint = try Checkpoint(directory: directory)
-      config = try checkpoint.readSmallFile(name: "config.json")
-    } catch { throw .source(error) }
-    let configuration = try ModelConfiguration(json: config, path: "\(directory)/config.json")
-    self.init(try CheckpointModel(checkpoint, configuration: configuration), path: directory)
+    self.init(try CheckpointModel(directory: directory), path: directory)
   }
 
   private init(_ model: CheckpointModel, path: String) {
@@ -39,6 +32,10 @@ package final class CheckpointWeights: WeightSource {
     self.sources = sources
     self.experts = experts
   }
+
+  package var notes: [SourceNote] { model.notes }
+  /// The files.
+  package var checkpoint: Checkpoint { model.checkpoint }
 
   package var counters: WeightCounters { counted.withLock { $0 } }
 

@@ -15,6 +15,7 @@ package struct MixedWeights: WeightSource {
 
   package var configuration: ModelConfiguration { base.configuration }
   package var path: String { base.path }
+  package var notes: [SourceNote] { base.notes }
   package func hasTensor(_ id: TensorID) -> Bool { base.hasTensor(id) }
 
   package func matrix(_ id: TensorID) throws(ModelError) -> Matrix { try (takes(id) ? donor : base).matrix(id) }

@@ -6,6 +6,7 @@ package import Tensors
 package final class PackWeights: WeightSource {
   package let configuration: ModelConfiguration
   package let pack: PackFile
+  private let contradictions: [SourceNote]
   private let cache: ContentCache
   private let counted = Mutex(WeightCounters())
   /// By layer and expert, those that lie raw in the pack, once they were looked up: finding the names and records of an
@@ -22,7 +23,9 @@ package final class PackWeights: WeightSource {
       config = try pack.file(named: "source/config.json")
       self.pack = pack
     } catch { throw .pack(error) }
-    configuration = try ModelConfiguration(json: config, path: "\(path): config.json")
+    var notes: [SourceNote] = []
+    configuration = try ModelConfiguration(json: config, path: "\(path): config.json") { notes.append($0) }
+    contradictions = notes
     cache = ContentCache(budget: cacheBudget)
     inPlace = Mutex(
       Array(repeating: Array(repeating: nil, count: configuration.expertCount), count: configuration.layerCount))
@@ -64,6 +67,7 @@ package final class PackWeights: WeightSource {
   }
 
   package var path: String { pack.path }
+  package var notes: [SourceNote] { contradictions + SourceNote.tiedHead(configuration, has: hasTensor) }
   package var counters: WeightCounters { counted.withLock { $0 } }
 
   package func hasTensor(_ id: TensorID) -> Bool { (try? pack.tensor(named: configuration.name(of: id))) != nil }

@@ -5,6 +5,8 @@ package protocol WeightSource: Sendable {
   var configuration: ModelConfiguration { get }
   /// What messages call the source.
   var path: String { get }
+  /// What a person should know of the source.
+  var notes: [SourceNote] { get }
   func hasTensor(_ id: TensorID) -> Bool
   /// - Throws: ``ModelError/missingTensor(_:directory:)`` and what reading throws.
   func matrix(_ id: TensorID) throws(ModelError) -> Matrix

@@ -1,0 +1,38 @@
+package import Safetensors
+
+/// Something about a model's files that a person should know although it stops nothing.
+package enum SourceNote: Sendable, Equatable {
+  /// The index states another sum of bytes than the shards have.
+  case totalSize(Checkpoint.WrongTotalSize)
+  /// An adapter lies beside the weights; it is not merged.
+  case adapter([String])
+  /// What prepares images or sound lies beside the weights; only text is handled.
+  case processors([String])
+  /// Two keys of `config.json` say the same thing differently; the first has priority.
+  case contradiction(used: String, unused: String, value: String)
+  /// The embedding is the head, too: there is no tensor of its own.
+  case tiedHead
+  /// Rotary frequencies among the tensors, which `config.json` gives already.
+  case rotaryBuffers(count: Int)
+
+  static func tiedHead(_ configuration: ModelConfiguration, has: (TensorID) -> Bool) -> [SourceNote] {
+    configuration.tiesWordEmbeddings && !has(TensorID(.head, .weight)) ? [.tiedHead] : []
+  }
+
+  /// Of the files of a checkpoint.
+  package static func files(of checkpoint: Checkpoint) -> [SourceNote] {
+    (checkpoint.wrongTotalSize.map { [.totalSize($0)] } ?? []) + files(beside: checkpoint)
+  }
+
+  /// What lies beside the weights of a checkpoint and is not taken along.
+  private static func files(beside checkpoint: Checkpoint) -> [SourceNote] {
+    let adapters = ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"]
+      .filter(checkpoint.hasFile)
+    let processors = [
+      "preprocessor_config.json", "processor_config.json", "image_processor_config.json",
+      "video_preprocessor_config.json",
+      "feature_extractor_config.json",
+    ].filter(checkpoint.hasFile)
+    return (adapters.isEmpty ? [] : [.adapter(adapters)]) + (processors.isEmpty ? [] : [.processors(processors)])
+  }
+}

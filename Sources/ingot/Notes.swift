@@ -1,0 +1,57 @@
+import Decoding
+import JSON
+import Models
+import Safetensors
+import Text
+
+// What a person should know although it stops nothing.
+
+extension Console {
+  /// Each on a line of its own.
+  static func notes(_ notes: [String]) { for note in notes { Console.note("note: \(Shown.text(note, limit: 4000))") } }
+}
+
+extension SourceNote {
+  /// A sentence, without a period at its end.
+  var text: String {
+    switch self {
+    case .totalSize(let wrong):
+      "`total_size` in `\(wrong.path)`, byte \(Format.count(wrong.byteOffset)), is \(wrong.stated), but the tensors have "
+        + "\(Format.count(wrong.found)) bytes; nothing goes by that number, and all else in the index agrees"
+    case .adapter(let files):
+      "an adapter lies beside the weights (\(Self.list(files))); it is not merged, so this is the model without it"
+    case .processors(let files):
+      "the checkpoint prepares images or sound (\(Self.list(files))); only its text model is used"
+    case .contradiction(let used, let unused, let value):
+      "config.json says `\(unused)` \(value), but `\(used)` has priority and says otherwise"
+    case .tiedHead: "the model has no `lm_head.weight`: its embedding is the head, too (`tie_word_embeddings`)"
+    case .rotaryBuffers(let count):
+      "\(Format.count(count)) tensors hold rotary frequencies (`rotary_emb.inv_freq`); they are what config.json gives, and "
+        + "are left out"
+    }
+  }
+
+  static func list(_ names: [String]) -> String { names.map { "`\($0)`" }.joined(separator: ", ") }
+}
+
+extension RunModel {
+  /// What a person should know of the model and of how it is going to be decoded.
+  func notes(_ options: DecodingOptions) -> [String] {
+    let runs: [String: JSONValue] = [
+      "temperature": JSONValue(options.temperature), "top_k": options.topK.map { JSONValue($0) } ?? .null,
+      "top_p": options.topP.map { JSONValue($0) } ?? .null, "max_new_tokens": JSONValue(options.generationLength),
+      "gen_length": JSONValue(options.generationLength), "block_length": JSONValue(options.blockLength),
+      "steps": JSONValue(options.steps), "threshold": JSONValue(options.threshold),
+    ]
+    let requests = generation.requests.filter { request in
+      guard let own = runs[request.key] else { return true }
+      return own != request.value && (own.double == nil || own.double != request.value.double)
+    }
+    guard !requests.isEmpty else { return weights.notes.map(\.text) }
+    let asked = requests.map { "`\($0.key)` \($0.value.text(indented: false))" }.joined(separator: ", ")
+    return weights.notes.map(\.text) + [
+      "\(GenerationConfiguration.fileName) asks for \(asked); of that file only the stop tokens are used, all else is said "
+        + "on the command line"
+    ]
+  }
+}
