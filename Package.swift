@@ -40,7 +40,8 @@ targets += library("JSON", spans)
 targets += library("Text")
 targets += library("Tensors", uses: ["Text", "CLinux"], spans)
 targets += library("Patterns")
-targets += library("Tokenizers", uses: ["JSON", "Patterns"])
+targets += library("Templates", uses: ["JSON"])
+targets += library("Tokenizers", uses: ["JSON", "Patterns", "Templates"])
 targets += library("Kernels", uses: ["CKernels", "COpenBLAS"], spans, testsUse: ["CXXHash"])
 targets += library("Safetensors", uses: ["JSON", "Text", "Tensors"], spans)
 targets += library("Quantization", uses: ["Tensors", "Kernels"], spans, testsUse: ["Safetensors"])
@@ -73,6 +74,10 @@ targets += [
   .executableTarget(
     name: "bench", dependencies: ["Drift", "Kernels", "Models", "Quantization", "Pack", "Tensors"], path: "Tools/Bench",
     exclude: ["runs", "compare-encodings.py", "compare-drift.py", "peers", "peers.py"],
+    swiftSettings: settings),
+  // For `Tools/reference/compare_templates.py`.
+  .executableTarget(
+    name: "render-template", dependencies: ["JSON", "Templates"], path: "Tools/RenderTemplate",
     swiftSettings: settings),
   // Runs the binary, so it must be built first.
   .testTarget(

@@ -31,6 +31,7 @@ package struct ConversionPlan: Sendable {
   private static let companions = [
     "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
     "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json",
+    "additional_chat_templates/tool_use.jinja",
   ]
 
   /// Reads headers and small files only.
@@ -48,7 +49,11 @@ package struct ConversionPlan: Sendable {
       files.append(.init(name: "source/config.json", bytes: try checkpoint.readSmallFile(name: "config.json")))
       for name in Self.companions {
         guard let bytes = try Self.readIfPresent(name, of: checkpoint) else { continue }
-        if bytes.isEmpty { emptyFiles.append(name) } else { files.append(.init(name: "source/\(name)", bytes: bytes)) }
+        if bytes.isEmpty {
+          emptyFiles.append(name)
+        } else {
+          files.append(.init(name: SourceFile.name(inPack: name), bytes: bytes))
+        }
       }
     } catch { throw .source(error) }
     // What `run` would refuse is better found out now.

@@ -52,9 +52,9 @@ package struct MetadataDiff: Sendable, Equatable {
     guard case .checkpoint(let checkpoint) = model.store else {
       return model.files.first { $0.name == name }?.contentHash
     }
-    let prefix = "source/"
-    guard name.hasPrefix(prefix), let bytes = try? checkpoint.readSmallFile(name: String(name.dropFirst(prefix.count)))
-    else { return nil }
+    guard let path = SourceFile.path(inCheckpoint: name), let bytes = try? checkpoint.readSmallFile(name: path) else {
+      return nil
+    }
     return XXH3.hash(unsafe bytes.span.bytes)
   }
 }

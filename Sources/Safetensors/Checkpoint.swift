@@ -105,7 +105,8 @@ package struct Checkpoint: Sendable {
   package func readSmallFile(
     name: String, limit: Int = Checkpoint.maximumSmallFileByteCount
   ) throws(SafetensorsError) -> [UInt8] {
-    guard Self.isPlainFileName(name) else { throw SafetensorsError(.shardName(name), path: directory) }
+    guard name.split(separator: "/", omittingEmptySubsequences: false).allSatisfy({ Self.isPlainFileName(String($0)) })
+    else { throw SafetensorsError(.shardName(name), path: directory) }
     let file = try Self.mapSmallFile("\(directory)/\(name)", limit: limit)
     return file.bytes.array
   }

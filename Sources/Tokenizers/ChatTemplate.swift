@@ -1,10 +1,8 @@
-import JSON
+package import JSON
+package import Templates
 
-/// How a conversation is written down for the model.
-///
-/// The Jinja text of `chat_template` is not run. It is compared with the templates that this type reproduces; for any
-/// other, ``match`` says so and prompts follow the template that LLaDA2 inherited from Ling 2.0.
-package struct ChatTemplate: Sendable, Equatable {
+/// How a conversation is written down for the model: by the template that stands in its files.
+package struct ChatTemplate: Sendable {
   package struct Message: Sendable, Equatable {
     package enum Role: String, Sendable { case system, user, assistant }
     package let role: Role
@@ -16,124 +14,144 @@ package struct ChatTemplate: Sendable, Equatable {
     }
   }
 
-  /// How the file's template relates to the one that prompts follow.
-  package enum Match: Sendable, Equatable {
-    /// Byte for byte one whose prompts are reproduced.
-    case known
-    /// The file has none.
-    case absent
-    /// Another one: prompts may differ from what the model was trained with.
-    case different
+  /// What a prompt is asked for beside its messages.
+  package struct Options: Sendable {
+    /// Functions that the model may call, an array.
+    package var tools: JSONValue?
+    /// Whether it is to think before it answers; nil leaves that to the template.
+    package var thinking: Bool?
+    /// Whether the prompt ends with the opening of the assistant's turn, to be answered.
+    package var opensAnswer = true
+
+    package init(tools: JSONValue? = nil, thinking: Bool? = nil, opensAnswer: Bool = true) {
+      (self.tools, self.thinking, self.opensAnswer) = (tools, thinking, opensAnswer)
+    }
   }
 
-  package let match: Match
-  /// The template of test checkpoints, which writes turns down as they are and ignores system text that comes first.
-  private let isPlain: Bool
+  /// Templates by name, each with the file that it stands in; one that cannot be read is an error when it is needed.
+  private var named: [String: Result<(template: Template, file: TokenizerError.File), TokenizerError>] = [:]
+  /// Variables beside the conversation: `eos_token` and the like.
+  private let specialTokens: [(name: String, value: JSONValue)]
 
-  /// Whether system text that comes first is left out of the prompt, as the file's own template does.
-  package var ignoresLeadingSystem: Bool { isPlain }
+  /// Whether no file has one, so that prompts follow ``builtIn``.
+  package var isAbsent: Bool { named.isEmpty }
 
-  /// From the text of `chat_template`, nil where there is none.
-  package init(template: String?) {
-    let digest = template.map(Self.digest)
-    isPlain = digest == Self.plainDigest
-    match = digest == nil ? .absent : isPlain || digest == Self.lingDigest ? .known : .different
+  /// Reads the templates from where `transformers` takes them: files of their own replace those in the configuration.
+  init(_ files: [TokenizerError.File: [UInt8]], _ config: Field?, specialTokens: [(name: String, value: JSONValue)]) {
+    self.specialTokens = specialTokens
+    for (file, name) in [(TokenizerError.File.template, "default"), (.toolTemplate, "tool_use")] {
+      guard let bytes = files[file] else { continue }
+      named[name] = Self.read(file) { () throws(TokenizerError) in
+        guard let text = String(validating: bytes, as: UTF8.self) else { throw TokenizerError.templateEncoding(file) }
+        return text
+      }
+    }
+    if named.isEmpty, let config { readMember(of: config) }
+    if named.isEmpty, let bytes = files[.processorTemplate] {
+      do throws(TokenizerError) { readMember(of: try Field.document(bytes, .processorTemplate)) } catch {
+        named["default"] = .failure(error)
+      }
+    }
   }
 
-  init(_ config: Field?) throws(TokenizerError) {
-    // Some files hold a list of named templates instead of one.
-    let field = try config?.optional("chat_template")
-    self.init(template: field.map { $0.value.string ?? "" })
+  /// From the member `chat_template`, which is a text, or a list of texts with names.
+  private mutating func readMember(of document: Field) {
+    do throws(TokenizerError) {
+      guard let field = try document.optional("chat_template") else { return }
+      guard case .array = field.value else {
+        named["default"] = Self.read(field.file) { () throws(TokenizerError) in try field.string() }
+        return
+      }
+      for element in try field.elements() {
+        let name = try element.required("name").string()
+        named[name] = Self.read(field.file) { () throws(TokenizerError) in try element.required("template").string() }
+      }
+    } catch { named["default"] = .failure(error) }
   }
 
-  /// A part of a prompt.
-  package struct Piece: Sendable, Equatable {
-    package let text: String
-    /// Whether somebody said it, so that nothing in it is a control token; otherwise it is the template's.
-    package let isContent: Bool
+  private static func read(
+    _ file: TokenizerError.File, _ text: () throws(TokenizerError) -> String
+  ) -> Result<(template: Template, file: TokenizerError.File), TokenizerError> {
+    Result { () throws(TokenizerError) in
+      let text = try text()
+      do throws(TemplateError) { return (try Template(text), file) } catch { throw .template(file, error) }
+    }
   }
 
-  /// The prompt of a conversation.
+  /// Whether a template can be given this.
+  package static func canPass(_ json: JSONValue) -> Bool { TemplateValue(json, isContent: true) != nil }
+
+  /// The prompt of a conversation, which knows the parts that somebody said.
   ///
-  /// - Parameter opensAnswer: whether it ends with the opening of the assistant's turn, to be answered.
-  package func prompt(for messages: [Message], opensAnswer: Bool = true) -> String {
-    pieces(for: messages, opensAnswer: opensAnswer).reduce(into: "") { $0 += $1.text }
-  }
-
-  /// ``prompt(for:opensAnswer:)``, part by part.
-  package func pieces(for messages: [Message], opensAnswer: Bool = true) -> [Piece] {
-    var pieces: [Piece] = []
-    func add(_ text: String, isContent: Bool = false) { pieces.append(Piece(text: text, isContent: isContent)) }
-    add("<role>SYSTEM</role>")
-    if !isPlain, let first = messages.first, first.role == .system { add(first.content + "\n", isContent: true) }
-    add("detailed thinking off<|role_end|>")
-    // Answers after the last question keep their thoughts.
-    let lastQuestion = messages.lastIndex { $0.role == .user && !Self.isToolResponse($0.content) } ?? messages.count - 1
-    for (index, message) in messages.enumerated() {
-      var content = message.content
-      switch message.role {
-      case .system:
-        if index == 0 { continue }
-        add("<role>SYSTEM</role>")
-      case .user: add("<role>HUMAN</role>")
-      case .assistant:
-        if !isPlain { content = Self.answer(content, keepsThoughts: index > lastQuestion) }
-        add("<role>ASSISTANT</role>")
-      }
-      add(content, isContent: true)
-      add("<|role_end|>")
+  /// - Throws: ``TokenizerError/template(_:_:)`` where the model's template cannot be rendered.
+  package func prompt(
+    for messages: [Message], _ options: Options = Options()
+  ) throws(TokenizerError) -> TemplateText {
+    let entry = try entry(hasTools: options.tools != nil)
+    do throws(TemplateError) { return try entry.template.render(variables(messages, options)) } catch {
+      throw .template(entry.file, error)
     }
-    if opensAnswer { add("<role>ASSISTANT</role>") }
-    return pieces
   }
 
-  private static func isToolResponse(_ content: String) -> Bool {
-    content.utf8.starts(with: "<tool_response>".utf8)
-      && content.utf8.reversed().starts(with: "</tool_response>".utf8.reversed())
-  }
-
-  /// An assistant's turn without what stands up to `</think>`, or with it in the template's spacing.
-  private static func answer(_ content: String, keepsThoughts: Bool) -> String {
-    let parts = content.split(exactly: "</think>")
-    guard parts.count > 1 else { return content }
-    let thoughts = parts[0].trimmingNewlines(leading: false).split(exactly: "<think>").last ?? ""
-    let answer = (parts.last ?? "").trimmingNewlines(trailing: false)
-    let trimmed = thoughts.trimmingNewlines()
-    return keepsThoughts && !trimmed.isEmpty ? "\n<think>\n\(trimmed)\n</think>\n\n\(answer)" : answer
-  }
-
-  /// FNV-1a of 64 bits. Templates are recognised by it instead of being repeated here.
-  static func digest(_ text: String) -> UInt64 {
-    text.utf8.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
-  }
-
-  private static var plainDigest: UInt64 { 0x4DAE_D865_C7C6_65CB }
-  /// Ling 2.0, `config_sft/tokenizer_config.json`.
-  private static var lingDigest: UInt64 { 0xF713_CE92_A3DD_EA76 }
-}
-
-/// String operations on scalars; `\r\n` is one `Character` and would hide its newline.
-extension String {
-  fileprivate func split(exactly separator: String) -> [String] {
-    let (text, separator) = (Array(utf8), Array(separator.utf8))
-    var parts: [String] = []
-    var (start, offset) = (0, 0)
-    while offset + separator.count <= text.count {
-      if text[offset..<offset + separator.count].elementsEqual(separator) {
-        parts.append(String(decoding: text[start..<offset], as: UTF8.self))
-        offset += separator.count
-        start = offset
-      } else {
-        offset += 1
-      }
+  private func entry(hasTools: Bool) throws(TokenizerError) -> (template: Template, file: TokenizerError.File) {
+    if hasTools, let entry = named["tool_use"] { return try entry.get() }
+    if let entry = named["default"] { return try entry.get() }
+    guard named.isEmpty else { throw .noDefaultTemplate(names: named.keys.sorted()) }
+    do throws(TemplateError) { return (try Template(Self.builtIn), .template) } catch {
+      throw .template(.template, error)
     }
-    return parts + [String(decoding: text[start...], as: UTF8.self)]
   }
 
-  fileprivate func trimmingNewlines(leading: Bool = true, trailing: Bool = true) -> String {
-    var scalars = Substring(self).unicodeScalars
-    while leading, scalars.first == "\n" { scalars.removeFirst() }
-    while trailing, scalars.last == "\n" { scalars.removeLast() }
-    return String(scalars)
+  private func variables(_ messages: [Message], _ options: Options) -> [(name: String, value: TemplateValue)] {
+    var variables = specialTokens.map { (name: $0.name, value: TemplateValue($0.value, isContent: false) ?? .none) }
+    variables.append(("messages", .list(messages.map(Self.value))))
+    // A tool holds what its author said.
+    variables.append(("tools", options.tools.flatMap { TemplateValue($0, isContent: true) } ?? .none))
+    variables.append(("documents", .none))
+    variables.append(("add_generation_prompt", .bool(options.opensAnswer)))
+    if let thinking = options.thinking {
+      variables.append(("enable_thinking", .bool(thinking)))
+      variables.append(("thinking_option", .text(TemplateText(thinking ? "on" : "off"))))
+    }
+    return variables
   }
+
+  private static func value(_ message: Message) -> TemplateValue {
+    .members([
+      ("role", .text(TemplateText(message.role.rawValue))),
+      ("content", .text(TemplateText(message.content, isContent: true))),
+    ])
+  }
+
+  /// The prompts that LLaDA2 was trained with, for files without a template: those of Ling 2.0 without tools.
+  static let builtIn = #"""
+    <role>SYSTEM</role>
+    {%- if messages and messages[0].role == 'system' %}{{ messages[0].content + '\n' }}{% endif -%}
+    detailed thinking off<|role_end|>
+    {%- set last = namespace(question=messages | length - 1) -%}
+    {%- for message in messages[::-1] -%}
+      {%- set isTool = message.content.startswith('<tool_response>') and message.content.endswith('</tool_response>') -%}
+      {%- if message.role == 'user' and not isTool -%}
+        {%- set last.question = loop.revindex0 -%}
+        {%- break -%}
+      {%- endif -%}
+    {%- endfor -%}
+    {%- for message in messages -%}
+      {%- set content = message.content -%}
+      {%- if message.role == 'assistant' -%}
+        <role>ASSISTANT</role>
+        {%- if '</think>' in content -%}
+          {%- set thoughts = content.split('</think>')[0].rstrip('\n').split('<think>')[-1].strip('\n') -%}
+          {%- set content = content.split('</think>')[-1].lstrip('\n') -%}
+          {%- if thoughts and loop.index0 > last.question %}{{ '\n<think>\n' + thoughts + '\n</think>\n\n' }}{% endif -%}
+        {%- endif -%}
+        {{- content }}<|role_end|>
+      {%- elif message.role == 'user' -%}
+        <role>HUMAN</role>{{ content }}<|role_end|>
+      {%- elif not loop.first -%}
+        <role>SYSTEM</role>{{ content }}<|role_end|>
+      {%- endif -%}
+    {%- endfor -%}
+    {%- if add_generation_prompt %}<role>ASSISTANT</role>{% endif -%}
+    """#
 }

@@ -1,6 +1,6 @@
 import JSON
 
-/// The parts of a tokenizer that both files speak about, and the parts that are only checked.
+/// The parts of a tokenizer that several files speak about, and the parts that are only checked.
 extension Tokenizer {
   /// Accepts what adds no tokens: none, `ByteLevel`, which only moves offsets, and a template of the text alone.
   static func checkPostProcessor(_ field: Field?) throws(TokenizerError) {
@@ -29,12 +29,12 @@ extension Tokenizer {
     guard type == "ByteLevel" else { throw field.unsupported("decoder `\(type)`") }
   }
 
-  /// The added tokens of both files, new ones also entered into the vocabulary.
+  /// The added tokens of all files, new ones also entered into the vocabulary.
   ///
-  /// The config may repeat the tokens of tokenizer.json, add further ones with their ids, and name tokens of the
+  /// The others may repeat the tokens of tokenizer.json, add further ones with their ids, and name tokens of the
   /// vocabulary as special, which makes them found in text as well.
   static func addedTokens(
-    _ file: Field, _ config: Field?, _ vocabulary: inout Vocabulary
+    _ file: Field, _ settings: Settings, _ vocabulary: inout Vocabulary
   ) throws(TokenizerError) -> [AddedToken] {
     var added: [AddedToken] = []
     var known: Set<Int> = []
@@ -46,8 +46,7 @@ extension Tokenizer {
       }
       added.append(token)
     }
-    guard let config else { return added }
-    if let decoder = try config.optional("added_tokens_decoder") {
+    if let decoder = try settings.config?.optional("added_tokens_decoder") {
       for member in try decoder.object().members {
         let element = try decoder.required(member.key)
         guard let id = Int(member.key) else { throw element.unsupported("an id that is not a number") }
@@ -55,9 +54,17 @@ extension Tokenizer {
         try enter(token, element.place, &vocabulary)
         if known.insert(id).inserted { added.append(token) }
       }
+    } else if let others = settings.addedTokens {
+      for member in try others.object().members {
+        let element = try others.required(member.key)
+        guard !member.key.isEmpty else { throw .addedToken(element.place, token: "", reason: "is empty") }
+        let token = AddedToken(id: try element.int(), content: member.key)
+        try enter(token, element.place, &vocabulary)
+        if known.insert(token.id).inserted { added.append(token) }
+      }
     }
-    for key in ["bos_token", "eos_token", "pad_token", "mask_token", "unk_token", "cls_token", "sep_token"] {
-      guard let content = try name(key, config)?.content, let id = vocabulary.id(of: content) else { continue }
+    for content in try settings.specialContents() {
+      guard let id = vocabulary.id(of: content) else { continue }
       if known.insert(id).inserted { added.append(AddedToken(id: id, content: content, isSpecial: true)) }
     }
     return added
@@ -88,21 +95,5 @@ extension Tokenizer {
       }
     }
     return (raw, normalized)
-  }
-
-  /// A token that the config names, either as a string or as an object with its content.
-  private static func name(_ key: String, _ config: Field) throws(TokenizerError) -> (content: String, field: Field)? {
-    guard let field = try config.optional(key) else { return nil }
-    if case .object = field.value { return (try field.required("content").string(), field) }
-    return (try field.string(), field)
-  }
-
-  /// The id of a token that the config names, nil where it names none.
-  static func special(
-    _ key: String, _ config: Field?, _ vocabulary: Vocabulary
-  ) throws(TokenizerError) -> Int? {
-    guard let config, let (content, field) = try name(key, config) else { return nil }
-    guard let id = vocabulary.id(of: content) else { throw .unknownSpecialToken(field.place, token: content) }
-    return id
   }
 }

@@ -1,6 +1,8 @@
+import Templates
+
 /// Text to token ids and back, as the byte-level BPE tokenizers in the `tokenizers` format define it.
 ///
-/// Everything is read from the two files and fixed afterwards, so one tokenizer serves any number of threads. What
+/// Everything is read from its files and fixed afterwards, so one tokenizer serves any number of threads. What
 /// would be encoded differently from the library that wrote the file is refused by name when it is read. Settings that
 /// belong to single calls, `truncation` and `padding`, are not read; neither is `clean_up_tokenization_spaces`, which
 /// would change decoded text.
@@ -26,12 +28,15 @@ package final class Tokenizer: Sendable {
   /// How a conversation becomes a prompt.
   package let chatTemplate: ChatTemplate
 
-  /// Reads `tokenizer.json` and, where there is one, `tokenizer_config.json`.
+  /// What the files say that has no effect here.
+  package let notes: [Note]
+
+  /// Reads `tokenizer.json` and those of the other files that are there.
   ///
   /// - Throws: the cases of ``TokenizerError`` that have a place.
-  package init(tokenizerJSON: [UInt8], configJSON: [UInt8]?) throws(TokenizerError) {
+  package init(tokenizerJSON: [UInt8], others: [TokenizerError.File: [UInt8]] = [:]) throws(TokenizerError) {
     let file = try Field.document(tokenizerJSON, .tokenizer)
-    let config: Field? = if let configJSON { try Field.document(configJSON, .config) } else { nil }
+    let settings = try Settings(others)
     let modelField = try file.required("model")
     if let type = try modelField.optional("type"), try type.string() != "BPE" {
       throw type.unsupported("model `\(try type.string())`")
@@ -43,17 +48,18 @@ package final class Tokenizer: Sendable {
     try Self.checkPostProcessor(try file.optional("post_processor"))
     try Self.checkDecoder(try file.required("decoder"))
 
-    let added = try Self.addedTokens(file, config, &vocabulary)
+    let added = try Self.addedTokens(file, settings, &vocabulary)
     (rawFinder, normalizedFinder) = Self.finders(added, normalizer)
     specialIDs = Set(added.filter(\.isSpecial).map(\.id))
     longestToken = vocabulary.tokens.reduce(1) { max($0, $1?.utf8.count ?? 0) }
 
-    let eos = try Self.special("eos_token", config, vocabulary) ?? vocabulary.id(of: "<|endoftext|>")
+    let eos = try settings.id("eos_token", vocabulary) ?? vocabulary.id(of: "<|endoftext|>")
     eosID = eos
-    padID = try Self.special("pad_token", config, vocabulary) ?? eos
-    maskID = try Self.special("mask_token", config, vocabulary) ?? vocabulary.id(of: "<|mask|>")
+    padID = try settings.id("pad_token", vocabulary) ?? eos
+    maskID = try settings.id("mask_token", vocabulary) ?? vocabulary.id(of: "<|mask|>")
     roleEndID = vocabulary.id(of: "<|role_end|>")
-    chatTemplate = try ChatTemplate(config)
+    chatTemplate = ChatTemplate(others, settings.config, specialTokens: try settings.variables())
+    notes = try settings.notes(vocabulary)
     self.vocabulary = vocabulary
   }
 
@@ -90,15 +96,11 @@ package final class Tokenizer: Sendable {
   /// The ids of a conversation's prompt. Special tokens come from the template alone: what looks like one in a message is
   /// encoded letter by letter, so that nobody can end a turn or speak for another role. All else is as in ``encode(_:findingSpecial:)``
   /// of the whole prompt: where parts meet, pieces and merges go across.
-  package func encode(conversation messages: [ChatTemplate.Message]) throws(TokenizerError) -> [Int] {
-    var text: [UInt8] = []
-    var contents: [Range<Int>] = []
-    for piece in chatTemplate.pieces(for: messages) {
-      let start = text.count
-      text += piece.text.utf8
-      if piece.isContent, start < text.count { contents.append(start..<text.count) }
-    }
-    return try encode(validUTF8: text, SpecialPlaces(isAnywhere: true, contents: contents))
+  package func encode(
+    conversation messages: [ChatTemplate.Message], _ options: ChatTemplate.Options = .init()
+  ) throws(TokenizerError) -> [Int] {
+    let prompt = try chatTemplate.prompt(for: messages, options)
+    return try encode(validUTF8: prompt.bytes, SpecialPlaces(isAnywhere: true, contents: prompt.contents))
   }
 
   /// The ids of a text in UTF-8.

@@ -1,10 +1,15 @@
 package import JSON
+package import Templates
 
 /// Why a tokenizer file is refused, or what a caller asked that a tokenizer cannot give.
 package enum TokenizerError: Error, Equatable {
-  /// Which of the two files.
-  package enum File: String, Sendable {
+  /// The files of a tokenizer, by their names beside the weights.
+  package enum File: String, Sendable, CaseIterable {
     case tokenizer = "tokenizer.json", config = "tokenizer_config.json"
+    case specialTokens = "special_tokens_map.json", addedTokens = "added_tokens.json"
+    case template = "chat_template.jinja", toolTemplate = "additional_chat_templates/tool_use.jinja"
+    /// Of models that take more than text.
+    case processorTemplate = "chat_template.json"
   }
 
   /// A value in a file: `pre_tokenizer.pretokenizers[0].pattern`, and where its key, or the nearest one around it, starts.
@@ -42,6 +47,12 @@ package enum TokenizerError: Error, Equatable {
   case invalidUTF8(byteOffset: Int)
   /// A pre-tokenizer's pattern for which this text takes too many steps.
   case slowPattern(String)
+  /// The chat template of this file cannot be read or rendered.
+  case template(File, TemplateError)
+  /// The chat template is no UTF-8.
+  case templateEncoding(File)
+  /// Chat templates with these names, none of which is for conversations in general.
+  case noDefaultTemplate(names: [String])
 }
 
 extension TokenizerError {
@@ -53,7 +64,7 @@ extension TokenizerError {
       .idOutOfRange(let place, _, _), .repeatedID(let place, _, _, _), .missingByte(let place, _),
       .merge(let place, _, _), .addedToken(let place, _, _), .unknownSpecialToken(let place, _):
       place
-    case .noSpecialToken, .unknownID, .invalidUTF8, .slowPattern: nil
+    case .noSpecialToken, .unknownID, .invalidUTF8, .slowPattern, .template, .templateEncoding, .noDefaultTemplate: nil
     }
   }
 
@@ -67,6 +78,10 @@ extension TokenizerError {
     case .noSpecialToken(let purpose):
       "masked diffusion needs a \(purpose) token; check that this is the tokenizer of a LLaDA2 checkpoint"
     case .unknownID: "the ids must come from this tokenizer; padding rows of the embedding have no token"
+    case .template(_, let error) where error.kind == .raised:
+      "say it in the order that the template expects, or use --raw"
+    case .template, .templateEncoding, .noDefaultTemplate:
+      "`run --raw`, `run --tokens` and `verify --raw` use no chat template; Formats/chat-template.md says what is supported"
     case .idOutOfRange, .addedToken, .invalidUTF8: nil
     }
   }
@@ -74,6 +89,10 @@ extension TokenizerError {
 
 extension TokenizerError: CustomStringConvertible {
   package var description: String {
+    if case .template(let file, let error) = self {
+      let member = file == .config || file == .processorTemplate ? ", `chat_template`" : ""
+      return "\(reason)\n  in `\(file.rawValue)`\(member), line \(error.line)"
+    }
     guard let place else { return reason }
     return "\(reason)\n  in `\(place.file.rawValue)`, byte \(place.byteOffset)"
   }
@@ -95,7 +114,20 @@ extension TokenizerError: CustomStringConvertible {
     case .noSpecialToken(let purpose): "the tokenizer has no \(purpose) token"
     case .unknownID(let id, let count): "token id \(id) stands for no token; the vocabulary has ids 0 to \(count - 1)"
     case .slowPattern(let pattern): "the pre-tokenizer's regular expression `\(pattern)` takes too long for this text"
+    case .template(_, let error): Self.reason(error)
+    case .templateEncoding(let file): "the chat template `\(file.rawValue)` is not valid UTF-8"
+    case .noDefaultTemplate(let names):
+      "the chat templates are named \(names.map { "`\($0)`" }.joined(separator: ", ")); none is the `default`"
     case .invalidUTF8(let byteOffset): "the text is not valid UTF-8 at byte \(byteOffset)"
+    }
+  }
+  private static func reason(_ error: TemplateError) -> String {
+    switch error.kind {
+    case .malformed: "the chat template is not valid: \(error.reason)"
+    case .unsupported: "the chat template uses \(error.reason), which is not supported"
+    case .failed: "the chat template cannot be rendered: \(error.reason)"
+    case .raised: "the chat template refuses the conversation: \(error.reason)"
+    case .limit: "the chat template asks for too much: \(error.reason)"
     }
   }
 }

@@ -16,11 +16,13 @@ extension Answering {
 /// `--chat`: lines in, answers out, with everything said before in each prompt.
 struct Conversation {
   private let answering: Answering
+  private let options: ChatTemplate.Options
   private let isQuiet: Bool
   private let prompts = isatty(STDIN_FILENO) == 1
 
-  init(_ answering: Answering, isQuiet: Bool) {
+  init(_ answering: Answering, _ options: ChatTemplate.Options, isQuiet: Bool) {
     self.answering = answering
+    self.options = options
     self.isQuiet = isQuiet
   }
 
@@ -62,7 +64,7 @@ struct Conversation {
     let source = "the conversation of \(messages.count) messages"
     let byteCount = messages.reduce(0) { $0 + $1.content.utf8.count }
     let prompt = try answering.model.ids(of: byteCount, from: source) { tokenizer throws(TokenizerError) in
-      try tokenizer.encode(conversation: messages)
+      try tokenizer.encode(conversation: messages, options)
     }
     try answering.check(prompt, from: source)
     let answer = try answering.answerOnStdout(prompt, isQuiet: isQuiet, trace: nil)

@@ -20,13 +20,18 @@ struct EncodedData {
   ///
   /// - Parameters:
   ///   - fill: the end token, with which the last block of an answer is filled as decoding would.
-  init(_ data: VerifyData, _ model: RunModel, _ decoder: BlockDiffusion, windowLength: Int, fill: Int) throws(Failure) {
+  ///   - isRaw: whether prompts are taken without the chat template.
+  init(
+    _ data: VerifyData, _ model: RunModel, _ decoder: BlockDiffusion, windowLength: Int, fill: Int, isRaw: Bool
+  ) throws(Failure) {
     let blockLength = decoder.options.blockLength
     let longest = model.configuration.maximumPositions / blockLength * blockLength
     for prompt in data.prompts {
       let place = data.place(of: prompt, "prompt")
       let ids = try model.ids(of: prompt.prompt.utf8.count, from: place) { tokenizer throws(TokenizerError) in
-        try tokenizer.encode(conversation: [.init(.user, prompt.prompt)])
+        isRaw
+          ? try tokenizer.encode(prompt.prompt)
+          : try tokenizer.encode(conversation: [.init(.user, prompt.prompt)])
       }
       try Self.check(ids, model, decoder, from: place)
       guard ids.count < longest else {

@@ -14,6 +14,13 @@ extension Failure {
     self.init(what: Shown.text(String(parts[0]), limit: 400), place: "`\(model)`\(file)", hint: error.hint)
   }
 
+  /// - Parameter tools: the file of functions.
+  init(tools path: String, detail: String) {
+    self.init(
+      what: "no functions can be read from this file: \(detail)", place: "`\(path)`",
+      hint: "a chat template takes a JSON array of objects, as `tools` of a request has them")
+  }
+
   /// - Parameters:
   ///   - source: what held the prompt: "-p", a file's name.
   ///   - longest: the tokens that could be asked for after this prompt.

@@ -137,10 +137,12 @@ struct QuantizeCommand: ParsableCommand {
 
   /// Refuses a tokenizer that no command could read from the pack. Without one a checkpoint can be packed all the same.
   private func requireTokenizer(_ plan: ConversionPlan) throws(Failure) {
-    let names = ["tokenizer.json", "tokenizer_config.json"]
-    if let name = names.first(where: plan.emptyFiles.contains) { throw Failure(emptyFile: "\(checkpoint)/\(name)") }
-    guard let json = plan.file(named: names[0]) else { return }
-    do throws(TokenizerError) { _ = try Tokenizer(tokenizerJSON: json, configJSON: plan.file(named: names[1])) } catch {
+    let needed = [TokenizerError.File.tokenizer, .config].map(\.rawValue)
+    if let name = needed.first(where: plan.emptyFiles.contains) { throw Failure(emptyFile: "\(checkpoint)/\(name)") }
+    var files: [TokenizerError.File: [UInt8]] = [:]
+    for file in TokenizerError.File.allCases { files[file] = plan.file(named: file.rawValue) }
+    guard let json = files[.tokenizer] else { return }
+    do throws(TokenizerError) { _ = try Tokenizer(tokenizerJSON: json, others: files) } catch {
       throw Failure(error, of: checkpoint)
     }
   }

@@ -42,6 +42,12 @@ struct RunCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Text of the system, before the conversation.", valueName: "text"))
   var system: String?
 
+  @Option(help: "Whether the model is to think first, where its chat template has a switch: on or off.")
+  var thinking: Switch?
+
+  @Option(help: ArgumentHelp("Functions that the model may call, as a JSON array.", valueName: "file.json"))
+  var tools: String?
+
   @Option(help: "Tokens asked for.")
   var genLength = 512
 
@@ -104,7 +110,8 @@ struct RunCommand: ParsableCommand {
     if chat, raw || tokens != nil || json || trace != nil {
       throw ValidationError("--chat goes with neither --raw, --tokens, --json nor --trace")
     }
-    if system != nil, raw || tokens != nil { throw ValidationError("--system needs the chat template") }
+    for (option, isGiven) in [("--system", system != nil), ("--thinking", thinking != nil), ("--tools", tools != nil)]
+    where isGiven && (raw || tokens != nil) { throw ValidationError("\(option) needs the chat template") }
     if traceExperts, trace == nil { throw ValidationError("--trace-experts needs --trace FILE") }
   }
 
@@ -115,7 +122,7 @@ struct RunCommand: ParsableCommand {
       throw Failure(unknownKernels: KernelSet.forcedName ?? "")
     }
     if let trace {
-      var outputs = Outputs(models: [model], files: [tokens], force: force, isQuiet: quiet)
+      var outputs = Outputs(models: [model], files: [tokens, tools], force: force, isQuiet: quiet)
       try outputs.requireLog(trace)
     }
     let compute = Compute(kernels: kernels, threads: threads ?? Machine.threads, activations: activations)
@@ -124,17 +131,20 @@ struct RunCommand: ParsableCommand {
     let answering = try Answering(
       opened, options: try options(name, opened),
       special: try opened.specialTokens(stopsAtTurnEnd: name == .llada22), recordsExperts: traceExperts)
-    if !quiet, !raw, tokens == nil { warn(of: opened.tokenizer.chatTemplate) }
+    let prompting = ChatTemplate.Options(
+      tools: try tools.map { path throws(Failure) in try PromptSource.tools(file: path) },
+      thinking: thinking.map { $0 == .on })
     if !quiet {
+      if !raw, tokens == nil { Console.notes(opened.promptRemarks + opened.remarks(on: prompting, system: system)) }
       Console.notes(opened.notes(answering.options))
       warnOfIdleOptions(name)
     }
     if chat {
       defer { if !quiet { Console.notes(compute.remarks) } }
-      return try Conversation(answering, isQuiet: quiet).run(system: system, first: prompt)
+      return try Conversation(answering, prompting, isQuiet: quiet).run(system: system, first: prompt)
     }
 
-    let (ids, source) = try promptTokens(opened)
+    let (ids, source) = try promptTokens(opened, prompting)
     try answering.check(ids, from: source, areGiven: tokens != nil)
     let answer = try answer(ids, answering)
     if json {
@@ -167,16 +177,9 @@ struct RunCommand: ParsableCommand {
     return options
   }
 
-  private func warn(of template: ChatTemplate) {
-    if template.match == .different {
-      Console.note("note: the model's chat template is not one that ingot knows; LLaDA2's is used (--raw uses none)")
-    }
-    if system != nil, template.ignoresLeadingSystem {
-      Console.note("note: the model's chat template leaves out the text of --system")
-    }
-  }
-
-  private func promptTokens(_ model: RunModel) throws(Failure) -> (ids: [Int], source: String) {
+  private func promptTokens(
+    _ model: RunModel, _ options: ChatTemplate.Options
+  ) throws(Failure) -> (ids: [Int], source: String) {
     if let tokens { return (try PromptSource.tokens(file: tokens), TextInput.named(tokens)) }
     let source = prompt == nil ? "stdin" : "-p"
     let text = if let prompt { prompt } else { try PromptSource.standardInput() }
@@ -190,7 +193,7 @@ struct RunCommand: ParsableCommand {
     if text.isEmpty { throw Failure(.emptyPrompt, prompt: source, longest: 0) }
     let messages = (system.map { [ChatTemplate.Message(.system, $0)] } ?? []) + [.init(.user, text)]
     let ids = try model.ids(of: byteCount, from: source) { tokenizer throws(TokenizerError) in
-      try tokenizer.encode(conversation: messages)
+      try tokenizer.encode(conversation: messages, options)
     }
     return (ids, source)
   }
@@ -203,6 +206,10 @@ struct RunCommand: ParsableCommand {
     }
     return try answering.answerOnStdout(prompt, isQuiet: quiet, trace: file)
   }
+}
+
+enum Switch: String, CaseIterable, ExpressibleByArgument {
+  case on, off
 }
 
 extension DecoderName: ExpressibleByArgument {}

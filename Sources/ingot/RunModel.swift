@@ -37,14 +37,15 @@ struct RunModel {
   }
 
   private static func tokenizer(of weights: any WeightSource) throws(Failure) -> Tokenizer {
-    let json: [UInt8]?
-    let config: [UInt8]?
+    var files: [TokenizerError.File: [UInt8]] = [:]
     do throws(ModelError) {
-      json = try weights.file(named: "tokenizer.json")
-      config = try weights.file(named: "tokenizer_config.json")
+      for file in TokenizerError.File.allCases {
+        // A pack does not carry empty files.
+        if let bytes = try weights.file(named: file.rawValue), !bytes.isEmpty { files[file] = bytes }
+      }
     } catch { throw Failure(error) }
-    guard let json else { throw Failure(noTokenizer: weights.path) }
-    do throws(TokenizerError) { return try Tokenizer(tokenizerJSON: json, configJSON: config) } catch {
+    guard let json = files[.tokenizer] else { throw Failure(noTokenizer: weights.path) }
+    do throws(TokenizerError) { return try Tokenizer(tokenizerJSON: json, others: files) } catch {
       throw Failure(error, of: weights.path)
     }
   }

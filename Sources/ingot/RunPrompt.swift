@@ -1,6 +1,7 @@
 import Glibc
 import JSON
 import Text
+import Tokenizers
 
 /// Where a prompt comes from, read and checked.
 enum PromptSource {
@@ -19,6 +20,20 @@ enum PromptSource {
     let bytes = try TextInput.contents(of: path)
     let isArray = bytes.first { !isSpace($0) } == UInt8(ascii: "[")
     return isArray ? try arrayTokens(bytes, source) : try plainTokens(bytes, source)
+  }
+
+  /// An array of functions, as chat templates take them.
+  static func tools(file path: String) throws(Failure) -> JSONValue {
+    let bytes = try TextInput.contents(of: path)
+    let document: JSONValue
+    do throws(JSONError) { document = try unsafe JSONParser.parse(bytes.span.bytes) } catch {
+      throw Failure(tools: path, detail: "\(error.reason), at byte \(error.byteOffset)")
+    }
+    guard let elements = document.array else { throw Failure(tools: path, detail: "it holds \(document.kind)") }
+    guard elements.allSatisfy({ $0.object != nil }), ChatTemplate.canPass(document) else {
+      throw Failure(tools: path, detail: "an element is no object, or holds a whole number of more than 64 bits")
+    }
+    return document
   }
 
   private static func arrayTokens(_ bytes: [UInt8], _ source: String) throws(Failure) -> [Int] {

@@ -120,7 +120,8 @@ struct Verification {
     case .record(let record, _): return EncodedData(record)
     case .model(let model):
       return try EncodedData(
-        data, model, try decoder(model), windowLength: options.windowLength, fill: special.stops[0])
+        data, model, try decoder(model), windowLength: options.windowLength, fill: special.stops[0],
+        isRaw: options.isRaw)
     }
   }
 

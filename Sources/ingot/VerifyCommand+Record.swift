@@ -82,8 +82,8 @@ extension VerifyCommand {
   }
 
   private func requireNoContradiction(_ record: DriftRecord, _ path: String) throws(Failure) {
-    for (option, isGiven) in [("--prompts", prompts != nil), ("--text", text != nil), ("--limit", limit != nil)]
-    where isGiven { throw Failure(option: option, ofDataWith: path) }
+    let ofData = [("--prompts", prompts != nil), ("--text", text != nil), ("--limit", limit != nil), ("--raw", raw)]
+    for (option, isGiven) in ofData where isGiven { throw Failure(option: option, ofDataWith: path) }
     for (option, isGiven) in [("--attribute", attribute != nil), ("--block-lengths", blockLengths != nil)]
     where isGiven { throw Failure(option: option, needsModelBeside: path) }
     let (own, decoding) = (record.options, record.options.decoding)

@@ -45,6 +45,9 @@ struct VerifyCommand: ParsableCommand {
       valueName: "file.jsonl"))
   var prompts: String?
 
+  @Flag(help: "Take each prompt as it is, special tokens in it included: no chat template.")
+  var raw = false
+
   @Option(help: ArgumentHelp("Text to be scored, too.", valueName: "file"))
   var text: String?
 
@@ -164,6 +167,8 @@ struct VerifyCommand: ParsableCommand {
       throw Failure(blockLength: length, positions: most)
     }
     if !quiet {
+      let asks = level.isEmpty || Set(level) != [.weights]
+      Console.notes(asks && !raw ? first.model?.promptRemarks ?? [] : [])
       Console.notes(notes(first.model, second, input.data, input.options.decoding) + idleOptions(input.options))
     }
     let progress = StageProgress(isQuiet: quiet)
@@ -250,6 +255,7 @@ struct VerifyCommand: ParsableCommand {
     options.measuresFloor = !noFloor
     options.replaysRoutes = !noReplay
     options.match = match
+    options.isRaw = raw
     options.memory = maxMemory.value / 2
     return options
   }

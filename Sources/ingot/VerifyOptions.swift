@@ -13,6 +13,8 @@ struct VerifyOptions {
   var measuresFloor = true
   var replaysRoutes = true
   var match = AnswerMatch.exact
+  /// Prompts are taken as they are, without the chat template.
+  var isRaw = false
   var seed: UInt64 = 0
   /// Bytes for hidden states.
   var memory = 1 << 30

@@ -64,8 +64,12 @@ struct Fixture {
     return file.text()
   }
 
-  func tokenizer(config: JSONValue? = nil) throws(TokenizerError) -> Tokenizer {
-    try Tokenizer(tokenizerJSON: Array(text.utf8), configJSON: config.map { Array($0.text().utf8) })
+  func tokenizer(
+    config: JSONValue? = nil, others: [TokenizerError.File: String] = [:]
+  ) throws(TokenizerError) -> Tokenizer {
+    var others = others.mapValues { Array($0.utf8) }
+    if let config { others[.config] = Array(config.text().utf8) }
+    return try Tokenizer(tokenizerJSON: Array(text.utf8), others: others)
   }
 
   /// A fixture with something changed.

@@ -111,7 +111,7 @@ import Tokenizers
     let bytes = Array(Fixture().text.utf8)
     for count in stride(from: 0, to: bytes.count - 1, by: 97) {
       let cut = Array(bytes[..<count])
-      #expect(throws: TokenizerError.self) { try Tokenizer(tokenizerJSON: cut, configJSON: nil) }
+      #expect(throws: TokenizerError.self) { try Tokenizer(tokenizerJSON: cut) }
     }
   }
 
@@ -121,7 +121,7 @@ import Tokenizers
     var object = JSONObject()
     for member in whole where member.key != key { object.append(member) }
     let bytes = Array(JSONValue.object(object).text().utf8)
-    let error = #expect(throws: TokenizerError.self) { try Tokenizer(tokenizerJSON: bytes, configJSON: nil) }
+    let error = #expect(throws: TokenizerError.self) { try Tokenizer(tokenizerJSON: bytes) }
     guard case .missing(let place) = error else {
       Issue.record("\(String(describing: error))")
       return

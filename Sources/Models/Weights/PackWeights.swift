@@ -144,7 +144,7 @@ package final class PackWeights: WeightSource {
   }
 
   package func file(named name: String) throws(ModelError) -> [UInt8]? {
-    do throws(PackError) { return try pack.file(named: "source/\(name)") } catch {
+    do throws(PackError) { return try pack.file(named: SourceFile.name(inPack: name)) } catch {
       if case .notFound = error { return nil }
       throw .pack(error)
     }
