@@ -36,8 +36,8 @@ var targets: [Target] = [
     name: "TestSupport", dependencies: ["JSON", "Tensors", "Safetensors", "Pack"], path: "Tests/TestSupport",
     swiftSettings: spans),
 ]
-targets += library("JSON", spans)
 targets += library("Text")
+targets += library("JSON", uses: ["Text"], spans)
 targets += library("Tensors", uses: ["Text", "CLinux"], spans)
 targets += library("Patterns")
 targets += library("Templates", uses: ["JSON"])

@@ -56,7 +56,7 @@ package struct Recipe: Sendable, Equatable {
   package init(json bytes: [UInt8]) throws(RecipeError) {
     self.init()
     let value: JSONValue
-    do { value = try unsafe JSONParser.parse(bytes.span.bytes) } catch {
+    do { value = try unsafe JSONParser.parse(bytes.span.bytes, .settings) } catch {
       throw .file(detail: error.reason, byteOffset: error.byteOffset)
     }
     guard let object = value.object else {

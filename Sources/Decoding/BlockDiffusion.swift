@@ -167,8 +167,8 @@ extension DecodingOptions {
     for (name, value) in thresholds where !(value >= 0 && value <= 1) {
       throw .option(name: name, detail: "is \(value); it must be in 0 … 1")
     }
-    for (name, value, least) in counts where value < least {
-      throw .option(name: name, detail: "is \(value); it must be \(least) or more")
+    for (name, value, least) in counts where !(least...1 << 20).contains(value) {
+      throw .option(name: name, detail: "is \(value); it must be \(least) to \(1 << 20)")
     }
     try check(special, controls, vocabulary: configuration.vocabularySize)
     // 2.2's windows of routing must not reach into another block: its experts would depend on what comes later.
@@ -192,7 +192,7 @@ extension DecodingOptions {
         name: "special token", detail: "\(controls) must be two tokens other than the mask and all that stop")
     }
     // Whatever is excluded, something is left to choose.
-    let excludable = 1 + (controls.isEmpty ? 0 : controls.count + LevenshteinRule.maximumLoopBreaks)
+    let excludable = 1 + controls.count
     guard vocabulary > excludable else {
       throw .option(name: "vocabulary", detail: "of \(vocabulary) tokens is too small for this decoder")
     }

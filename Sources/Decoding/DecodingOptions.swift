@@ -9,6 +9,28 @@ package struct DecodingOptions: Sendable, Equatable {
     case editing(threshold: Float, maximumPostSteps: Int)
     /// LLaDA2.2: edits may also delete and insert.
     case levenshtein(LevenshteinTokens, threshold: Float, maximumPostSteps: Int, maximumSteps: Int)
+
+    /// The numbers of editing; nil where nothing is edited.
+    package var editing: (threshold: Float, maximumPostSteps: Int, maximumSteps: Int?, tokens: LevenshteinTokens?)? {
+      switch self {
+      case .threshold: nil
+      case .editing(let threshold, let post): (threshold, post, nil, nil)
+      case .levenshtein(let tokens, let threshold, let post, let most): (threshold, post, most, tokens)
+      }
+    }
+
+    /// The decoder with other numbers where given; those that it does not have change nothing.
+    package func with(threshold: Float?, maximumPostSteps: Int?, maximumSteps: Int?) -> Self {
+      switch self {
+      case .threshold: self
+      case .editing(let own, let post):
+        .editing(threshold: threshold ?? own, maximumPostSteps: maximumPostSteps ?? post)
+      case .levenshtein(let tokens, let own, let post, let most):
+        .levenshtein(
+          tokens, threshold: threshold ?? own, maximumPostSteps: maximumPostSteps ?? post,
+          maximumSteps: maximumSteps ?? most)
+      }
+    }
   }
 
   package struct LevenshteinTokens: Sendable, Equatable {

@@ -29,8 +29,11 @@ protocol DecodingRule: Sendable {
   /// Offsets whose predictions the next step looks at.
   func offsets(in block: Block) -> [Int]
 
-  /// Tokens that the next step must not write.
-  var excluded: Set<Int> { get }
+  /// Offsets for which the next step draws, at a temperature.
+  func drawn(in block: Block) -> [Int]
+
+  /// Tokens that the next step could not write, given what it wrote.
+  func excluded(writing commits: [StepRecord.Commit], to block: Block) -> Set<Int>
 
   /// What the next step writes, by position.
   func decide(
@@ -45,6 +48,12 @@ protocol DecodingRule: Sendable {
 
   /// Whether the keys and values of the last pass are those of the final tokens.
   var lastPassWasFinal: Bool { get }
+}
+
+extension DecodingRule {
+  func drawn(in block: Block) -> [Int] { offsets(in: block) }
+
+  func excluded(writing commits: [StepRecord.Commit], to block: Block) -> Set<Int> { [] }
 }
 
 extension DecodingOptions {

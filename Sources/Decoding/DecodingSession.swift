@@ -62,9 +62,8 @@ struct DecodingSession: Sendable {
 
   /// Makes a step whose decision is known, instead of the pass asked for.
   mutating func replay(_ commits: [StepRecord.Commit]) {
-    guard case .denoise(_, let offsets) = next else { preconditionFailure("no step is due") }
-    // One draw an offset, as the decision took.
-    if options.temperature > 0 { for _ in offsets { _ = random.uniform() } }
+    guard case .denoise = next else { preconditionFailure("no step is due") }
+    if options.temperature > 0 { for _ in rule.drawn(in: block) { _ = random.uniform() } }
     _ = apply(commits, [])
   }
 

@@ -23,8 +23,6 @@ struct EditingRule: DecodingRule {
   /// The prompt is protected by position, not by token.
   func offsets(in block: Block) -> [Int] { Array(block.promptCount..<block.tokens.count) }
 
-  var excluded: Set<Int> { [] }
-
   func decide(
     _ block: Block, _ predictions: Predictions, using random: inout SplitMix64
   ) -> [StepRecord.Commit] {

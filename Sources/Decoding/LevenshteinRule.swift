@@ -39,76 +39,95 @@ struct LevenshteinRule: DecodingRule {
     isOriginal = block.tokens.map { $0 == block.mask }
     history = []
     lastPassWasFinal = false
-    return true
+    return !isDone(block)
   }
 
   func offsets(in block: Block) -> [Int] { Array(block.promptCount..<block.tokens.count) }
 
+  func drawn(in block: Block) -> [Int] { block.masked }
+
   /// Steps without a mask of the beginning, with the next one.
   private var nextPostSteps: Int { isOriginal.contains(true) ? 0 : postSteps + 1 }
 
-  /// Whether the next step is the block's last, whatever it finds.
-  private var isLast: Bool { nextPostSteps >= maximumPostSteps || step + 1 >= maximumSteps }
+  /// Whether nothing is left to be done when a block is as it is now.
+  private func isDone(_ block: Block) -> Bool { block.masked.isEmpty && nextPostSteps > maximumPostSteps }
 
-  var excluded: Set<Int> { isLast ? [tokens.delete, tokens.split] : [] }
+  /// Whether the next step leaves neither masks nor control tokens: the one after which nothing may be edited any more.
+  ///
+  /// - Parameter offsets: of the masks that it writes by the schedule.
+  private func isFinal(unmasking offsets: some Sequence<Int>) -> Bool {
+    // The published code returns masks where the steps run out; here the last one fills them.
+    if step + 1 >= maximumSteps { return true }
+    if maximumPostSteps > 0 { return nextPostSteps >= maximumPostSteps }
+    let originals = isOriginal.indices.filter { isOriginal[$0] }
+    return !originals.isEmpty && Set(offsets).isSuperset(of: originals)
+  }
+
+  func excluded(writing commits: [StepRecord.Commit], to block: Block) -> Set<Int> {
+    isFinal(unmasking: commits.map { $0.position - block.start }) ? [tokens.delete, tokens.split] : []
+  }
 
   func decide(
     _ block: Block, _ predictions: Predictions, using random: inout SplitMix64
   ) -> [StepRecord.Commit] {
-    var unmasked: [Proposal] = []
+    let choice = Choice(block: block, predictions: predictions)
+    var masks: [Proposal] = []
     var edits: [Proposal] = []
-    for (index, offset) in predictions.offsets.enumerated() {
-      let candidate = predictions.candidate(index, excluding: excluded, using: &random)
-      let proposal = Proposal(offset: offset, candidate: candidate)
+    for offset in predictions.offsets {
+      let proposal = choice.proposal(offset, using: &random)
       if block.tokens[offset] == block.mask {
-        unmasked.append(proposal)
-      } else if candidate.token != block.tokens[offset], candidate.probability > editingThreshold {
+        masks.append(proposal)
+      } else if proposal.candidate.token != block.tokens[offset], proposal.candidate.probability > editingThreshold {
         edits.append(proposal)
       }
     }
-    var writes = (unmasked.accepted(threshold: threshold, quota: quota(unmasked, in: block)) + edits)
-      .sorted { $0.offset < $1.offset }
-    breakLoop(&writes, block, predictions, using: &random)
-    return writes.map { $0.commit(in: block) }
+    var unmasked = masks.accepted(threshold: threshold, quota: quota(masks))
+    let isFinal = isFinal(unmasking: unmasked.map(\.offset))
+    if isFinal { unmasked = masks }
+    var writes = (unmasked + edits).sorted { $0.offset < $1.offset }
+    if isFinal {
+      // What was accepted is replaced, so that it is the control token's probability that was held against the thresholds.
+      let controls: Set = [tokens.delete, tokens.split]
+      for index in writes.indices where controls.contains(writes[index].candidate.token) {
+        writes[index] = choice.proposal(writes[index].offset, excluding: controls, using: &random)
+      }
+    } else {
+      leaveLoop(&writes, choice, using: &random)
+    }
+    return writes.filter { choice.changes($0) }.map { $0.commit(in: block) }
   }
 
   mutating func apply(_ commits: [StepRecord.Commit], to block: inout Block) -> Bool {
-    let isDone = isLast
     postSteps = nextPostSteps
     step += 1
-    // A pass that found nothing to change saw the final tokens.
-    lastPassWasFinal = commits.isEmpty && block.masked.isEmpty
     let written = block.tokens(writing: commits)
     history.insert(written)
+    // A pass that left everything as it was saw the final tokens.
+    lastPassWasFinal = written == block.tokens && block.masked.isEmpty
     scan(written, before: block.tokens, into: &block)
-    return isDone || lastPassWasFinal
+    return lastPassWasFinal || isDone(block) || step >= maximumSteps
   }
 
   /// The schedule of the masks that were there at first, plus all that were made since; everything after its end.
-  private func quota(_ unmasked: [Proposal], in block: Block) -> Int {
-    guard !isLast, step < quotas else { return unmasked.count }
+  private func quota(_ masks: [Proposal]) -> Int {
+    guard step < quotas else { return masks.count }
     let scheduled = initialMasks / quotas + (step < initialMasks % quotas ? 1 : 0)
-    let made = unmasked.count { !isOriginal[$0.offset] }
-    return min(unmasked.count, scheduled + made)
+    let made = masks.count { !isOriginal[$0.offset] }
+    return min(masks.count, scheduled + made)
   }
 
-  /// If the block would be one that was there before, the least certain write takes its next-best token.
-  private func breakLoop(
-    _ writes: inout [Proposal], _ block: Block, _ predictions: Predictions, using random: inout SplitMix64
-  ) {
-    var excluded = excluded
+  /// If the block would be one that was there before, the least certain of the positions that change takes the best token
+  /// other than the one it was to take, until the block is new or nothing changes any more.
+  ///
+  /// The published code draws the position; taking the least certain one is what FluxServe does, and needs no dice.
+  private func leaveLoop(_ writes: inout [Proposal], _ choice: Choice, using random: inout SplitMix64) {
+    let certainty = writes.map(\.candidate.probability)
     for _ in 0..<Self.maximumLoopBreaks {
-      var written = block.tokens
-      for proposal in writes { written[proposal.offset] = proposal.candidate.token }
-      guard history.contains(written),
-        let weakest = writes.indices.min(by: {
-          writes[$0].candidate.probability < writes[$1].candidate.probability
-        }),
-        let index = predictions.offsets.firstIndex(of: writes[weakest].offset)
+      guard history.contains(choice.block.tokens(writing: writes.map { $0.commit(in: choice.block) })),
+        let weakest = writes.indices.filter({ choice.changes(writes[$0]) }).min(by: { certainty[$0] < certainty[$1] })
       else { return }
-      excluded.insert(writes[weakest].candidate.token)
-      let candidate = predictions.candidate(index, excluding: excluded, using: &random)
-      writes[weakest] = Proposal(offset: writes[weakest].offset, candidate: candidate)
+      writes[weakest] = choice.proposal(
+        writes[weakest].offset, excluding: [writes[weakest].candidate.token], using: &random)
     }
   }
 
@@ -134,4 +153,23 @@ struct LevenshteinRule: DecodingRule {
     block.tokens = out
     isOriginal = marks
   }
+}
+
+/// What may be written to a block.
+private struct Choice {
+  let block: Block
+  let predictions: Predictions
+
+  /// A mask takes a token by the rules of drawing; what is edited takes the most probable one at any temperature, since draws
+  /// would never come to rest.
+  func proposal(_ offset: Int, excluding excluded: Set<Int> = [], using random: inout SplitMix64) -> Proposal {
+    let index = offset - block.promptCount
+    let candidate =
+      block.tokens[offset] == block.mask
+      ? predictions.candidate(index, excluding: excluded, using: &random)
+      : predictions.best(index, excluding: excluded)
+    return Proposal(offset: offset, candidate: candidate)
+  }
+
+  func changes(_ proposal: Proposal) -> Bool { proposal.candidate.token != block.tokens[proposal.offset] }
 }

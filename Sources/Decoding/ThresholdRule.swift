@@ -29,8 +29,6 @@ struct ThresholdRule: DecodingRule {
 
   func offsets(in block: Block) -> [Int] { block.masked }
 
-  var excluded: Set<Int> { [] }
-
   func decide(
     _ block: Block, _ predictions: Predictions, using random: inout SplitMix64
   ) -> [StepRecord.Commit] {

@@ -88,7 +88,7 @@ extension BlockDiffusion {
   ///
   /// The rule is as the recorded steps left it: of 2.0 that is the number of the step, of 2.1 nothing, of 2.2 also which
   /// masks are new and which blocks were there before. With a temperature the draws are those of the recorded run (of 2.2
-  /// only up to its first attempt to leave a loop).
+  /// only up to its first attempt to leave a loop, or its first control token replaced).
   ///
   /// - Parameter logits: (offsets of the state, vocabulary).
   /// - Throws: ``DecodingError/notFinite(position:)``.
@@ -97,9 +97,10 @@ extension BlockDiffusion {
     try predictions.requireFinite(blockStart: state.start)
     var random = state.random
     let places = Dictionary(uniqueKeysWithValues: zip(state.offsets, state.offsets.indices))
+    let excluded = state.rule.excluded(writing: state.commits, to: state.work)
     let agrees = state.commits.map { commit in
       guard let index = places[commit.position - state.start] else { return false }
-      return predictions.best(index, excluding: state.rule.excluded).token == commit.token
+      return predictions.best(index, excluding: excluded).token == commit.token
     }
     return Decision(commits: state.rule.decide(state.work, predictions, using: &random), agrees: agrees)
   }

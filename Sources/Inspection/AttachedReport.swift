@@ -13,8 +13,6 @@ package struct AttachedReport: Sendable {
 
   /// The schema of `Formats/drift-report.md`.
   package static let schema = "ingot.drift/1"
-  /// A report has some hundred kilobytes; what is much larger is none.
-  private static let maximumByteCount = 64 << 20
 
   /// The report of a pack; nil where there is none.
   init?(_ pack: PackFile, files: [InspectedModel.EmbeddedFile], rootHash: UInt64) {
@@ -22,14 +20,12 @@ package struct AttachedReport: Sendable {
     self.rootHash = rootHash
     var document: JSONObject?
     do throws(PackError) {
-      guard file.byteCount <= Self.maximumByteCount else { throw .limit("\(file.byteCount) bytes are no report") }
       let bytes = try pack.file(named: file.name)
       document = Self.parse(bytes)
       problem = document == nil ? "it is no JSON object" : Self.problem(document)
     } catch {
       switch error {
       case .broken(let violation, _): problem = "rule \(violation.rule.rawValue) is broken: \(violation.detail)"
-      case .limit(let detail): problem = detail
       default: problem = "it cannot be read"
       }
     }

@@ -96,7 +96,7 @@ package struct InspectedModel: Sendable {
     description = ModelDescription(
       config: try pack.file(named: "source/config.json"), path: "\(pack.path), file source/config.json")
     let provenance = try pack.file(named: "provenance.json")
-    self.provenance = try? unsafe JSONParser.parse(provenance.span.bytes)
+    self.provenance = try? unsafe JSONParser.parse(provenance.span.bytes, .settings)
     let own = try pack.headerWithoutReport
     headerWithoutReport = own
     report = AttachedReport(pack, files: files, rootHash: own.rootHash)

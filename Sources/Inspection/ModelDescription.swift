@@ -18,7 +18,7 @@ package struct ModelDescription: Sendable {
       problem = .configuration(key: nil, detail: "there is no config.json", path: path, byteOffset: nil)
       return
     }
-    config = (try? unsafe JSONParser.parse(bytes.span.bytes))?.object
+    config = (try? unsafe JSONParser.parse(bytes.span.bytes, .settings))?.object
     do throws(ModelError) {
       _ = try ModelConfiguration(json: bytes, path: path)
       problem = nil

@@ -1,3 +1,5 @@
+import Text
+
 /// Why a document is not JSON we accept, and where.
 package struct JSONError: Error, Equatable {
   private let problem: String
@@ -21,6 +23,23 @@ package struct JSONError: Error, Equatable {
   }
 }
 
+/// How much a document may ask for: a tree takes many times the bytes of its text.
+package struct JSONLimits: Sendable {
+  package let byteCount: Int
+  /// Values at any depth, of the document or, where it is read piece by piece, of a piece.
+  package let valueCount: Int
+
+  package init(byteCount: Int, valueCount: Int) {
+    self.byteCount = byteCount
+    self.valueCount = valueCount
+  }
+
+  /// What a person writes or a program settles with: configurations, recipes, a line of prompts.
+  package static let settings = JSONLimits(byteCount: 16 << 20, valueCount: 1 << 18)
+  /// What lists something: vocabularies, tensors, numbers of a report. The largest published tokenizers have 35 MB.
+  package static let listing = JSONLimits(byteCount: 64 << 20, valueCount: 1 << 22)
+}
+
 /// A strict reader of RFC 8259 JSON for files from strangers.
 ///
 /// Stricter than most: a repeated key is an error (two readers could each believe another value), strings must be
@@ -30,22 +49,74 @@ package struct JSONParser: ~Copyable, ~Escapable {
   package static var maximumDepth: Int { 64 }
 
   private let bytes: RawSpan
+  private let valueLimit: Int
+  /// Whether values are counted anew for each piece of the document.
+  private let readsPieces: Bool
   private var offset = 0
+  private var valueCount = 0
 
   @_lifetime(copy bytes)
-  private init(_ bytes: RawSpan) { self.bytes = bytes }
+  private init(_ bytes: RawSpan, _ limits: JSONLimits, readsPieces: Bool = false) throws(JSONError) {
+    guard bytes.byteCount <= limits.byteCount else {
+      let (size, limit) = (Format.bytes(bytes.byteCount), Format.bytes(limits.byteCount))
+      throw JSONError(reason: "the document has \(size), the limit is \(limit)", byteOffset: 0)
+    }
+    self.bytes = bytes
+    valueLimit = limits.valueCount
+    self.readsPieces = readsPieces
+  }
 
   /// Reads one document that fills `bytes`; white space around it is allowed.
-  package static func parse(_ bytes: RawSpan) throws(JSONError) -> JSONValue {
-    var parser = JSONParser(bytes)
+  package static func parse(_ bytes: RawSpan, _ limits: JSONLimits = .listing) throws(JSONError) -> JSONValue {
+    var parser = try JSONParser(bytes, limits)
     let value = try parser.value(depth: 0)
-    parser.skipSpace()
-    guard parser.offset == bytes.byteCount else { throw parser.error("text after the end of the document") }
+    try parser.requireEnd()
     return value
   }
 
   package static func parse(_ text: String) throws(JSONError) -> JSONValue {
     try unsafe parse(Array(text.utf8).span.bytes)
+  }
+
+  /// Reads a document that is an object member by member, so that its tree is never there as a whole. That keys are not
+  /// repeated is for the caller to see.
+  ///
+  /// - Parameter each: returns false to stop.
+  /// - Returns: false if the document is no object.
+  package static func parse(
+    membersOf bytes: RawSpan, _ limits: JSONLimits, _ each: (JSONObject.Member) -> Bool
+  ) throws(JSONError) -> Bool {
+    try parse(bytes, limits, opening: "{") { parser throws(JSONError) in
+      try parser.members(depth: 0) { _, member throws(JSONError) in each(member) }
+    }
+  }
+
+  /// Reads a document that is an array element by element.
+  ///
+  /// - Parameter each: gets an element and where it starts; returns false to stop.
+  /// - Returns: false if the document is no array.
+  package static func parse(
+    elementsOf bytes: RawSpan, _ limits: JSONLimits, _ each: (JSONValue, Int) -> Bool
+  ) throws(JSONError) -> Bool {
+    try parse(bytes, limits, opening: "[") { parser throws(JSONError) in
+      try parser.elements(depth: 0) { _, value, start in each(value, start) }
+    }
+  }
+
+  private static func parse(
+    _ bytes: RawSpan, _ limits: JSONLimits, opening: Unicode.Scalar,
+    _ pieces: (inout JSONParser) throws(JSONError) -> Bool
+  ) throws(JSONError) -> Bool {
+    var parser = try JSONParser(bytes, limits, readsPieces: true)
+    parser.skipSpace()
+    guard parser.peek() == UInt8(ascii: opening) else { return false }
+    if try pieces(&parser) { try parser.requireEnd() }
+    return true
+  }
+
+  private mutating func requireEnd() throws(JSONError) {
+    skipSpace()
+    guard offset == bytes.byteCount else { throw error("text after the end of the document") }
   }
 
   private func error(_ reason: String, at position: Int? = nil) -> JSONError {
@@ -73,6 +144,8 @@ package struct JSONParser: ~Copyable, ~Escapable {
   private mutating func value(depth: Int) throws(JSONError) -> JSONValue {
     guard depth < Self.maximumDepth else { throw error("nested deeper than \(Self.maximumDepth)") }
     skipSpace()
+    valueCount = readsPieces && depth == 1 ? 1 : valueCount + 1
+    guard valueCount <= valueLimit else { throw error("there are more than \(Format.count(valueLimit)) values") }
     switch peek() {
     case UInt8(ascii: "{"): return .object(try object(depth: depth))
     case UInt8(ascii: "["): return .array(try array(depth: depth))
@@ -108,10 +181,32 @@ package struct JSONParser: ~Copyable, ~Escapable {
   }
 
   private mutating func object(depth: Int) throws(JSONError) -> JSONObject {
-    offset += 1
     var object = JSONObject()
+    _ = try members(depth: depth) { parser, member throws(JSONError) in
+      guard object.append(member) else {
+        throw parser.error("key \"\(member.key)\" appears twice in one object", at: member.byteOffset)
+      }
+      return true
+    }
+    return object
+  }
+
+  private mutating func array(depth: Int) throws(JSONError) -> [JSONValue] {
+    var array: [JSONValue] = []
+    _ = try elements(depth: depth) { _, value, _ in
+      array.append(value)
+      return true
+    }
+    return array
+  }
+
+  /// The members of an object, as far as `each` wants them; whether it wanted all.
+  private mutating func members(
+    depth: Int, _ each: (borrowing JSONParser, JSONObject.Member) throws(JSONError) -> Bool
+  ) throws(JSONError) -> Bool {
+    offset += 1
     skipSpace()
-    if peek() == UInt8(ascii: "}") { offset += 1; return object }
+    if peek() == UInt8(ascii: "}") { offset += 1; return true }
     while true {
       skipSpace()
       let start = offset
@@ -120,26 +215,29 @@ package struct JSONParser: ~Copyable, ~Escapable {
       skipSpace()
       try expect(UInt8(ascii: ":"), "`:`")
       let value = try value(depth: depth + 1, of: key)
-      let member = JSONObject.Member(key: key, value: value, byteOffset: start)
-      guard object.append(member) else { throw error("key \"\(key)\" appears twice in one object", at: start) }
+      guard try each(self, JSONObject.Member(key: key, value: value, byteOffset: start)) else { return false }
       skipSpace()
       if peek() == UInt8(ascii: ",") { offset += 1; continue }
       try expect(UInt8(ascii: "}"), "`,` or `}`")
-      return object
+      return true
     }
   }
 
-  private mutating func array(depth: Int) throws(JSONError) -> [JSONValue] {
+  /// The elements of an array, as far as `each` wants them; whether it wanted all.
+  private mutating func elements(
+    depth: Int, _ each: (borrowing JSONParser, JSONValue, Int) throws(JSONError) -> Bool
+  ) throws(JSONError) -> Bool {
     offset += 1
-    var array: [JSONValue] = []
     skipSpace()
-    if peek() == UInt8(ascii: "]") { offset += 1; return array }
+    if peek() == UInt8(ascii: "]") { offset += 1; return true }
     while true {
-      array.append(try value(depth: depth + 1))
+      skipSpace()
+      let start = offset
+      guard try each(self, try value(depth: depth + 1), start) else { return false }
       skipSpace()
       if peek() == UInt8(ascii: ",") { offset += 1; continue }
       try expect(UInt8(ascii: "]"), "`,` or `]`")
-      return array
+      return true
     }
   }
 

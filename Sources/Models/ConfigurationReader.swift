@@ -14,7 +14,7 @@ struct ConfigurationReader {
     self.path = path
     prefix = ""
     let value: JSONValue
-    do { value = try unsafe JSONParser.parse(bytes.span.bytes) } catch {
+    do { value = try unsafe JSONParser.parse(bytes.span.bytes, .settings) } catch {
       throw .configuration(key: nil, detail: error.reason, path: path, byteOffset: error.byteOffset)
     }
     guard let object = value.object else {

@@ -128,6 +128,25 @@ package final class EncodedChunk: Sendable {
     return length
   }
 
+  /// Looks at the start of a zstd frame before any memory is taken for what it holds.
+  ///
+  /// - Throws: rule 18 when it is no frame, or says that it holds something else than `record.contentLength` bytes.
+  static func checkFrame(_ stored: RawSpan, _ record: ChunkRecord) throws(PackViolation) {
+    guard record.codec == .zstd else { return }
+    // The library would also take skippable and older frames, which other readers need not know.
+    guard stored.byteCount >= 4, stored.integer(at: 0) == UInt32(0xFD2F_B528) else {
+      throw PackViolation(.frame, "the stored bytes do not start with a zstd frame")
+    }
+    let said = unsafe stored.withUnsafeBytes { source in
+      unsafe ZSTD_getFrameContentSize(source.baseAddress!, source.count)
+    }
+    // A frame need not say it. `ZSTD_CONTENTSIZE_ERROR` and `…_UNKNOWN`, which Swift does not see, are the two largest numbers.
+    guard said == UInt64.max || said == UInt64(record.contentLength) else {
+      let found = said == UInt64.max - 1 ? "no bytes" : "\(said) bytes"
+      throw PackViolation(.frame, "the zstd frame gives \(found) instead of \(record.contentLength) bytes")
+    }
+  }
+
   /// Writes the content of a chunk into `content`, whose length must be `record.contentLength`.
   ///
   /// - Throws: rule 18 when the stored bytes are not one frame of that length.
@@ -136,10 +155,7 @@ package final class EncodedChunk: Sendable {
   ) throws(PackViolation) {
     precondition(content.byteCount == record.contentLength && stored.byteCount == record.storedLength)
     guard record.codec == .zstd else { return content.write(stored, at: 0) }
-    // The library would also take skippable and older frames, which other readers need not know.
-    guard stored.byteCount >= 4, stored.integer(at: 0) == UInt32(0xFD2F_B528) else {
-      throw PackViolation(.frame, "the stored bytes do not start with a zstd frame")
-    }
+    try Self.checkFrame(stored, record)
     var scratch = take(byteCount: record.contentLength)
     var split = scratch.mutableBytes
     let (frameLength, length) = unsafe stored.withUnsafeBytes { source in

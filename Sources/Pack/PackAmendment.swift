@@ -42,9 +42,7 @@ package struct PackAmendment: Sendable {
   package func attach(
     _ report: [UInt8], progress: (Int) -> Void = { _ in }, isInterrupted: () -> Bool = { false }
   ) throws(PackError) -> PackHeader {
-    guard (1...PackLimits.maximumContent).contains(report.count) else {
-      throw .limit("the report has \(report.count) bytes; embedded files have 1 to 2^30")
-    }
+    try PackLimits.check(file: FileRecord.driftReport, byteCount: report.count)
     let tables = try AmendedTables(pack, report: report)
     if let free = OutputFile.freeBytes(beside: path), free < tables.header.fileLength {
       throw .diskSpace(needed: tables.header.fileLength, free: free, path: path)

@@ -60,8 +60,9 @@ package struct PackCheck: Sendable {
   ) throws(PackError) {
     var done = 0
     // A thread holds a chunk's stored bytes, its content and a copy in planes: fewer threads for larger chunks.
-    let compressed = structure.chunks.reduce(0) { max($0, $1?.codec == .zstd ? $1?.contentLength ?? 0 : 0) }
-    let stored = structure.chunks.reduce(PackLimits.expertAlignment) { max($0, $1?.storedLength ?? 0) }
+    let read = zip(structure.chunks, structure.isRead).compactMap { chunk, isRead in isRead ? chunk : nil }
+    let compressed = read.reduce(0) { max($0, $1.codec == .zstd ? $1.contentLength : 0) }
+    let stored = read.reduce(PackLimits.expertAlignment) { max($0, $1.storedLength) }
     let buffers = Buffers(stored: stored, content: compressed)
     let threads = max(1, min(threads, Self.memoryByteCount / (stored + 2 * compressed)))
     let runs = runs(of: structure)
@@ -115,7 +116,7 @@ package struct PackCheck: Sendable {
         violations.append(PackViolation(.chunkGap, "bytes between chunks are not zero", at: previousEnd..<start))
       }
     }
-    if index < structure.chunks.count, structure.isPlaced[index], let record = structure.chunks[index],
+    if index < structure.chunks.count, structure.isRead[index], let record = structure.chunks[index],
       try !isSound(record, structure, index, buffers)
     {
       let place = try read(record.byteRange, into: &buffer)
@@ -125,6 +126,7 @@ package struct PackCheck: Sendable {
         if record.codec == .raw {
           try checkContent(stored, record, structure, index)
         } else {
+          try ChunkCodec.checkFrame(stored, record)
           var content = buffers.content.take(byteCount: record.contentLength)
           var bytes = content.mutableBytes
           try codec.decode(stored, record, into: &bytes)
@@ -187,7 +189,7 @@ package struct PackCheck: Sendable {
     if record.kind == .file,
       ["file `provenance.json`", "file `source/config.json`"].contains(structure.subjects[index])
     {
-      guard (try? JSONParser.parse(content))?.object != nil else {
+      guard (try? JSONParser.parse(content, .settings))?.object != nil else {
         throw PackViolation(.requiredFiles, "is no JSON object")
       }
     }

@@ -65,9 +65,12 @@ package final class PackFile: Sendable {
 
   /// The bytes of an embedded file, its hash checked.
   ///
-  /// - Throws: ``PackError/notFound(_:path:)``; rules 17–19 if the bytes were changed.
+  /// - Throws: ``PackError/notFound(_:path:)``; rules 17–19 if the bytes were changed, 32 if they are too many.
   package func file(named name: String) throws(PackError) -> [UInt8] {
     guard let file = try files.first(where: { $0.name == name }) else { throw .notFound(name, path: path) }
+    // Before anything is unpacked: a few kilobytes may say that they are a gigabyte.
+    let record = try chunk(file.chunk)
+    if let violation = file.sizeViolation(record, in: file.chunk) { throw .broken(violation, path: path) }
     let content = try content(ofChunk: file.chunk, codec: ChunkCodec(), verified: true)
     return content.bytes.array
   }
@@ -91,6 +94,7 @@ package final class PackFile: Sendable {
       let stored = stored(record)
       if verified { try checkStoredHash(stored, record) }
       if record.codec == .raw { return HeldBytes(mapping, record.byteRange) }
+      try ChunkCodec.checkFrame(stored, record)
       var buffer = AlignedBuffer(byteCount: record.contentLength)
       var content = buffer.mutableBytes
       try codec.decode(stored, record, into: &content)

@@ -132,8 +132,6 @@ package struct PackPlan: Sendable {
     for chunk in chunks where chunk.layout.byteCount > PackLimits.maximumContent {
       throw .limit("a chunk of `\(tensors[chunk.tensors.lowerBound].name)` takes \(chunk.layout.byteCount) bytes")
     }
-    for file in files where !(1...PackLimits.maximumContent).contains(file.bytes.count) {
-      throw .limit("`\(file.name)` has \(file.bytes.count) bytes; embedded files have 1 to 2^30")
-    }
+    for file in files { try PackLimits.check(file: file.name, byteCount: file.bytes.count) }
   }
 }

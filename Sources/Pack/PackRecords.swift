@@ -239,6 +239,15 @@ package struct FileRecord: Sendable, Equatable {
     out.zeros(4)
   }
 
+  /// Rule 32 for the size of the file.
+  func sizeViolation(_ record: ChunkRecord, in chunk: Int) -> PackViolation? {
+    let limit = PackLimits.maximumContent(ofFile: name)
+    guard record.contentLength > limit else { return nil }
+    return PackViolation(
+      .fileRecord, "chunk \(chunk) has a content of \(record.contentLength) bytes, the limit is \(limit)",
+      at: record.byteRange, in: "file `\(name)`")
+  }
+
   /// Reads the record and checks what can be seen in it alone: rule 32.
   init(reading bytes: RawSpan, strings: RawSpan, chunkTotal: Int) throws(PackViolation) {
     name = try packName(

@@ -20,10 +20,28 @@ package enum PackLimits {
   package static let maximumContent = 1 << 30
   package static let maximumElements = 1 << 48
 
+  /// Of an embedded file: a reader holds it whole, and a tree made of it takes many times its bytes.
+  package static func maximumContent(ofFile name: String) -> Int {
+    let isTemplate = name.hasSuffix(".jinja") || name == "source/chat_template.json"
+    if isTemplate { return 1 << 20 }
+    let settings = ["provenance.json", "source/config.json", "source/generation_config.json"]
+    return settings.contains(name) ? 16 << 20 : 64 << 20
+  }
+
   /// Where planes, small chunks and the tables start: the width of a cache line.
   package static let alignment = 64
   /// Where raw experts start: the largest page in common use (arm64), so that they can be mapped on their own.
   package static let expertAlignment = 16_384
+}
+
+extension PackLimits {
+  /// Whether a file may be embedded.
+  static func check(file name: String, byteCount: Int) throws(PackError) {
+    let limit = maximumContent(ofFile: name)
+    guard (1...limit).contains(byteCount) else {
+      throw .limit("`\(name)` has \(byteCount) bytes; in a pack it has 1 to \(limit)")
+    }
+  }
 }
 
 /// One broken rule: which, where, and what stands there.

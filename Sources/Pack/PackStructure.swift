@@ -16,8 +16,9 @@ package struct PackStructure: Sendable {
   package fileprivate(set) var planes: [[Plane]]
   /// By chunk: for people, e.g. ``layer 7, expert 31`` or ``rows 0 to 511 of `lm_head.weight` ``.
   package fileprivate(set) var subjects: [String]
-  /// By chunk: whether it is where it belongs. What overlaps is not read again and again.
-  package fileprivate(set) var isPlaced: [Bool]
+  /// By chunk: whether its content is to be looked at. What overlaps is not read again and again, and what is too large for
+  /// what it is not unpacked.
+  package fileprivate(set) var isRead: [Bool]
   /// By chunk: whether all its tensors have encodings this version knows, so that planes are complete.
   package fileprivate(set) var isUnderstood: [Bool]
 
@@ -26,7 +27,7 @@ package struct PackStructure: Sendable {
     planes = Array(repeating: [], count: chunkCount)
     subjects = (0..<chunkCount).map { "chunk \($0)" }
     isUnderstood = Array(repeating: true, count: chunkCount)
-    isPlaced = isUnderstood
+    isRead = isUnderstood
   }
 }
 
@@ -37,7 +38,7 @@ extension PackTables {
     verifyChunks(&structure, report)
     verifyTensors(&structure, report)
     verifyFiles(&structure, report)
-    verifyCover(structure, report)
+    verifyCover(&structure, report)
     return structure
   }
 
@@ -51,7 +52,7 @@ extension PackTables {
         usesZstd = usesZstd || record.codec == .zstd
         if record.kind == .expert { structure.subjects[index] = "layer \(record.layer), expert \(record.expert)" }
         if let end, record.offset != end.roundedUp(to: record.alignment) {
-          structure.isPlaced[index] = false
+          structure.isRead[index] = false
           let place = end.roundedUp(to: record.alignment)
           report(
             PackViolation(
@@ -206,6 +207,10 @@ extension PackTables {
         } else if chunk.owner != index || chunk.layer != 0 || chunk.expert != 0 {
           report(broken(.owner, "chunk \(file.chunk) names another owner", at: chunkPlace(file.chunk)))
         }
+        if let violation = file.sizeViolation(chunk, in: file.chunk) {
+          structure.isRead[file.chunk] = false
+          report(violation)
+        }
       } catch {
         report(error)
         hasBroken = true
@@ -224,7 +229,7 @@ extension PackTables {
   }
 
   /// Rule 27: planes, tail and end are where the layout of the format puts them.
-  private func verifyCover(_ structure: PackStructure, _ report: (PackViolation) -> Void) {
+  private func verifyCover(_ structure: inout PackStructure, _ report: (PackViolation) -> Void) {
     for (index, chunk) in structure.chunks.enumerated() {
       guard let chunk, chunk.kind != .file, structure.isUnderstood[index] else { continue }
       let planes = structure.planes[index].sorted {
@@ -238,6 +243,8 @@ extension PackTables {
       let found = codes.map { code in
         [code.range, planes.first { $0.isScale && $0.tensor == code.tensor }?.range ?? 0..<0]
       }
+      // A gigabyte that no tensor fills need not be unpacked to be wrong.
+      if chunk.contentLength > layout.byteCount { structure.isRead[index] = false }
       if found != layout.planes || chunk.tailOffset != layout.tailOffset || chunk.contentLength != layout.byteCount {
         report(
           PackViolation(

@@ -10,6 +10,8 @@ package struct SafetensorsHeader: Sendable {
   package static var lengthByteCount: Int { 8 }
   /// Longest JSON that is read, the limit of the reference implementation; LLaDA2 needs 2.6 MB for 24,161 tensors.
   package static var maximumByteCount: Int { 100_000_000 }
+  /// Values of one entry, at any depth: metadata may be long.
+  private static var maximumMemberValues: Int { 1 << 18 }
   /// Checkpoints have matrices and, when experts are stacked, rank 3.
   package static var maximumRank: Int { 8 }
   /// The key that is no tensor.
@@ -42,33 +44,47 @@ package struct SafetensorsHeader: Sendable {
     guard text.byteCount > 0, text.integer(at: 0, as: UInt8.self) == UInt8(ascii: "{") else {
       throw SafetensorsError(.headerNotObject, path: path, byteOffset: lengthByteCount)
     }
-    let members: [JSONObject.Member]
-    do throws(JSONError) {
-      members = try JSONParser.parse(text).object?.members ?? []
-    } catch {
-      let byteOffset = lengthByteCount + error.byteOffset
-      throw SafetensorsError(.headerNotJSON(problem: error.reason), path: path, byteOffset: byteOffset)
-    }
-
-    var metadata: [String: String] = [:]
-    var tensors: [TensorEntry] = []
-    tensors.reserveCapacity(members.count)
-    for member in members {
-      if member.key == metadataKey {
-        metadata = try readMetadata(member, path: path)
-      } else {
-        let reader = EntryReader(member: member, dataStart: end, fileByteCount: fileByteCount, path: path)
-        tensors.append(try reader.entry())
-      }
-    }
+    let (metadata, listed) = try members(of: text, dataStart: end, fileByteCount: fileByteCount, path: path)
+    var tensors = listed
     // Tensors without elements may share a position; the header's order decides then.
     tensors.sort {
       ($0.byteRange.lowerBound, $0.byteRange.upperBound, $0.headerOffset)
         < ($1.byteRange.lowerBound, $1.byteRange.upperBound, $1.headerOffset)
     }
     try requireCoverage(of: end..<fileByteCount, by: tensors, path: path)
-    let positions = try index(tensors, path: path)
+    let positions = Dictionary(uniqueKeysWithValues: tensors.enumerated().map { ($1.name, $0) })
     return SafetensorsHeader(byteCount: end, metadata: metadata, tensors: tensors, positions: positions)
+  }
+
+  /// Metadata and tensors in the order of the text. Each is read and let go before the next: the tree of a header takes many
+  /// times its bytes.
+  private static func members(
+    of text: RawSpan, dataStart: Int, fileByteCount: Int, path: String
+  ) throws(SafetensorsError) -> (metadata: [String: String], tensors: [TensorEntry]) {
+    var metadata: [String: String] = [:]
+    var tensors: [TensorEntry] = []
+    var names: Set<String> = []
+    var problem: SafetensorsError?
+    do throws(JSONError) {
+      let limits = JSONLimits(byteCount: maximumByteCount, valueCount: maximumMemberValues)
+      _ = try JSONParser.parse(membersOf: text, limits) { member in
+        do throws(SafetensorsError) {
+          guard names.insert(member.key).inserted else { throw repeated(member, tensors, path: path) }
+          if member.key == metadataKey {
+            metadata = try readMetadata(member, path: path)
+          } else {
+            let reader = EntryReader(member: member, dataStart: dataStart, fileByteCount: fileByteCount, path: path)
+            tensors.append(try reader.entry())
+          }
+        } catch { problem = error }
+        return problem == nil
+      }
+    } catch {
+      let byteOffset = lengthByteCount + error.byteOffset
+      throw SafetensorsError(.headerNotJSON(problem: error.reason), path: path, byteOffset: byteOffset)
+    }
+    if let problem { throw problem }
+    return (metadata, tensors)
   }
 
   /// Where the header ends, known to lie within the file, before anything is parsed or allocated.
@@ -114,18 +130,18 @@ package struct SafetensorsHeader: Sendable {
     return metadata
   }
 
-  /// Where each name stands in `tensors`.
-  private static func index(_ tensors: [TensorEntry], path: String) throws(SafetensorsError) -> [String: Int] {
-    var positions: [String: Int] = [:]
-    positions.reserveCapacity(tensors.count)
-    for (position, tensor) in tensors.enumerated() {
-      // JSON keys differ by bytes, Swift's strings by letters: both spellings of an accent are one name here.
-      guard positions.updateValue(position, forKey: tensor.name) == nil else {
-        throw SafetensorsError(
-          .ambiguousName(tensor.name), path: path, tensor: tensor.name, byteOffset: tensor.headerOffset)
-      }
+  /// JSON keys differ by bytes, Swift's strings by letters: both spellings of an accent are one name here.
+  private static func repeated(
+    _ member: JSONObject.Member, _ tensors: [TensorEntry], path: String
+  ) -> SafetensorsError {
+    let byteOffset = lengthByteCount + member.byteOffset
+    let isSpelledAlike =
+      member.key == metadataKey || tensors.contains { $0.name.utf8.elementsEqual(member.key.utf8) }
+    guard isSpelledAlike else {
+      return SafetensorsError(.ambiguousName(member.key), path: path, tensor: member.key, byteOffset: byteOffset)
     }
-    return positions
+    let problem = "key \"\(member.key)\" appears twice in one object"
+    return SafetensorsError(.headerNotJSON(problem: problem), path: path, byteOffset: byteOffset)
   }
 
   /// Every byte of `data` belongs to exactly one of `tensors`, which are sorted by position.

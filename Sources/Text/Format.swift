@@ -64,7 +64,9 @@ package enum Format {
         let padding = String(repeating: " ", count: widths[column] - cell.count)
         return right.contains(column) ? padding + cell : cell + padding
       }
-      return String(cells.joined(separator: "  ").reversed().drop { $0 == " " }.reversed())
+      var line = cells.joined(separator: "  ")
+      while line.utf8.last == UInt8(ascii: " ") { line.removeLast() }
+      return line
     }
   }
 }

@@ -16,14 +16,28 @@ package enum Shown {
     for scalar in text.unicodeScalars.prefix(limit) {
       if let byte = FileName.byte(of: scalar) {
         out += spelled(byte)
-        continue
-      }
-      switch scalar.properties.generalCategory {
-      case .control, .format, .lineSeparator, .paragraphSeparator, .privateUse, .unassigned, .surrogate:
-        out += "\\u{\(String(scalar.value, radix: 16))}"
-      default: out.unicodeScalars.append(scalar)
+      } else if isHidden(scalar) {
+        out += spelled(scalar)
+      } else {
+        out.unicodeScalars.append(scalar)
       }
     }
     return text.unicodeScalars.count > limit ? out + "…" : out
   }
+
+  /// What nobody sees, or what changes how its neighbours are seen: control characters (also U+0080–U+009F), marks and
+  /// isolates of direction, all without width, the separators U+2028 and U+2029, U+FEFF, and what no font has. The terminal,
+  /// JSON that is printed and the page spell these.
+  package static func isHidden(_ scalar: Unicode.Scalar) -> Bool {
+    if scalar.value >= 0x20 && scalar.value < 0x7F { return false }
+    let properties = scalar.properties
+    switch properties.generalCategory {
+    case .control, .format, .lineSeparator, .paragraphSeparator, .privateUse, .unassigned, .surrogate: return true
+    // Fillers and joiners that are letters or marks by name. What picks the picture of an emoji is seen in it.
+    default: return properties.isDefaultIgnorableCodePoint && !properties.isVariationSelector
+    }
+  }
+
+  /// `\u{202e}`.
+  package static func spelled(_ scalar: Unicode.Scalar) -> String { "\\u{\(String(scalar.value, radix: 16))}" }
 }

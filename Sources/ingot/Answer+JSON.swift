@@ -11,7 +11,7 @@ extension Answer {
       "decoder": .string(decoder.rawValue),
       "text": .string(text),
       "tokens": .array(tokens.map { JSONValue($0) }),
-      "prompt_tokens": JSONValue(promptCount),
+      "prompt_tokens": .array(promptTokens.map { JSONValue($0) }),
       "stop_reason": .string(end.rawValue),
       "forwards": JSONValue(forwards),
       "cache_passes": cachePasses.map { JSONValue($0) } ?? .null,

@@ -16,7 +16,7 @@ struct Answer {
 
   let tokens: [Int]
   let text: String
-  let promptCount: Int
+  let promptTokens: [Int]
   let forwards: Int
   /// Nil where the run was interrupted.
   let cachePasses: Int?
@@ -130,7 +130,7 @@ struct Answering {
     counters.inPlace -= before.inPlace
     counters.bytesRead -= before.bytesRead
     return Answer(
-      tokens: tokens, text: String(decoding: model.text(of: tokens), as: UTF8.self), promptCount: prompt.count,
+      tokens: tokens, text: String(decoding: model.text(of: tokens), as: UTF8.self), promptTokens: prompt,
       forwards: forwards, cachePasses: output?.cachePasses, seconds: seconds,
       secondsToFirstBlock: canvas.firstBlockEnd.map { $0 - start }, weights: counters,
       end: output.map { $0.stopped ? .stop : .length } ?? .interrupted)

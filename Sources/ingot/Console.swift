@@ -1,4 +1,5 @@
 import Glibc
+import JSON
 import Tensors
 import Text
 
@@ -10,6 +11,14 @@ enum Console {
   /// A line of data. Where it cannot be delivered the process ends: files that were asked for are to be written before. A
   /// reader that went away, as `head` does, has what it wanted, and that is no failure.
   static func print(_ line: String = "") { write(line + "\n", to: STDOUT_FILENO) }
+
+  /// A document, at once or as its pieces are made. What nobody would see in it is spelled.
+  static func print(_ document: JSONValue) { print(document.text(hidden: .spelled)) }
+
+  static func print(_ document: JSONDocument) {
+    JSONWriter.write(document, .spelled) { write($0, to: STDOUT_FILENO) }
+    print()
+  }
 
   /// A line of talk.
   static func note(_ line: String = "") { write(Shown.fileNames(in: line) + "\n", to: STDERR_FILENO) }

@@ -129,6 +129,13 @@ extension Failure {
       hint: "convert it, e.g. with `iconv -t UTF-8`")
   }
 
+  /// More token ids than a prompt can have; how many there are is not known.
+  init(tokensOf source: String, limit: Int) {
+    self.init(
+      what: "the prompt has more than \(Format.count(limit)) tokens, which is all the positions of the model",
+      place: source, hint: "shorten it")
+  }
+
   /// A file of token ids that is none.
   init(tokens source: String, detail: String, byteOffset: Int) {
     self.init(

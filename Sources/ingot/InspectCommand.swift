@@ -87,7 +87,7 @@ struct InspectCommand: ParsableCommand {
       } else {
         let report = InspectReport(model)
         if !quiet { Console.notes(model.notes.map(\.text)) }
-        if json { Console.print(report.json.text()) } else { report.print(all: all) }
+        if json { Console.print(report.json) } else { report.print(all: all) }
       }
     } catch { throw Failure(error) }
   }
@@ -115,7 +115,7 @@ struct InspectCommand: ParsableCommand {
       }
       report = .checkpoint(path: path, found)
     }
-    if json { Console.print(report.json.text()) } else { report.print() }
+    if json { Console.print(report.json) } else { report.print() }
     if !report.isSound { Glibc.exit(ExitStatus.integrity.rawValue) }
   }
 
@@ -132,7 +132,7 @@ struct InspectCommand: ParsableCommand {
     }
     progress?.finish()
     let report = DiffReport(first: model, second: other, diff: diff)
-    if json { Console.print(report.json.text()) } else { report.print() }
+    if json { Console.print(report.json) } else { report.print() }
     if !diff.isSame { Glibc.exit(ExitStatus.failed.rawValue) }
   }
 
@@ -158,7 +158,7 @@ struct InspectCommand: ParsableCommand {
       results.append((tensor, statistics))
     }
     let report = StatisticsReport(model: model, tensors: results)
-    if json { Console.print(report.json.text()) } else { report.print() }
+    if json { Console.print(report.json) } else { report.print() }
     if let npy, !quiet { Console.note("wrote \(npy)") }
   }
 }

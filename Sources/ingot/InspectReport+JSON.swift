@@ -7,33 +7,29 @@ import Tensors
 
 extension InspectReport {
   /// Schema `ingot.inspect/1`: `Formats/inspect.md`.
-  var json: JSONValue {
-    [
-      "schema": "ingot.inspect/1",
-      "file": fileJSON,
-      "model": modelJSON,
-      "quant": quantJSON,
-      "classes": .array(sizes.classes.map(json)),
-      "tensors": .array(model.tensors.map(json)),
-      "chunks": .array(model.chunks.map(json)),
-      "files": .array(
-        model.files.map { file in
-          [
-            "name": .string(file.name), "bytes": JSONValue(file.byteCount), "chunk": JSONValue(file.chunk),
-            "hash": .string(XXH3.text(file.contentHash)),
-          ]
-        }),
-      "shards": .array(
-        model.shards.map { shard in
-          [
-            "name": .string(shard.name), "bytes": JSONValue(shard.file.byteCount),
-            "header_bytes": JSONValue(shard.headerByteCount), "tensors": JSONValue(shard.tensors.count),
-          ]
-        }),
-      "notes": .array(model.notes.map { .string($0.text) }),
-      "provenance": model.provenance ?? .null,
-      "drift_report": model.report?.document.map { .object($0) } ?? .null,
-    ]
+  var json: JSONDocument {
+    let files = model.files.map { file -> JSONValue in
+      [
+        "name": .string(file.name), "bytes": JSONValue(file.byteCount), "chunk": JSONValue(file.chunk),
+        "hash": .string(XXH3.text(file.contentHash)),
+      ]
+    }
+    let shards = model.shards.map { shard -> JSONValue in
+      [
+        "name": .string(shard.name), "bytes": JSONValue(shard.file.byteCount),
+        "header_bytes": JSONValue(shard.headerByteCount), "tensors": JSONValue(shard.tensors.count),
+      ]
+    }
+    return JSONDocument([
+      ("schema", .value("ingot.inspect/1")), ("file", .value(fileJSON)), ("model", .value(modelJSON)),
+      ("quant", .value(quantJSON)), ("classes", .value(.array(sizes.classes.map(json)))),
+      ("tensors", .elements(count: model.tensors.count) { json(model.tensors[$0]) }),
+      ("chunks", .elements(count: model.chunks.count) { json(model.chunks[$0]) }),
+      ("files", .value(.array(files))), ("shards", .value(.array(shards))),
+      ("notes", .value(.array(model.notes.map { .string($0.text) }))),
+      ("provenance", .value(model.provenance ?? .null)),
+      ("drift_report", .value(model.report?.document.map { .object($0) } ?? .null)),
+    ])
   }
 
   private var fileJSON: JSONValue {

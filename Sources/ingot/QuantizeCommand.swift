@@ -160,7 +160,7 @@ struct QuantizeCommand: ParsableCommand {
         "source": .string(tensor.sourceEncoding.description), "encoding": .string(tensor.encoding.description),
         "decided_by": .string(decision.decidedBy),
       ]
-      Console.print(result.text())
+      Console.print(result)
     } else {
       Console.print("\(name)  \(tensor.shape)  \(tensor.sourceEncoding) -> \(tensor.encoding)")
       Console.print("decided by: \(decision.decidedBy)")
@@ -200,7 +200,7 @@ struct QuantizeCommand: ParsableCommand {
     if !quiet { report.printEnd(outcome, seconds: progress.seconds) }
     if json {
       Console.print(
-        report.json(outcome, seconds: progress.seconds, peakAnonymous: progress.peakAnonymous).text())
+        report.json(outcome, seconds: progress.seconds, peakAnonymous: progress.peakAnonymous))
     } else if let output, !dryRun {
       Console.data(FileName.bytes(of: output) + [UInt8(ascii: "\n")])
     }

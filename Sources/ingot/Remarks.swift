@@ -15,11 +15,3 @@ extension Compute {
     return remarks
   }
 }
-
-extension DecoderName {
-  /// Options that this decoder does not look at.
-  func idleOptions(steps: Int?) -> [String] {
-    guard steps != nil, self == .quality21 || self == .speed21 else { return [] }
-    return ["--steps changes nothing: decoder \(rawValue) has no schedule"]
-  }
-}

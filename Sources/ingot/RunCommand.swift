@@ -15,7 +15,7 @@ struct RunCommand: ParsableCommand {
       gets the finished text alone, block by block. Ctrl-C prints what is finished and exits with 130.
 
       Decoders: 2.0 commits above a threshold (0.95); 2.1-quality (0.7) and 2.1-speed (0.5) also edit what is written; \
-      2.2 (0.5) also deletes and inserts. --threshold replaces the number. JSON and traces are described in \
+      2.2 (0.5) also deletes and inserts. --threshold replaces the number. Decoders, JSON and traces are described in \
       Formats/run.md.
 
       EXAMPLES
@@ -54,11 +54,7 @@ struct RunCommand: ParsableCommand {
   @Option(help: "Positions denoised together; 1 is autoregressive.")
   var blockLength = 32
 
-  @Option(help: "Forwards that a block's masks are spread over. (default: the block length)")
-  var steps: Int?
-
-  @Option(help: "Probability above which a token is committed. (default: the decoder's)")
-  var threshold: Float?
+  @OptionGroup var decoding: DecodingArguments
 
   @Option(help: "0 takes the most probable token.")
   var temperature: Float = 0
@@ -71,9 +67,6 @@ struct RunCommand: ParsableCommand {
 
   @Option(help: "Of the draws. (default: 0)")
   var seed: UInt64?
-
-  @Option(help: "2.0, 2.1-quality, 2.1-speed or 2.2. (default: 2.2 for a model with block routing, else 2.0)")
-  var decoder: DecoderName?
 
   @Flag(name: .customLong("no-cache"), help: "Compute finished blocks anew in each forward: the same tokens, slower.")
   var noCache = false
@@ -127,9 +120,9 @@ struct RunCommand: ParsableCommand {
     }
     let compute = Compute(kernels: kernels, threads: threads ?? Machine.threads, activations: activations)
     let opened = try RunModel(path: model, compute: compute, cacheBudget: maxMemory.value)
-    let name = decoder ?? DecoderName(for: opened.configuration)
+    let name = decoding.name(for: opened)
     let answering = try Answering(
-      opened, options: try options(name, opened),
+      opened, options: try options(opened),
       special: try opened.specialTokens(stopsAtTurnEnd: name == .llada22), recordsExperts: traceExperts)
     let prompting = ChatTemplate.Options(
       tools: try tools.map { path throws(Failure) in try PromptSource.tools(file: path) },
@@ -148,7 +141,7 @@ struct RunCommand: ParsableCommand {
     try answering.check(ids, from: source, areGiven: tokens != nil)
     let answer = try answer(ids, answering)
     if json {
-      Console.print(answer.json(answering, decoder: name, compute: compute).text())
+      Console.print(answer.json(answering, decoder: name, compute: compute))
     }
     if !quiet { Console.note(answer.summary) }
     if !quiet { Console.notes(compute.remarks) }
@@ -160,15 +153,11 @@ struct RunCommand: ParsableCommand {
     if temperature == 0, !draws.isEmpty {
       Console.note("note: \(draws.joined(separator: ", ")) changes nothing: at --temperature 0 nothing is drawn")
     }
-    Console.notes(decoder.idleOptions(steps: steps))
+    Console.notes(decoding.idleOptions(decoder))
   }
 
-  private func options(_ name: DecoderName, _ model: RunModel) throws(Failure) -> DecodingOptions {
-    var options = try name.options(model.configuration, path: model.path)
-    options.blockLength = blockLength
-    options.steps = steps ?? blockLength
-    options.generationLength = genLength
-    options.threshold = threshold ?? options.threshold
+  private func options(_ model: RunModel) throws(Failure) -> DecodingOptions {
+    var options = try decoding.options(for: model, blockLength: blockLength, generationLength: genLength)
     options.temperature = temperature
     options.topK = topK
     options.topP = topP
@@ -180,7 +169,10 @@ struct RunCommand: ParsableCommand {
   private func promptTokens(
     _ model: RunModel, _ options: ChatTemplate.Options
   ) throws(Failure) -> (ids: [Int], source: String) {
-    if let tokens { return (try PromptSource.tokens(file: tokens), TextInput.named(tokens)) }
+    if let tokens {
+      let limit = model.configuration.maximumPositions
+      return (try PromptSource.tokens(file: tokens, limit: limit), TextInput.named(tokens))
+    }
     let source = prompt == nil ? "stdin" : "-p"
     let text = if let prompt { prompt } else { try PromptSource.standardInput() }
     let byteCount = text.utf8.count
@@ -212,5 +204,4 @@ enum Switch: String, CaseIterable, ExpressibleByArgument {
   case on, off
 }
 
-extension DecoderName: ExpressibleByArgument {}
 extension Activations: ExpressibleByArgument {}

@@ -15,11 +15,12 @@ enum PromptSource {
   }
 
   /// Ids between white space, or a JSON array of them; `-` is stdin.
-  static func tokens(file path: String) throws(Failure) -> [Int] {
-    let source = TextInput.named(path)
-    let bytes = try TextInput.contents(of: path)
-    let isArray = bytes.first { !isSpace($0) } == UInt8(ascii: "[")
-    return isArray ? try arrayTokens(bytes, source) : try plainTokens(bytes, source)
+  ///
+  /// - Parameter limit: as many as a prompt can have; where there are more, reading stops.
+  static func tokens(file path: String, limit: Int) throws(Failure) -> [Int] {
+    let ids = TokenIDs(TextInput.named(path), limit)
+    guard path == TextInput.standardInput || Machine.isStream(path) else { return try ids.read(file: path) }
+    return try ids.read(try TextInput.contents(of: path))
   }
 
   /// An array of functions, as chat templates take them.
@@ -35,55 +36,65 @@ enum PromptSource {
     }
     return document
   }
+}
 
-  private static func arrayTokens(_ bytes: [UInt8], _ source: String) throws(Failure) -> [Int] {
-    let document: JSONValue
-    do throws(JSONError) { document = try unsafe JSONParser.parse(bytes.span.bytes) } catch {
-      throw Failure(tokens: source, detail: error.reason, byteOffset: error.byteOffset)
-    }
-    let elements = document.array ?? []
-    if let wrong = elements.firstIndex(where: { $0.int == nil }) {
-      throw Failure(
-        tokens: source, detail: "the array holds \(elements[wrong].kind) that is no integer",
-        byteOffset: start(ofElement: wrong, bytes))
-    }
-    return elements.compactMap(\.int)
+/// Token ids as they are written down.
+private struct TokenIDs {
+  private let source: String
+  private let limit: Int
+
+  init(_ source: String, _ limit: Int) {
+    self.source = source
+    self.limit = limit
   }
 
-  /// Where an element of an array that was parsed stands.
-  private static func start(ofElement index: Int, _ bytes: [UInt8]) -> Int {
-    var (depth, commas, isInString) = (0, 0, false)
-    var offset = 0
-    while offset < bytes.count {
-      let byte = bytes[offset]
-      if depth == 1, commas == index, !isInString, !isSpace(byte), byte != UInt8(ascii: ",") { return offset }
-      switch byte {
-      case UInt8(ascii: "\\") where isInString: offset += 1
-      case UInt8(ascii: "\""): isInString.toggle()
-      case _ where isInString: break
-      case UInt8(ascii: "["), UInt8(ascii: "{"): depth += 1
-      case UInt8(ascii: "]"), UInt8(ascii: "}"): depth -= 1
-      case UInt8(ascii: ",") where depth == 1: commas += 1
-      default: break
-      }
-      offset += 1
-    }
-    return 0
+  func read(file path: String) throws(Failure) -> [Int] {
+    let file: MappedFile
+    do throws(FileError) { file = try MappedFile(path: path) } catch { throw Failure(error) }
+    return try read(file.bytes)
   }
 
-  private static func plainTokens(_ bytes: [UInt8], _ source: String) throws(Failure) -> [Int] {
+  func read(_ bytes: [UInt8]) throws(Failure) -> [Int] { try read(bytes.bytes) }
+
+  private func read(_ bytes: RawSpan) throws(Failure) -> [Int] {
     var ids: [Int] = []
-    var start = 0
-    for word in bytes.split(omittingEmptySubsequences: false, whereSeparator: isSpace) {
-      defer { start = word.endIndex + 1 }
-      guard !word.isEmpty else { continue }
-      let text = String(decoding: word, as: UTF8.self)
-      guard let id = Int(text) else {
-        throw Failure(tokens: source, detail: "`\(Shown.text(text, limit: 40))` is no integer", byteOffset: start)
+    var problem: Failure?
+    func add(_ id: Int?, _ detail: () -> String, _ byteOffset: Int) -> Bool {
+      if let id, ids.count < limit {
+        ids.append(id)
+      } else if id != nil {
+        problem = Failure(tokensOf: source, limit: limit)
+      } else {
+        problem = Failure(tokens: source, detail: detail(), byteOffset: byteOffset)
       }
-      ids.append(id)
+      return problem == nil
     }
+    do throws(JSONError) {
+      // The bytes are not a tree: of each element only the number is kept.
+      let limits = JSONLimits(byteCount: .max, valueCount: JSONLimits.settings.valueCount)
+      let isArray = try JSONParser.parse(elementsOf: bytes, limits) { value, start in
+        add(value.int, { "the array holds \(value.kind) that is no integer" }, start)
+      }
+      if !isArray {
+        Self.forEachWord(of: bytes) { word, start in
+          add(Int(word), { "`\(Shown.text(word, limit: 40))` is no integer" }, start)
+        }
+      }
+    } catch { throw Failure(tokens: source, detail: error.reason, byteOffset: error.byteOffset) }
+    if let problem { throw problem }
     return ids
+  }
+
+  /// - Parameter each: gets a word and where it starts; returns false to stop.
+  private static func forEachWord(of bytes: RawSpan, _ each: (String, Int) -> Bool) {
+    var start = 0
+    while start < bytes.byteCount {
+      var end = start
+      while end < bytes.byteCount, !isSpace(bytes.integer(at: end)) { end += 1 }
+      let word = String(decoding: bytes.extracting(start..<end).array, as: UTF8.self)
+      guard word.isEmpty || each(word, start) else { return }
+      start = end + 1
+    }
   }
 
   private static func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0D).contains(byte) }

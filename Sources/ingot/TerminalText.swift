@@ -1,3 +1,5 @@
+import Text
+
 /// Text laid out in rows of a terminal.
 struct TerminalText {
   enum Style: String {
@@ -40,17 +42,16 @@ struct TerminalText {
     if escape { rows[rows.count - 1] += "\u{1B}[0m" }
   }
 
-  /// Text of a model with nothing that steers a terminal: line ends and tabs stay, other control characters are spelled.
+  /// Text of a model with nothing that steers a terminal: line ends and tabs stay, and so do joiners, which are in words of Persian and Hindi and
+  /// in emoji; other hidden characters are spelled.
   static func printable(_ bytes: [UInt8]) -> String {
     var out = ""
     for scalar in String(decoding: bytes, as: UTF8.self).unicodeScalars {
       switch scalar {
       case "\n", "\t": out.unicodeScalars.append(scalar)
       case "\r": continue
-      case "\u{0}"..<"\u{20}", "\u{7F}"..<"\u{A0}": out += "\\u{\(String(scalar.value, radix: 16))}"
-      // Turns the direction of what follows.
-      case "\u{202A}"..."\u{202E}", "\u{2066}"..."\u{2069}": out += "\\u{\(String(scalar.value, radix: 16))}"
-      default: out.unicodeScalars.append(scalar)
+      case "\u{200C}", "\u{200D}": out.unicodeScalars.append(scalar)
+      default: if Shown.isHidden(scalar) { out += Shown.spelled(scalar) } else { out.unicodeScalars.append(scalar) }
       }
     }
     return out

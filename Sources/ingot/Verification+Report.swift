@@ -81,6 +81,7 @@ extension Verification {
       "block_length": JSONValue(decoding.blockLength), "steps": JSONValue(decoding.steps),
       "generation_length": JSONValue(decoding.generationLength), "threshold": JSONValue(decoding.threshold),
       "temperature": JSONValue(decoding.temperature), "decoder": JSONValue(options.decoder.rawValue),
+      "editing": decoding.decoder.editingJSON, "stops_early": JSONValue(decoding.stopsEarly),
       "levels": .array(VerifyLevel.allCases.filter(options.levels.contains).map { JSONValue($0.rawValue) }),
     ]
   }

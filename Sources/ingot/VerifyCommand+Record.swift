@@ -17,7 +17,8 @@ extension VerifyCommand {
     case .record(let record, let path):
       return (VerifyData(record), try options(of: record, path: path), record.options.special)
     case .model(let model):
-      let name = decoder ?? DecoderName(for: model.configuration)
+      let name = decoding.name(for: model)
+      if !quiet { decoding.warnOfIdleOptions(name) }
       return (
         try VerifyData(prompts: prompts, text: text, limit: limit), try options(name, model),
         try model.specialTokens(stopsAtTurnEnd: name == .llada22)
@@ -86,14 +87,20 @@ extension VerifyCommand {
     for (option, isGiven) in ofData where isGiven { throw Failure(option: option, ofDataWith: path) }
     for (option, isGiven) in [("--attribute", attribute != nil), ("--block-lengths", blockLengths != nil)]
     where isGiven { throw Failure(option: option, needsModelBeside: path) }
-    let (own, decoding) = (record.options, record.options.decoding)
+    let (own, recorded) = (record.options, record.options.decoding)
+    let editing = recorded.decoder.editing
+    let shown = { (number: Any?) in number.map { "\($0)" } ?? "none" }
     let pairs: [(option: String, given: String?, recorded: String)] = [
       ("--mask-ratios", maskRatios?.text, NumberList(values: own.maskRatios).text),
-      ("--block-length", blockLength.map { "\($0)" }, "\(decoding.blockLength)"),
-      ("--gen-length", genLength.map { "\($0)" }, "\(decoding.generationLength)"),
-      ("--steps", steps.map { "\($0)" }, "\(decoding.steps)"),
-      ("--threshold", threshold.map { "\($0)" }, "\(decoding.threshold)"),
-      ("--decoder", decoder?.rawValue, own.decoder), ("--seed", seed.map { "\($0)" }, "\(own.seed)"),
+      ("--block-length", blockLength.map { "\($0)" }, "\(recorded.blockLength)"),
+      ("--gen-length", genLength.map { "\($0)" }, "\(recorded.generationLength)"),
+      ("--steps", decoding.steps.map { "\($0)" }, "\(recorded.steps)"),
+      ("--threshold", decoding.threshold.map { "\($0)" }, "\(recorded.threshold)"),
+      ("--editing-threshold", decoding.editingThreshold.map { "\($0)" }, shown(editing?.threshold)),
+      ("--max-post-steps", decoding.maxPostSteps.map { "\($0)" }, shown(editing?.maximumPostSteps)),
+      ("--max-steps", decoding.maxSteps.map { "\($0)" }, shown(editing?.maximumSteps)),
+      ("--stop-early", decoding.stopEarly ? "on" : nil, recorded.stopsEarly ? "on" : "off"),
+      ("--decoder", decoding.decoder?.rawValue, own.decoder), ("--seed", seed.map { "\($0)" }, "\(own.seed)"),
     ]
     for pair in pairs {
       guard let given = pair.given, given != pair.recorded else { continue }

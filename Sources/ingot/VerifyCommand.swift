@@ -70,14 +70,7 @@ struct VerifyCommand: ParsableCommand {
   @Option(help: "Tokens of an answer. (default: 128)")
   var genLength: Int?
 
-  @Option(help: "Steps that a block is spread over. (default: the block length)")
-  var steps: Int?
-
-  @Option(help: "Commit what is more probable than this. (default: the decoder's)")
-  var threshold: Float?
-
-  @Option(help: "2.0, 2.1-quality, 2.1-speed or 2.2. (default: 2.2 for a model with block routing, else 2.0)")
-  var decoder: DecoderName?
+  @OptionGroup var decoding: DecodingArguments
 
   @Option(help: "When an answer is right: exact, contains, numeric, or regex (the answer is the pattern).")
   var match = AnswerMatch.exact
@@ -216,18 +209,14 @@ struct VerifyCommand: ParsableCommand {
 
   private func show(_ report: VerifyReport, _ progress: StageProgress) {
     progress.finish()
-    if json { Console.print(report.document.text()) } else { report.print() }
+    if json { Console.print(report.document) } else { report.print() }
   }
 
   /// Of the command line, for a model that runs.
   func options(_ name: DecoderName, _ model: RunModel) throws(Failure) -> VerifyOptions {
     var options = measuring
-    var decoding = try name.options(model.configuration, path: model.path)
-    decoding.blockLength = blockLength ?? 32
-    decoding.steps = steps ?? decoding.blockLength
-    decoding.generationLength = genLength ?? 128
-    decoding.threshold = threshold ?? decoding.threshold
-    options.decoding = decoding
+    options.decoding = try decoding.options(
+      for: model, blockLength: blockLength ?? 32, generationLength: genLength ?? 128)
     options.decoder = name
     options.maskRatios = maskRatios?.values ?? options.maskRatios
     options.seed = seed ?? 0
@@ -236,7 +225,7 @@ struct VerifyCommand: ParsableCommand {
 
   /// Options that change nothing beside the others.
   private func idleOptions(_ options: VerifyOptions) -> [String] {
-    var idle = options.decoder.idleOptions(steps: steps)
+    var idle = decoding.idleOptions(options.decoder)
     if text != nil, !options.levels.contains(.masked) {
       idle.append("--text changes nothing: only the level masked scores texts")
     }

@@ -72,7 +72,7 @@ struct VerifyData {
     _ bytes: [UInt8], _ path: String, line: Int, unused: inout Set<String>
   ) throws(Failure) -> VerifyPrompt {
     let document: JSONValue
-    do throws(JSONError) { document = try unsafe JSONParser.parse(bytes.span.bytes) } catch {
+    do throws(JSONError) { document = try unsafe JSONParser.parse(bytes.span.bytes, .settings) } catch {
       throw Failure(prompts: path, line: line, detail: "\(error.reason) at byte \(error.byteOffset) of the line")
     }
     guard let object = document.object else {

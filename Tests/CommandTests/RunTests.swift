@@ -49,7 +49,21 @@ import Testing
       ]
       #expect(result.members.map(\.key) == keys)
       #expect(result["schema"] == "ingot.run/1" && result["text"]?.string == answer && result["stop_reason"] == "stop")
-      #expect(result["tokens"]?.array?.count == 10 && result["prompt_tokens"] == 42 && result["decoder"] == "2.0")
+      #expect(
+        result["tokens"]?.array?.count == 10 && result["prompt_tokens"]?.array?.count == 42
+          && result["decoder"] == "2.0")
+    }
+  }
+
+  @Test func theIdsOfThePromptAreSeen() throws {
+    try withTemporaryDirectory { directory in
+      try write(Array("What is 60 + 23?".utf8), to: directory + "/prompt.txt")
+      let result = try object(try ingot(["run", pico, "--json"], in: directory, redirection: "<prompt.txt"))
+      let ids = (result["prompt_tokens"]?.array ?? []).compactMap(\.int)
+      #expect(ids.count == 45 && ids.starts(with: [637, 50, 56, 627, 36, 44, 638]))
+      try write(Array(ids.map(String.init).joined(separator: " ").utf8), to: directory + "/ids")
+      let again = try object(try ingot(["run", pico, "--json", "--tokens", "ids"], in: directory))
+      #expect(again["prompt_tokens"] == result["prompt_tokens"] && again["tokens"] == result["tokens"])
     }
   }
 
@@ -71,7 +85,9 @@ import Testing
       let array = try object(try ingot(["run", pico, "--tokens", "array"] + options, in: directory))
       let dash = try object(
         try ingot(["run", pico, "--tokens", "-"] + options, in: directory, redirection: "<plain"))
-      #expect(plain["prompt_tokens"] == 4 && plain["tokens"] == array["tokens"] && plain["tokens"] == dash["tokens"])
+      #expect(
+        plain["prompt_tokens"]?.array?.count == 4 && plain["tokens"] == array["tokens"]
+          && plain["tokens"] == dash["tokens"])
       let named = try object(
         try ingot(
           ["run", pico, "--tokens", "pipe"] + options, in: directory,
@@ -80,7 +96,9 @@ import Testing
         try ingot(
           ["run", pico, "--tokens", "/dev/stdin"] + options, in: directory,
           before: "{ mkfifo other && { cat plain >other & } }", redirection: "<other"))
-      for piped in [named, inherited] { #expect(piped["prompt_tokens"] == 4 && piped["tokens"] == plain["tokens"]) }
+      for piped in [named, inherited] {
+        #expect(piped["prompt_tokens"] == plain["prompt_tokens"] && piped["tokens"] == plain["tokens"])
+      }
     }
   }
 
@@ -139,7 +157,7 @@ import Testing
       let found = try object(try ingot(arguments + [said], in: directory))
       let plain = try object(try ingot(arguments + [String(repeating: "x", count: 4)], in: directory))
       // Each special token would be one.
-      #expect((found["prompt_tokens"]?.int ?? 0) > (plain["prompt_tokens"]?.int ?? 0) + 12)
+      #expect((found["prompt_tokens"]?.array ?? []).count > (plain["prompt_tokens"]?.array ?? []).count + 12)
     }
   }
 

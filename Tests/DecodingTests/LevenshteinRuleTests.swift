@@ -68,10 +68,12 @@ import Testing
     }
   }
 
-  @Test("a block that was there before is changed at its least certain write")
-  func loopBreaker() throws {
+  @Test("a block that was there before is changed at the least certain of the positions that change")
+  func loop() throws {
     let (output, script) = try DecodingTests.run(.levenshtein(post: 4), prompt: prompt) { pass, offset in
       if pass.number == 0 { return [10: 0.9] }
+      // Back and forth; position 0 stays and is the least certain of all.
+      if offset == 0 { return [10: 0.4, 13: 0.3] }
       return [pass.tokens[offset] == 10 ? 11 : 10: offset == 2 ? 0.5 : 0.8, 12: offset == 2 ? 0.3 : 0.1]
     }
     let seen = script.passes.dropFirst().map(\.tokens) + [output.tokens]
@@ -79,16 +81,83 @@ import Testing
     #expect(seen[2] == [10, 10, 12, 10])
   }
 
-  @Test("the loop breaker writes no control token in the last round either")
-  func loopBreakerInTheLastRound() throws {
+  @Test("only the token at hand is banned, so that a second try goes back to the best one")
+  func loopTakesTurns() throws {
+    // To [11…] and back to [10…], where position 0 would be written again with 10 or 12: both blocks were there.
+    let (_, script) = try DecodingTests.run(.levenshtein(post: 16), prompt: prompt) { pass, offset in
+      guard offset == 0 else { return [10: 0.9] }
+      return switch pass.number {
+      case 0: [10: 0.9]
+      case 1: [12: 0.9]
+      case 2: [11: 0.9]
+      default: [10: 0.5, 12: 0.3, 14: 0.1]
+      }
+    }
+    // Five tries between two tokens end with the second one; none reaches 14.
+    #expect(script.passes.map(\.tokens[0]).prefix(5) == [ID.mask, 10, 12, 11, 12])
+  }
+
+  @Test("a block that leaves a loop by coming back to itself is done")
+  func loopBackToItself() throws {
+    let (output, _) = try DecodingTests.run(.levenshtein(), prompt: prompt) { pass, offset in
+      guard offset == 0 else { return [10: 0.9] }
+      return switch pass.number {
+      case 0: [10: 0.9]
+      case 1: [11: 0.9]
+      default: [10: 0.5, 11: 0.3, 14: 0.1]  // the next best is what stands there
+      }
+    }
+    #expect(output.forwards == 3 && output.tokens == [11, 10, 10, 10] && output.steps[2].commits.isEmpty)
+  }
+
+  @Test("in the last round a block may be one that was there before")
+  func loopInTheLastRound() throws {
     let (output, _) = try DecodingTests.run(.levenshtein(post: 2), prompt: prompt) { pass, offset in
       switch (pass.number, offset) {
       case (1, 0): [11: 0.9]
-      case (2, 0): [10: 0.5, ID.delete: 0.3, ID.split: 0.15, 14: 0.04]
+      case (2, 0): [10: 0.5, 14: 0.4]
       default: [10: 0.9]
       }
     }
-    #expect(output.tokens == [14, 10, 10, 10] && output.forwards == 3)
+    #expect(output.tokens == [10, 10, 10, 10] && output.forwards == 3)
+  }
+
+  @Test("without steps for editing, the step that fills the last mask of the beginning is the last one")
+  func noPostSteps() throws {
+    let (output, script) = try DecodingTests.run(.levenshtein(post: 0), prompt: prompt) { pass, offset in
+      if pass.number == 0, offset == 0 { return [ID.delete: 0.9] }
+      if pass.number == 0 { return [20 + offset: 0.1] }
+      return [ID.split: 0.6, 30 + offset: 0.3]
+    }
+    // The DELETE moves three masks of the beginning to the front, behind which a new one stands.
+    #expect(script.passes.map(\.tokens) == [Array(repeating: ID.mask, count: 4), Array(repeating: ID.mask, count: 4)])
+    #expect(output.tokens == [30, 31, 32, 33])
+  }
+
+  @Test("in the last round a control token is held against the threshold by its own probability")
+  func controlTokensOfTheLastRound() throws {
+    for (probability, expected) in [(Float(0.6), 20), (0.4, 10)] {
+      var options = DecodingOptions.levenshtein(post: 1)
+      options.decoder = .levenshtein(
+        .init(delete: ID.delete, split: ID.split), threshold: 0.5, maximumPostSteps: 1, maximumSteps: 1000)
+      let (output, _) = try DecodingTests.run(options, prompt: prompt) { pass, offset in
+        pass.number == 1 && offset == 1 ? [ID.delete: probability, 20: 0.3, 10: 0.05] : [10: 0.9]
+      }
+      #expect(output.tokens == [10, expected, 10, 10] && output.forwards == 2)
+    }
+  }
+
+  @Test("what is edited is the most probable token at any temperature")
+  func temperature() throws {
+    for seed in 0..<20 as Range<UInt64> {
+      var options = DecodingOptions.levenshtein()
+      options.temperature = 1
+      options.seed = seed
+      let (output, _) = try DecodingTests.run(options, prompt: prompt) { pass, offset in
+        pass.number == 0 ? [10: 0.5, 11: 0.4] : [20: 0.4, 21: 0.3, 22: 0.2]
+      }
+      #expect(output.tokens == [20, 20, 20, 20] && output.forwards == 3)
+    }
   }
 
   @Test("a model that always splits is stopped by the cap of steps, and no mask is left")

@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 
 /// The golden prompts from packs.
-@Suite(.enabled(if: Shared.directory != nil), .serialized) struct PackDecodeTests {
+@Suite(.serialized) struct PackDecodeTests {
   /// Runs of `decode.json` that are taken: every so many.
   private static let strides = ["pico": 2, "nano": 7]
 
@@ -25,16 +25,16 @@ import Testing
     options.recipe = Recipe(experts: try #require(Recipe.Choice(name: experts)), rest: .keep)
     options.compression = compression
     options.tool = "ingot test"
-    let plan = try ConversionPlan(checkpoint: Shared.checkpoint(model), options: options)
+    let plan = try ConversionPlan(checkpoint: Trained.checkpoint(model), options: options)
     let converter = try Converter(plan, kernels: .best, threads: 2, memoryLimit: 1 << 30)
     _ = try converter.write(to: path, progress: { _ in }, isInterrupted: { false })
   }
 
   @Test(
     "experts kept in bf16 give the same tokens, records and probabilities, raw and compressed, with any cache",
-    arguments: Shared.models)
+    arguments: Trained.models)
   func kept(model: String) throws {
-    let expected = try outputs(model, CheckpointWeights(directory: Shared.checkpoint(model)))
+    let expected = try outputs(model, CheckpointWeights(directory: Trained.checkpoint(model)))
     try withTemporaryDirectory { directory in
       let path = directory + "/kept.ingot"
       try pack(model, experts: "keep", .none, to: path)

@@ -1,3 +1,4 @@
+import JSON
 import Kernels
 import Models
 import Safetensors
@@ -5,8 +6,9 @@ import Tensors
 import TestSupport
 import Testing
 
-/// Runs of the original implementation in fp32: hidden states after each layer, every router's choice, logits.
-@Suite(.enabled(if: Shared.directory != nil), .serialized) struct GoldenForwardTests {
+/// Runs of the original implementation in fp32: hidden states after each layer, every router's choice, logits. The metadata
+/// of a file may change the configuration, as for the block routing of 2.2.
+@Suite(.serialized) struct GoldenForwardTests {
   /// ‖a − b‖ / ‖b‖. Two fp32 programs that add in another order differ by some 1e-6; a wrong step shows as 1e-2 and more.
   private static let tolerance = 2e-4
 
@@ -16,16 +18,22 @@ import Testing
     let kernels: KernelSet
     var testDescription: String { "\(model) \(file) \(kernels)" }
   }
-  static let cases: [Case] = Shared.models.flatMap { model in
-    listing(of: Shared.golden(model, "")).filter { $0.hasPrefix("forward-") }.flatMap { file in
+  static let cases: [Case] = Trained.models.flatMap { model in
+    listing(of: Trained.golden(model, "")).filter { $0.hasSuffix(".safetensors") }.flatMap { file in
       KernelSet.available.map { Case(model: model, file: file, kernels: $0) }
     }
   }
 
   @Test("hidden states, routes and logits are those of the original", arguments: cases)
   func forward(_ golden: Case) throws {
-    let file = try SafetensorsFile(path: Shared.golden(golden.model, golden.file))
-    let weights = try CheckpointWeights(directory: Shared.checkpoint(golden.model))
+    let file = try SafetensorsFile(path: Trained.golden(golden.model, golden.file))
+    let changes = try file.metadata["config"].map { try #require(try JSONParser.parse($0).object) } ?? JSONObject()
+    try Trained.withVariant(of: golden.model, changes) { directory in
+      try compare(golden, file, CheckpointWeights(directory: directory))
+    }
+  }
+
+  private func compare(_ golden: Case, _ file: SafetensorsFile, _ weights: CheckpointWeights) throws {
     let model = try LLaDA2Model(weights, compute: Compute(kernels: golden.kernels, threads: 2))
     let tokens = try integers(file, "input_ids")
     let blockLength = try #require(file.metadata["block_length"].flatMap { Int($0) })

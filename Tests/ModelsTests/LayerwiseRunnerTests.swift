@@ -3,10 +3,10 @@ import Models
 import TestSupport
 import Testing
 
-@Suite(.enabled(if: Shared.directory != nil)) struct LayerwiseRunnerTests {
+@Suite struct LayerwiseRunnerTests {
   @Test("many sequences layer by layer give what each gives alone, and each expert is read at most once a layer")
   func manySequences() throws {
-    let weights = try CheckpointWeights(directory: Shared.checkpoint("pico"))
+    let weights = try CheckpointWeights(directory: Trained.checkpoint("pico"))
     let model = try LLaDA2Model(weights, compute: Compute(kernels: .best, threads: 2))
     var random = SeededRandom(seed: 7)
     let sequences = [40, 1, 96, 33].map { count in (0..<count).map { _ in Int.random(in: 0..<600, using: &random) } }
@@ -31,7 +31,7 @@ import Testing
 
   @Test func stopping() throws {
     let model = try LLaDA2Model(
-      CheckpointWeights(directory: Shared.checkpoint("pico")), compute: Compute(kernels: .best, threads: 1))
+      CheckpointWeights(directory: Trained.checkpoint("pico")), compute: Compute(kernels: .best, threads: 1))
     #expect(try LayerwiseRunner(model, blockLength: 32).hiddenStates([[1, 2, 3]]) { $0 < 2 } == nil)
   }
 }

@@ -98,6 +98,12 @@ extension MalformedPack {
       return pack.tensorRecord(5)
     },
     .file(.fileRecord, "a reserved half-word", 2, at: 6, UInt16(1)),
+    Self(.fileRecord, "a kilobyte that says it is a tokenizer of a gigabyte", by: .tables, zstd: true) { pack in
+      pack.set(UInt64(1 << 30), at: pack.chunkRecord(9) + 16)
+      pack.set(UInt64(1 << 30), at: pack.chunkRecord(9) + 24)
+      pack.sealTables()
+      return pack.chunkRange(9).lowerBound
+    },
     .file(.fileRecord, "reserved bytes", 2, at: 12, UInt32(1)),
     .file(.fileRecord, "a chunk that does not exist", 2, at: 8, UInt32(11)),
     .tables(.fileRecord, "a control character in a name") { pack in

@@ -29,5 +29,11 @@ import Text
   @Test func whatSteersATerminalIsSpelled() {
     #expect(Shown.text("a\u{1B}[2Jb\u{202E}c") == "a\\u{1b}[2Jb\\u{202e}c")
     #expect(Shown.text("abcdef", limit: 3) == "abc…")
+    for hidden in [
+      "\u{80}", "\u{9F}", "\u{AD}", "\u{61C}", "\u{200B}", "\u{200D}", "\u{2029}", "\u{2069}", "\u{FEFF}", "\u{3164}",
+    ] {
+      #expect(Shown.text(hidden).hasPrefix(#"\u{"#))
+    }
+    for seen in ["é", "漢", "e\u{301}", "\u{2764}\u{FE0F}", "👍🏽"] { #expect(Shown.text(seen) == seen) }
   }
 }

@@ -3,17 +3,14 @@ import TestSupport
 import Testing
 import Tokenizers
 
-/// Beside the package, or one folder up where the package is a work tree.
-private let shared = ["../shared", "../../shared"].first { exists("\($0)/goldens") } ?? "../shared"
-
 /// The ids and the text that the original tokenizer gave, for the test checkpoints.
-@Suite(.enabled(if: exists("\(shared)/goldens"))) struct TokenizerGoldenTests {
-  @Test("the test checkpoints' tokenizers agree with the recorded ids", arguments: ["pico", "nano"])
+@Suite struct TokenizerGoldenTests {
+  @Test("the test checkpoints' tokenizers agree with the recorded ids", arguments: Trained.models)
   func goldens(model: String) throws {
     let tokenizer = try Tokenizer(
-      tokenizerJSON: contents(of: "\(shared)/checkpoints/\(model)/tokenizer.json"),
-      others: [.config: contents(of: "\(shared)/checkpoints/\(model)/tokenizer_config.json")])
-    let text = String(decoding: try contents(of: "\(shared)/goldens/\(model)/tokenizer.json"), as: UTF8.self)
+      tokenizerJSON: contents(of: Trained.checkpoint(model) + "/tokenizer.json"),
+      others: [.config: contents(of: Trained.checkpoint(model) + "/tokenizer_config.json")])
+    let text = String(decoding: try contents(of: Trained.golden(model, "tokenizer.json")), as: UTF8.self)
     let cases = try JSONParser.parse(text).array ?? []
     #expect(cases.count >= 14)
     for value in cases {

@@ -42,6 +42,7 @@ def module(name):
 
 MAX_CHUNKS, MAX_TENSORS, MAX_FILES = 1 << 24, 1 << 22, 1 << 10
 MAX_STRINGS, MAX_NAME, MAX_CONTENT, MAX_ELEMENTS = 1 << 28, 1024, 1 << 30, 1 << 48
+MAX_JSON_VALUES, MAX_JSON_DEPTH = 1 << 18, 64
 
 
 class Failure(Exception):
@@ -212,6 +213,12 @@ def decompress(stored, content_length):
     if bytes(stored[:4]) != b"\x28\xb5\x2f\xfd":
         raise FrameError("does not start with a zstd frame")
     zstandard = module("zstandard")
+    try:
+        said = zstandard.get_frame_parameters(stored[:18].tobytes()).content_size
+    except zstandard.ZstdError as error:
+        raise FrameError(f"has no header: {error}") from None
+    if said not in (content_length, zstandard.CONTENTSIZE_UNKNOWN):
+        raise FrameError(f"says that it holds {said} bytes, not {content_length}")
     decoder = zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
     pieces, length = [], 0
     for at in range(0, len(stored), 4096):      # small steps, so that a bomb is noticed in time
@@ -406,6 +413,14 @@ def check_tensor_record(pack, i):
 
 
 DRIFT_REPORT = b"drift-report.json"
+SETTINGS = b"provenance.json", b"source/config.json", b"source/generation_config.json"
+
+
+def max_file(name):
+    """Bytes that an embedded file may have."""
+    if name.endswith(b".jinja") or name == b"source/chat_template.json":
+        return 1 << 20
+    return 16 << 20 if name in SETTINGS else 64 << 20
 
 
 def check_file_record(pack, i):
@@ -429,6 +444,8 @@ def check_file_record(pack, i):
         yield Violation(32, subject, f"chunk {f.chunk} is of kind {c.kind}")
     elif c.tail_offset != c.content_length:
         yield Violation(32, subject, f"chunk {f.chunk} has tail_offset {c.tail_offset} in {c.content_length} bytes")
+    if c.content_length > max_file(f.name):
+        yield Violation(32, subject, f"chunk {f.chunk} has {c.content_length} bytes, at most {max_file(f.name)} are allowed")
 
 
 def check_name(record, subject, rule):
@@ -524,6 +541,8 @@ def check_content(pack, i):
     pack.content = None
     if c.offset + c.stored_length > pack.size or c.content_length > MAX_CONTENT or c.tail_offset > c.content_length:
         return                      # rules 13, 15, 16
+    if any(c.content_length > max_file(pack.files[f].name) for f in pack.file_claims[i]):
+        return                      # rule 32: nothing is unpacked that cannot be a file
     stored = pack.bytes[c.offset:c.offset + c.stored_length]
     if xxh3(stored) != c.stored_hash:
         yield Violation(17, subject, f"stored_hash is {c.stored_hash:016x}, the bytes have {xxh3(stored):016x}")
@@ -585,9 +604,16 @@ def check_json(pack, i):
     def constant(name):
         raise ValueError(f"{name} is not JSON")
 
+    def count(value, depth=1):
+        if depth > MAX_JSON_DEPTH:
+            raise ValueError("too deep")
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        return 1 + sum(count(v, depth + 1) for v in inner)
+
     try:
         text = pack.content.tobytes().decode("utf-8")
-        ok = isinstance(json.loads(text, object_pairs_hook=members, parse_constant=constant), dict)
+        value = json.loads(text, object_pairs_hook=members, parse_constant=constant)
+        ok = isinstance(value, dict) and count(value) <= MAX_JSON_VALUES
     except (ValueError, RecursionError):
         ok = False
     if not ok:

@@ -46,14 +46,11 @@ package enum DriftPage {
   /// which JSON has only in strings.
   static func embedded(_ document: JSONValue) -> Markup {
     var out = ""
-    for scalar in document.text(indented: false).unicodeScalars {
-      guard "<>&".unicodeScalars.contains(scalar) || Markup.isHidden(scalar) else {
+    for scalar in document.text(indented: false, hidden: .spelled).unicodeScalars {
+      if "<>&".unicodeScalars.contains(scalar) {
+        out += JSONWriter.spelled(scalar)
+      } else {
         out.unicodeScalars.append(scalar)
-        continue
-      }
-      for unit in String(scalar).utf16 {
-        let digits = String(unit, radix: 16)
-        out += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
       }
     }
     return Markup(trusted: out)

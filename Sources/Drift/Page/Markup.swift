@@ -1,3 +1,5 @@
+import Text
+
 /// HTML under construction. Its literal parts stand as they are; whatever is interpolated as text is escaped, so names and
 /// tokens from strangers' files cannot become markup.
 struct Markup: ExpressibleByStringInterpolation, Sendable {
@@ -46,19 +48,10 @@ struct Markup: ExpressibleByStringInterpolation, Sendable {
       case "\"": out += "&quot;"
       case "'": out += "&#39;"
       case "\n", "\t": out.unicodeScalars.append(scalar)
-      case let scalar where isHidden(scalar): out += "\\u{\(String(scalar.value, radix: 16))}"
+      case let scalar where Shown.isHidden(scalar): out += Shown.spelled(scalar)
       default: out.unicodeScalars.append(scalar)
       }
     }
     return out
-  }
-
-  /// Control characters, marks of direction, and what no font shows.
-  static func isHidden(_ scalar: Unicode.Scalar) -> Bool {
-    if scalar.value >= 0x20 && scalar.value < 0x7F { return false }
-    switch scalar.properties.generalCategory {
-    case .control, .format, .lineSeparator, .paragraphSeparator, .privateUse, .unassigned, .surrogate: return true
-    default: return false
-    }
   }
 }

@@ -40,6 +40,8 @@ enum ProvenancePart {
       ("seed", "seed"), ("block length", "block_length"), ("steps", "steps"),
       ("generation length", "generation_length"),
       ("threshold", "threshold"), ("temperature", "temperature"), ("decoder", "decoder"),
+      ("editing threshold", "editing.threshold"), ("post steps", "editing.maximum_post_steps"),
+      ("steps per block", "editing.maximum_steps"),
     ] {
       facts.add(name, plain(data.at(key)))
     }

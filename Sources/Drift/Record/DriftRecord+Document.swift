@@ -34,15 +34,22 @@ extension DriftRecord {
   }
 }
 
+extension DecodingOptions.Decoder {
+  /// `editing`, in records and reports.
+  package var editingJSON: JSONValue {
+    editing.map {
+      [
+        "threshold": JSONValue($0.threshold), "maximum_post_steps": JSONValue($0.maximumPostSteps),
+        "maximum_steps": JSONValue($0.maximumSteps), "delete": JSONValue($0.tokens?.delete),
+        "split": JSONValue($0.tokens?.split),
+      ]
+    } ?? .null
+  }
+}
+
 extension DriftRecord.Options {
   fileprivate var json: JSONValue {
-    let (editing, post, most, control): (Float?, Int?, Int?, DecodingOptions.LevenshteinTokens?) =
-      switch decoding.decoder {
-      case .threshold: (nil, nil, nil, nil)
-      case .editing(let threshold, let post): (threshold, post, nil, nil)
-      case .levenshtein(let tokens, let threshold, let post, let most): (threshold, post, most, tokens)
-      }
-    return [
+    [
       "mask_ratios": .array(maskRatios.map { JSONValue($0) }), "seed": JSONValue(seed),
       "mask": JSONValue(special.mask), "stops": .array(special.stops.map { JSONValue($0) }),
       "decoder": JSONValue(decoder), "block_length": JSONValue(decoding.blockLength),
@@ -50,12 +57,7 @@ extension DriftRecord.Options {
       "threshold": JSONValue(decoding.threshold), "temperature": JSONValue(decoding.temperature),
       "top_k": JSONValue(decoding.topK), "top_p": decoding.topP.map { JSONValue($0) } ?? .null,
       "sampling_seed": JSONValue(decoding.seed), "stops_early": JSONValue(decoding.stopsEarly),
-      "editing": editing.map {
-        [
-          "threshold": JSONValue($0), "maximum_post_steps": JSONValue(post), "maximum_steps": JSONValue(most),
-          "delete": JSONValue(control?.delete), "split": JSONValue(control?.split),
-        ]
-      } ?? .null,
+      "editing": decoding.decoder.editingJSON,
     ]
   }
 }

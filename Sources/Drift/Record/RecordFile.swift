@@ -53,6 +53,10 @@ extension DriftRecord {
     _ document: JSONValue, _ tensors: [SafetensorsWriter.Tensor], to path: String, replaces: Bool
   ) throws(SafetensorsError) {
     let text = Array(document.text(indented: false).utf8)
+    let limit = RecordReader.limits.byteCount
+    guard text.count <= limit else {
+      throw SafetensorsError(.fileTooLarge(byteCount: text.count, limit: limit), path: path)
+    }
     let all = (tensors + [tensor(documentName, .u8, text.count) { text }])
       .sorted { SafetensorsHeader.inFileOrder($0.description, $1.description) }
     let hashes = all.map { tensor in

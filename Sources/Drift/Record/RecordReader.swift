@@ -24,6 +24,9 @@ struct RecordReader {
 
   var path: String { file.path }
 
+  /// Some millions of committed positions.
+  static let limits = JSONLimits(byteCount: 160 << 20, valueCount: 1 << 25)
+
   private func error(_ detail: String) -> RecordError { .broken(detail, path: file.path) }
 
   private func hash(_ key: String) throws(RecordError) -> UInt64 {
@@ -43,7 +46,7 @@ struct RecordReader {
     guard XXH3.hash(bytes) == expected else {
       throw error("the document is not the one that was written: its hash differs")
     }
-    do throws(JSONError) { return try JSONParser.parse(bytes) } catch {
+    do throws(JSONError) { return try JSONParser.parse(bytes, Self.limits) } catch {
       throw self.error("the document is no JSON: \(error.reason) at byte \(error.byteOffset) of it")
     }
   }

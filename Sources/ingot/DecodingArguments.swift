@@ -1,0 +1,57 @@
+import ArgumentParser
+import Decoding
+
+/// What `run` and `verify` can be told of the decoder; what is not said is as its authors published it.
+struct DecodingArguments: ParsableArguments {
+  @Option(help: "2.0, 2.1-quality, 2.1-speed or 2.2. (default: 2.2 for a model with block routing, else 2.0)")
+  var decoder: DecoderName?
+
+  @Option(help: "Forwards that a block's masks are spread over. (default: the block length)")
+  var steps: Int?
+
+  @Option(help: "Probability above which a token is committed. (default: the decoder's)")
+  var threshold: Float?
+
+  @Option(help: "2.1 and 2.2: probability above which a committed token is replaced. (default: the decoder's)")
+  var editingThreshold: Float?
+
+  @Option(help: "2.1 and 2.2: forwards that may edit once the block's first masks are filled. (default: 16)")
+  var maxPostSteps: Int?
+
+  @Option(help: "2.2: most forwards for a block; the last one fills its masks. (default: 1000)")
+  var maxSteps: Int?
+
+  @Flag(help: "2.0: stop within a block once the end of the answer and all before it are committed.")
+  var stopEarly = false
+
+  func name(for model: RunModel) -> DecoderName { decoder ?? DecoderName(for: model.configuration) }
+
+  func options(
+    for model: RunModel, blockLength: Int, generationLength: Int
+  ) throws(Failure) -> DecodingOptions {
+    var options = try name(for: model).options(model.configuration, path: model.path)
+    options.blockLength = blockLength
+    options.steps = steps ?? blockLength
+    options.generationLength = generationLength
+    options.threshold = threshold ?? options.threshold
+    options.decoder = options.decoder.with(
+      threshold: editingThreshold, maximumPostSteps: maxPostSteps, maximumSteps: maxSteps)
+    options.stopsEarly = stopEarly
+    return options
+  }
+
+  /// Which of the options change nothing, and why.
+  func idleOptions(_ name: DecoderName) -> [String] {
+    let edits = name != .llada20
+    let idle: [(option: String, isIdle: Bool, reason: String)] = [
+      ("--steps", steps != nil && (name == .quality21 || name == .speed21), "has no schedule"),
+      ("--editing-threshold", editingThreshold != nil && !edits, "edits nothing"),
+      ("--max-post-steps", maxPostSteps != nil && !edits, "edits nothing"),
+      ("--max-steps", maxSteps != nil && name != .llada22, "needs no such limit"),
+      ("--stop-early", stopEarly && edits, "may still edit what is committed"),
+    ]
+    return idle.filter(\.isIdle).map { "\($0.option) changes nothing: decoder \(name.rawValue) \($0.reason)" }
+  }
+}
+
+extension DecoderName: ExpressibleByArgument {}
