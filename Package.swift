@@ -68,7 +68,7 @@ targets += [
     name: "ingot",
     dependencies: [
       "JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Conversion", "Inspection",
-      "Tokenizers", "Decoding", "Drift", "Text", "Patterns", argumentParser,
+      "Patterns", "Templates", "Tokenizers", "Decoding", "Drift", "Text", argumentParser,
     ],
     swiftSettings: settings),
   .executableTarget(

@@ -109,7 +109,7 @@ extension BlockDiffusion {
     for (index, offsets, _) in group {
       let end = first + offsets.count * configuration.vocabularySize
       let predictions = predictions(offsets, Array(logits[first..<end]))
-      try predictions.requireFinite(blockStart: members[index].session.block.start)
+      try predictions.requireFinite(blockStart: members[index].session.block.start, prompt: members[index].index)
       _ = members[index].session.denoise(predictions)
       first = end
     }

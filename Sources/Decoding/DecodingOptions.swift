@@ -100,7 +100,7 @@ package struct SpecialTokens: Sendable, Equatable {
   }
 }
 
-/// Why a sequence cannot be decoded. All but ``model(_:)``, ``notFinite(position:)`` and
+/// Why a sequence cannot be decoded. All but ``model(_:)``, ``notFinite(prompt:position:)`` and
 /// ``interrupted`` come before any work.
 package enum DecodingError: Error, Sendable, Equatable {
   case model(ModelError)
@@ -113,8 +113,9 @@ package enum DecodingError: Error, Sendable, Equatable {
   case emptyPrompt
   /// An option with which nothing could ever be committed, or that makes no sense.
   case option(name: String, detail: String)
-  /// The model's scores for a position hold an infinity or something that is no number.
-  case notFinite(position: Int)
+  /// The model's scores for a position hold an infinity or something that is no number. `prompt` counts those that are
+  /// decoded together from 0.
+  case notFinite(prompt: Int, position: Int)
   case interrupted
 
   /// Which of the tokens that were given is at fault, if it is one.

@@ -39,8 +39,11 @@ struct Predictions {
   }
 
   /// Refuses scores among which no choice has a meaning.
-  func requireFinite(blockStart: Int) throws(DecodingError) {
-    if let index = scores.firstIndex(where: { $0 == nil }) { throw .notFinite(position: blockStart + offsets[index]) }
+  ///
+  /// - Parameter prompt: named in the error.
+  func requireFinite(blockStart: Int, prompt: Int = 0) throws(DecodingError) {
+    guard let index = scores.firstIndex(where: { $0 == nil }) else { return }
+    throw .notFinite(prompt: prompt, position: blockStart + offsets[index])
   }
 
   /// The token for `offsets[index]`.

@@ -91,7 +91,7 @@ extension BlockDiffusion {
   /// only up to its first attempt to leave a loop, or its first control token replaced).
   ///
   /// - Parameter logits: (offsets of the state, vocabulary).
-  /// - Throws: ``DecodingError/notFinite(position:)``.
+  /// - Throws: ``DecodingError/notFinite(prompt:position:)``.
   package func decision(at state: Trajectory.State, logits: [Float]) throws(DecodingError) -> Decision {
     let predictions = predictions(state.offsets, logits)
     try predictions.requireFinite(blockStart: state.start)

@@ -10,11 +10,13 @@ package struct AlongReference: Sendable {
     var sameTokens: [Bool] = []
   }
 
-  private var samePositions = Sample()
-  private var slots = Sample()
-  private var sameTokens = Sample()
-  private var sameDecision = Sample()
+  private var samePositions = ClusterSums()
+  private var slots = ClusterSums()
+  private var sameTokens = ClusterSums()
+  private var sameDecision = ClusterSums()
   private var kl = Sample()
+  /// States left out, where a model's scores are not finite.
+  private var nonFiniteCount = 0
   private var quarters = Array(repeating: Quarter(), count: 4)
 
   package init() {}
@@ -43,14 +45,17 @@ package struct AlongReference: Sendable {
     quarters[quarter].sameTokens += decision.agrees
   }
 
+  /// A state that is in no number.
+  package mutating func leaveOut() { nonFiniteCount += 1 }
+
   /// `along_reference`; null without states.
   ///
   /// - Parameter seed: of the intervals.
   package func json(seed: UInt64) -> JSONValue {
-    guard samePositions.count > 0 else { return .null }
+    guard samePositions.count + nonFiniteCount > 0 else { return .null }
     return [
       "states": JSONValue(samePositions.count),
-      "commits": JSONValue(sameTokens.count),
+      "commits": JSONValue(sameTokens.count), "non_finite": JSONValue(nonFiniteCount),
       "same_positions": samePositions.meanJSON(seed: seed),
       "slots": slots.meanJSON(seed: seed),
       "same_tokens": sameTokens.meanJSON(seed: seed),

@@ -69,6 +69,11 @@ package struct AlongRun {
     package let rows: [ReferenceRow]
     /// `along_reference`; null without a candidate.
     package let json: JSONValue
+    /// Whether both gave the same numbers wherever the reference committed; nil where they were compared nowhere.
+    package let isSame: Bool?
+    /// Committed positions where the reference's scores are not finite, and states where the candidate's are not; texts are
+    /// prompts.
+    package let nonFinite: (reference: NonFinite, candidate: NonFinite)
   }
 
   /// - Parameters:
@@ -88,13 +93,16 @@ package struct AlongRun {
     var rows: [ReferenceRow?] = recorded ?? Array(repeating: nil, count: places.count)
     let lockstep = Lockstep(
       models.map { Lane($0) }, blockLength: scoring.plan.blockLength, seed: scoring.plan.seed, memory: memory)
-    var failure: DecodingError?
+    var isSame: Bool?
+    var nonFinite = (reference: NonFinite(), candidate: NonFinite())
     let observer = Lockstep.Observer { index, logits in
       let origin = origins[index]
       let state = trajectories[origin.trajectory].states[origin.state]
       let width = logits[0].count / max(state.offsets.count, 1)
       let places = Dictionary(uniqueKeysWithValues: zip(state.offsets, state.offsets.indices))
+      let prompt = prompts[origin.trajectory]
       var divergences: [Double] = []
+      var areFinite = true
       for (number, commit) in state.commits.enumerated() {
         guard let place = places[commit.position - state.start] else { continue }
         let truth = scoring.truth(index, place)
@@ -104,20 +112,27 @@ package struct AlongRun {
         }
         let row = starts[index] + number
         if reference != nil { rows[row] = ReferenceRow(distributions[0], truth: truth, mask: mask) }
-        if candidate != nil, let said = rows[row], let last = distributions.last {
-          divergences.append(Comparison(said, last, truth: truth, mask: mask).kl)
-        }
+        guard let said = rows[row] else { continue }
+        nonFinite.reference.add(isFinite: said.isFinite, at: .init(text: prompt, position: commit.position))
+        guard candidate != nil, let last = distributions.last else { continue }
+        let comparison = Comparison(said, last, truth: truth, mask: mask)
+        isSame = (isSame ?? true) && comparison.isSame
+        areFinite = areFinite && comparison.isFinite
+        divergences.append(comparison.kl)
       }
       guard candidate != nil, let last = logits.last else { return }
-      do throws(DecodingError) {
-        along.add(
-          prompt: origin.trajectory, maskRatio: state.maskRatio, commits: state.commits,
-          decision: try decoder.decision(at: state, logits: Array(last)), kl: divergences)
-      } catch { failure = failure ?? error }
+      // Scores among which no choice has a meaning decide nothing.
+      let decision = try? decoder.decision(at: state, logits: Array(last))
+      let first = NonFinite.Place(text: prompt, position: state.start + (state.offsets.first ?? 0))
+      nonFinite.candidate.add(isFinite: decision != nil, at: first)
+      guard let decision, areFinite else { return along.leaveOut() }
+      along.add(
+        prompt: origin.trajectory, maskRatio: state.maskRatio, commits: state.commits, decision: decision,
+        kl: divergences)
     }
     try lockstep.run(
       texts: scoring.texts.map(\.tokens), states: scoring.states, observer: observer, progress: progress)
-    if let failure { throw .decoding(failure) }
-    return Result(rows: rows.compactMap(\.self), json: along.json(seed: scoring.plan.seed))
+    return Result(
+      rows: rows.compactMap(\.self), json: along.json(seed: scoring.plan.seed), isSame: isSame, nonFinite: nonFinite)
   }
 }

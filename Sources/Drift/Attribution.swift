@@ -74,17 +74,25 @@ package struct Attribution {
     }
   }
 
+  package struct Result: Sendable {
+    /// `attribution`.
+    package let json: JSONValue
+    /// The part whose mixture has the most positions that are not finite; nil where all are.
+    package let nonFinite: (part: String, tally: NonFinite)?
+  }
+
   /// Measures all parts, some at a time where their hidden states do not fit.
   ///
   /// - Parameters:
   ///   - whole: mean KL of the whole candidate on the same states.
   ///   - isCounted: which texts count.
   ///   - memory: bytes for hidden states.
-  package func json(
+  package func measure(
     _ scoring: Scoring, reference: LLaDA2Model, candidate: any WeightSource, whole: Double?, threshold: Float,
     without rejected: Set<Int>, memory: Int, progress: (Double) -> Bool
-  ) throws(DriftError) -> JSONValue {
-    var measured: [(name: String, kl: Sample)] = []
+  ) throws(DriftError) -> Result {
+    var measured: [(name: String, kl: Sample, nonFiniteCount: Int)] = []
+    var worst: (part: String, tally: NonFinite)?
     let laneBytes = max(1, scoring.rowCount * reference.configuration.hiddenSize * MemoryLayout<Float>.size)
     let wave = max(1, min(parts.count, memory / laneBytes - 9))
     for start in stride(from: 0, to: parts.count, by: wave) {
@@ -103,22 +111,27 @@ package struct Attribution {
         progress((Double(start) + $0 * Double(some.count)) / Double(parts.count))
       }
       for (part, comparisons) in zip(some, result.comparisons) {
-        measured.append((part.name, ScoredDrift.masked(scoring, comparisons, threshold, without: rejected).kl))
+        let masked = ScoredDrift.masked(scoring, comparisons, threshold, without: rejected)
+        measured.append((part.name, masked.kl, masked.nonFiniteCount))
+        guard masked.nonFiniteCount > worst?.tally.count ?? 0 else { continue }
+        worst = (part.name, scoring.tally(of: { !rejected.contains($0) }) { comparisons[$0].isFinite })
       }
     }
     let sum = measured.reduce(0) { $0 + ($1.kl.mean ?? 0) }
     let order = measured.sorted { ($1.kl.mean ?? 0) < ($0.kl.mean ?? 0) }
-    return [
-      "by": JSONValue(subject.rawValue),
+    let json: JSONValue = [
+      "by": JSONValue(subject.rawValue), "non_finite": JSONValue(measured.map(\.nonFiniteCount).max() ?? 0),
       "parts": .array(
         order.map {
           [
-            "part": JSONValue($0.name), "kl": $0.kl.meanJSON(seed: scoring.plan.seed),
+            "part": JSONValue($0.name), "non_finite": JSONValue($0.nonFiniteCount),
+            "kl": $0.kl.meanJSON(seed: scoring.plan.seed),
             "share": sum > 0 ? JSONValue(($0.kl.mean ?? 0) / sum) : .null,
           ]
         }),
       "sum": JSONValue(sum), "whole": JSONValue(whole),
       "additivity": whole.map { $0 > 0 ? JSONValue(sum / $0) : .null } ?? .null, "left_out": JSONValue(leftOut),
     ]
+    return Result(json: json, nonFinite: worst)
   }
 }

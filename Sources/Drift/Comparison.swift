@@ -14,6 +14,9 @@ package struct ReferenceRow: Sendable, Equatable {
   /// ln p of the text's own token.
   package var truthLogProbability: Float
 
+  /// False where the model's scores hold an infinity or NaN.
+  package var isFinite: Bool { bestLogProbability.isFinite && truthLogProbability.isFinite }
+
   /// Vocabularies up to this size count whole.
   package static let wholeVocabulary = 4096
   /// Tokens that count of larger ones.
@@ -134,18 +137,27 @@ package struct Comparison: Sendable, Equatable {
   package let referenceLoss: Float
   package let candidateLoss: Float
 
-  /// False where a model's scores hold an infinity or NaN.
-  package var isFinite: Bool { kl.isFinite && reference.isFinite && candidateBest.isFinite && candidateLoss.isFinite }
+  /// Whether both gave the same numbers for all tokens that count, bit for bit.
+  package let isSame: Bool
+  /// False where the reference's scores hold an infinity or NaN.
+  package let referenceIsFinite: Bool
+  /// False where the candidate's do, or are so far away that the divergence is no finite number.
+  package let candidateIsFinite: Bool
+
+  package var isFinite: Bool { referenceIsFinite && candidateIsFinite }
 
   package init(_ reference: ReferenceRow, _ candidate: LogSoftmax, truth: Int, mask: Int) {
     var sum = 0.0
     var coveredReference = 0.0
     var coveredCandidate = 0.0
+    var isSame = reference.truthLogProbability == candidate.logProbability(truth)
     for (index, p) in reference.logProbabilities.enumerated() {
       let token = reference.tokens.isEmpty ? index : Int(reference.tokens[index])
       let q = candidate.logProbability(token)
+      if p != q { isSame = false }
       let probability = Glibc.exp(Double(p))
-      sum += probability * Double(p - q)
+      // What the reference holds impossible adds nothing, wherever the candidate is; a NaN is not equal to 0.
+      if probability != 0 { sum += probability * Double(p - q) }
       coveredReference += probability
       coveredCandidate += Glibc.exp(Double(q))
     }
@@ -162,5 +174,9 @@ package struct Comparison: Sendable, Equatable {
     candidateBest = expf(candidate.logProbability(best))
     referenceLoss = -reference.truthLogProbability
     candidateLoss = -candidate.logProbability(truth)
+    self.isSame = isSame
+    referenceIsFinite = reference.isFinite
+    candidateIsFinite =
+      candidateBest.isFinite && candidateLoss.isFinite && (kl.isFinite || !reference.isFinite)
   }
 }

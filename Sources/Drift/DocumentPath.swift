@@ -28,6 +28,23 @@ package struct DocumentPath: Sendable, Equatable {
 
   /// What stands there; nil where nothing does, or null.
   package func value(in document: JSONValue) -> JSONValue? {
+    guard let value = Self.value(at: steps[...], in: document), !value.isNull else { return nil }
+    return value
+  }
+
+  /// Positions, rows or the like that are in none of the numbers around the value, since they are not finite: what the
+  /// sections say on the way to it. A count of them is not one that leaves them out.
+  func leftOut(in document: JSONValue) -> Int {
+    guard steps.last != Self.countKey else { return 0 }
+    let counts = steps.indices.compactMap { end in
+      Self.value(at: steps[..<end], in: document)?.object?[Self.countKey]?.int
+    }
+    return counts.max() ?? 0
+  }
+
+  private static let countKey = "non_finite"
+
+  private static func value(at steps: ArraySlice<String>, in document: JSONValue) -> JSONValue? {
     var value = document
     for step in steps {
       switch value {
@@ -40,7 +57,7 @@ package struct DocumentPath: Sendable, Equatable {
       default: return nil
       }
     }
-    return value.isNull ? nil : value
+    return value
   }
 }
 

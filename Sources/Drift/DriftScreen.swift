@@ -15,7 +15,7 @@ package enum DriftScreen {
   /// - Parameter columns: of the terminal; nil where the width is free. Narrow ones lose the column of meanings.
   package static func lines(_ document: JSONValue, columns: Int? = nil) -> [Line] {
     var lines = Format.table(facts(document)).map { Line(text: $0, isHeading: false) }
-    lines.insert(Line(text: verdict(document), isHeading: true), at: 0)
+    lines = wrapped(verdict(document), columns: columns ?? 100).map { Line(text: $0, isHeading: true) } + lines
     let numbers = table(Headline.all(of: document), columns: columns ?? 100)
     if !numbers.isEmpty { lines += [Line(text: "", isHeading: false)] + numbers }
     let remarks = self.remarks(document).flatMap { wrapped($0, columns: columns ?? 100) }
@@ -33,16 +33,33 @@ package enum DriftScreen {
 
   /// One sentence on the gates; also the page begins with it.
   static func verdict(_ document: JSONValue) -> String {
+    if document.at("verdict.zero_drift")?.bool == true {
+      let why =
+        document.at("candidate.lossless")?.bool == false
+        ? "the candidate is not lossless" : "the candidate's experts have another encoding"
+      return "ERROR: no drift at all although \(why); quantization was probably never engaged"
+    }
+    if let gap = gap(document) { return "FAIL: \(gap)" }
     let gates = document.rows(at: "verdict.gates")
     let failed = gates.count { $0.at("passed")?.bool == false }
-    if document.at("verdict.zero_drift")?.bool == true {
-      return "ERROR: no drift at all although the candidate is not lossless; quantization was probably never engaged"
-    }
     switch document.text(at: "verdict.status") {
     case "pass": return gates.count == 1 ? "PASS: the one gate passed" : "PASS: all \(gates.count) gates passed"
     case "fail": return "FAIL: \(failed) of \(gates.count) \(gates.count == 1 ? "gate" : "gates") failed"
     default: return "measured, not judged: there were no gates"
     }
+  }
+
+  /// What has no numbers, or was not measured; nil where all that was asked for is there.
+  private static func gap(_ document: JSONValue) -> String? {
+    let missing = document.rows(at: "missing").compactMap { $0.text(at: "level") }
+    if !missing.isEmpty {
+      let levels = missing.count == 1 ? "level \(missing[0])" : "levels \(missing.joined(separator: ", "))"
+      return "the \(levels) could not be measured"
+    }
+    let findings = document.rows(at: "non_finite")
+    // The candidate is the one that is judged.
+    let first = findings.first { $0.text(at: "model") == "candidate" } ?? findings.first
+    return first.map { Shown.text(NonFiniteFinding.summary($0), limit: 400) }
   }
 
   // MARK: Parts
@@ -84,13 +101,25 @@ package enum DriftScreen {
     return texts.enumerated().map { Line(text: $0.element, isHeading: $0.offset == 0) }
   }
 
-  /// Gates that failed, then the notes.
+  /// What is missing or not finite, gates that failed, then the notes.
   private static func remarks(_ document: JSONValue) -> [String] {
+    let gaps =
+      document.rows(at: "missing").map(missingSentence) + document.rows(at: "non_finite").map(NonFiniteFinding.sentence)
     let failed = document.rows(at: "verdict.gates").filter { $0.at("passed")?.bool == false }
-    return failed.map { gate in
-      let value = gate.number(at: "value").map { "it is \(Wording.nats($0))" } ?? "there is no such number"
-      return "failed: \(Shown.text(gate.text(at: "expression") ?? "")) (\(value))"
-    } + document.rows(at: "notes").compactMap(\.string).map { "note: \(Shown.text($0, limit: 400))" }
+    let notes = document.rows(at: "notes").compactMap(\.string).filter { !gaps.contains($0) }
+    return gaps.map { Shown.text($0, limit: 400) }
+      + failed.map { gate -> String in
+        var value = gate.number(at: "value").map { "it is \(Wording.nats($0))" } ?? "there is no such number"
+        if let left = gate.at("left_out")?.int, left > 0 {
+          value += ", but \(Format.count(left)) \(left == 1 ? "place is" : "places are") left out that are not finite"
+        }
+        return "failed: \(Shown.text(gate.text(at: "expression") ?? "")) (\(value))"
+      } + notes.map { "note: \(Shown.text($0, limit: 400))" }
+  }
+
+  /// - Parameter missing: an entry of `missing[]`.
+  package static func missingSentence(_ missing: JSONValue) -> String {
+    "the level \(missing.text(at: "level") ?? "") could not be measured: \(missing.text(at: "reason") ?? "")"
   }
 
   private static func wrapped(_ text: String, columns: Int) -> [String] {

@@ -66,9 +66,9 @@ package struct Gate: Sendable, Equatable {
   /// The number at the key; nil where nothing stands there, or something else.
   package func value(in document: JSONValue) -> Double? { path.value(in: document)?.double }
 
-  /// Whether the document passes; a number that is missing does not.
+  /// Whether the document passes; a number that is missing does not, nor one that leaves out what is not finite.
   package func passes(_ document: JSONValue) -> Bool {
-    guard let value = value(in: document) else { return false }
+    guard let value = value(in: document), path.leftOut(in: document) == 0 else { return false }
     return !comparison.holds(value, limit)
   }
 
@@ -83,7 +83,7 @@ package struct Gate: Sendable, Equatable {
     let found = path.value(in: document).flatMap { $0.double == nil ? nil : $0 }
     return [
       "expression": .string(expression), "key": .string(key), "value": found ?? .null, "limit": JSONValue(limit),
-      "passed": .bool(passes(document)),
+      "left_out": JSONValue(path.leftOut(in: document)), "passed": .bool(passes(document)),
     ]
   }
 

@@ -58,7 +58,10 @@ package struct Gates: Sendable {
       notes.append("gates of the preset left out, because their sections were not measured: \(keys)")
     }
     let passed = all.allSatisfy { $0.passes(document) }
+    // In force whatever the gates: what has no numbers, or was not measured, passes nothing.
+    let isWhole = document.rows(at: "non_finite").isEmpty && document.rows(at: "missing").isEmpty
     return Judgement(
-      status: all.isEmpty ? .none : passed ? .pass : .fail, gates: all.map { $0.json(document) }, notes: notes)
+      status: !isWhole ? .fail : all.isEmpty ? .none : passed ? .pass : .fail, gates: all.map { $0.json(document) },
+      notes: notes)
   }
 }

@@ -7,7 +7,12 @@ package struct LayerDrift: Sendable {
     var weight = 0.0
     var cosines = 0.0
     var rows = 0
+    /// Rows left out, where a hidden state is not finite: of the reference, and of the candidate.
+    var nonFinite = (reference: 0, candidate: 0, either: 0)
+    /// Of the reference with noise, where both are finite.
     var floorError = 0.0
+    var floorWeight = 0.0
+    var floorNonFinite = 0
     var hasFloor = false
   }
   private var layers: [Int: Sums] = [:]
@@ -32,11 +37,23 @@ package struct LayerDrift: Sendable {
         error += (x - y) * (x - y)
         if let floor { noise += (x - Double(floor[index])) * (x - Double(floor[index])) }
       }
-      sums.error += error
-      sums.weight += aa
-      sums.cosines += error == 0 ? 1 : aa * bb > 0 ? ab / (aa * bb).squareRoot() : 0
-      sums.rows += 1
-      sums.floorError += noise
+      // Squares of floats do not overflow here: a sum is finite where all of them are.
+      if aa.isFinite, bb.isFinite {
+        sums.error += error
+        sums.weight += aa
+        sums.cosines += error == 0 ? 1 : aa * bb > 0 ? ab / (aa * bb).squareRoot() : 0
+        sums.rows += 1
+      } else {
+        sums.nonFinite.either += 1
+        if !aa.isFinite { sums.nonFinite.reference += 1 }
+        if !bb.isFinite, b != nil { sums.nonFinite.candidate += 1 }
+      }
+      if aa.isFinite, noise.isFinite {
+        sums.floorError += noise
+        sums.floorWeight += aa
+      } else if aa.isFinite {
+        sums.floorNonFinite += 1
+      }
     }
     if floor != nil { sums.hasFloor = true }
     layers[layer] = sums
@@ -45,17 +62,24 @@ package struct LayerDrift: Sendable {
   /// By layer, the relative error of the floor, where there was one.
   package var floorErrors: [Int: Double] {
     layers.filter(\.value.hasFloor).mapValues { sums in
-      sums.weight > 0 ? (sums.floorError / sums.weight).squareRoot() : 0
+      sums.floorWeight > 0 ? (sums.floorError / sums.floorWeight).squareRoot() : 0
     }
+  }
+
+  /// The first layer (−1: the embeddings) behind which a row is not finite, of each model; nil where all are.
+  package var firstNonFinite: (reference: Int?, candidate: Int?, floor: Int?) {
+    let first = { (count: (Sums) -> Int) in layers.filter { count($0.value) > 0 }.keys.min() }
+    return (first { $0.nonFinite.reference }, first { $0.nonFinite.candidate }, first { $0.floorNonFinite })
   }
 
   package var json: [JSONValue] {
     layers.sorted { $0.key < $1.key }.map { layer, sums in
-      let relative = { (error: Double) in sums.weight > 0 ? (error / sums.weight).squareRoot() : 0 }
+      let relative = { (error: Double, weight: Double) in weight > 0 ? (error / weight).squareRoot() : 0 }
       return [
-        "layer": JSONValue(layer), "relative_error": JSONValue(relative(sums.error)),
-        "cosine": JSONValue(sums.cosines / Double(max(sums.rows, 1))),
-        "floor": sums.hasFloor ? JSONValue(relative(sums.floorError)) : .null,
+        "layer": JSONValue(layer), "non_finite": JSONValue(sums.nonFinite.either),
+        "relative_error": sums.rows > 0 ? JSONValue(relative(sums.error, sums.weight)) : .null,
+        "cosine": sums.rows > 0 ? JSONValue(sums.cosines / Double(sums.rows)) : .null,
+        "floor": sums.hasFloor ? JSONValue(relative(sums.floorError, sums.floorWeight)) : .null,
       ]
     }
   }

@@ -22,7 +22,9 @@ package struct MaskedDrift: Sendable {
   /// Those with numbers.
   let positions: [Position]
   /// Positions left out, where a model's scores are infinite or NaN.
-  let nonFiniteCount: Int
+  package let nonFiniteCount: Int
+  /// Texts with such positions, of which no bound can be told.
+  private let boundless: Set<Int>
   let threshold: Float
   let seed: UInt64
 
@@ -33,6 +35,7 @@ package struct MaskedDrift: Sendable {
     self.states = states
     self.positions = positions.filter(\.comparison.isFinite)
     nonFiniteCount = positions.count - self.positions.count
+    boundless = Set(positions.filter { !$0.comparison.isFinite }.map { states[$0.state].text })
     self.threshold = threshold
     seed = plan.seed
   }
@@ -50,11 +53,15 @@ package struct MaskedDrift: Sendable {
 
   package var kl: Sample { sample { $0.kl } }
 
-  /// Block-diffusion bound of each text, in nats: Σ over its states of weight · Σ −ln p.
+  /// Whether both gave the same numbers at all positions, those without numbers among them.
+  package var isSame: Bool { nonFiniteCount == 0 && positions.allSatisfy(\.comparison.isSame) }
+
+  /// Block-diffusion bound of each text with numbers at all its positions, in nats: Σ over its states of weight · Σ −ln p.
   package func bounds(_ loss: (Comparison) -> Float) -> [Int: Double] {
     var bounds: [Int: Double] = [:]
     for position in positions {
       let state = states[position.state]
+      guard !boundless.contains(state.text) else { continue }
       bounds[state.text, default: 0] += state.weight * Double(loss(position.comparison))
     }
     return bounds
@@ -66,7 +73,7 @@ package struct MaskedDrift: Sendable {
   ///   - routingChanged: by mask ratio, share of rows whose set of experts changed.
   ///   - worst: made by the caller, who has the words.
   package func json(
-    tokenCounts: [Int: Int], klFullMean: Double?, routingChanged: [Int: Sample], worst: JSONValue
+    tokenCounts: [Int: Int], klFullMean: Double?, routingChanged: [Int: ClusterSums], worst: JSONValue
   ) -> JSONValue {
     let change = sample { Double($0.candidate - $0.reference) }
     let sorted = change.values.sorted()
@@ -83,7 +90,7 @@ package struct MaskedDrift: Sendable {
       "top1_probability_change": positions.isEmpty
         ? .null
         : [
-          "mean": JSONValue(change.mean ?? 0), "ci95": change.intervalJSON(seed: seed),
+          "mean": JSONValue(change.mean ?? 0), "ci95": change.sums.intervalJSON(seed: seed),
           "rms": JSONValue((squares / Double(max(change.count, 1))).squareRoot()), "p1": quantile(0.01),
           "p10": quantile(0.1), "median": quantile(0.5), "p90": quantile(0.9), "p99": quantile(0.99),
         ],

@@ -26,7 +26,8 @@ package struct NoiseFloor: Sendable, Equatable {
     let floor = ScoredDrift.masked(
       scoring, result.comparisons[lane], threshold, without: Set(pairs.map(\.rejected)))
     let section: JSONValue = [
-      "noise": JSONValue(noise), "kl": floor.kl.distributionJSON(seed: seed),
+      "noise": JSONValue(noise), "non_finite": JSONValue(floor.nonFiniteCount),
+      "kl": floor.kl.distributionJSON(seed: seed),
       "top1_agreement": floor.sample { $0.sameTop ? 1 : 0 }.meanJSON(seed: seed),
       "nll_difference": floor.sample { Double($0.candidateLoss - $0.referenceLoss) }.meanJSON(seed: seed),
       "routing_changed": result.routing.floorChanged.meanJSON(seed: seed),

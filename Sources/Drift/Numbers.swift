@@ -22,7 +22,7 @@ extension JSONValue {
   }
 }
 
-extension Sample {
+extension ClusterSums {
   /// Counts a value of 1 or 0.
   mutating func add(_ value: Bool, cluster: Int) { add(value ? 1 : 0, cluster: cluster) }
 }

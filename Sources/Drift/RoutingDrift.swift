@@ -5,10 +5,10 @@ package import Models
 /// How the choice of experts changes (`Formats/drift-report.md` §8). Fed one layer of one batch at a time.
 package struct RoutingDrift: Sendable {
   private struct Sums: Sendable {
-    var changed = Sample()
-    var overlap = Sample()
-    var kl = Sample()
-    var shift = Sample()
+    var changed = ClusterSums()
+    var overlap = ClusterSums()
+    var kl = ClusterSums()
+    var shift = ClusterSums()
 
     mutating func add(_ a: Router.Route, _ b: Router.Route, kl divergence: Double?, cluster: Int) {
       let common = Set(a.experts).intersection(b.experts).count
@@ -33,7 +33,9 @@ package struct RoutingDrift: Sendable {
   private var total = Sums()
   private var byLayer: [Int: Sums] = [:]
   private var byRatio: [Int: Sums] = [:]
-  private var floor: [Int: Sample] = [:]
+  private var floor: [Int: ClusterSums] = [:]
+  /// Rows left out, where a router's scores are not finite.
+  package private(set) var nonFiniteCount = 0
 
   package init() {}
 
@@ -70,22 +72,23 @@ package struct RoutingDrift: Sendable {
     byRatio[ratio, default: Sums()].add(a, b, kl: divergence, cluster: text)
   }
 
+  /// A row that is in no number.
+  package mutating func leaveOut() { nonFiniteCount += 1 }
+
   /// The reference against its noisy self.
   package mutating func addFloor(layer: Int, text: Int, _ a: Router.Route, _ b: Router.Route) {
-    floor[layer, default: Sample()].add(Set(a.experts) == Set(b.experts) ? 0 : 1, cluster: text)
+    floor[layer, default: ClusterSums()].add(Set(a.experts) == Set(b.experts) ? 0 : 1, cluster: text)
   }
 
   /// By layer, the share of rows of the floor whose set changed.
   package var floorChangedByLayer: [Int: Double] { floor.compactMapValues(\.mean) }
 
-  package var changedByRatio: [Int: Sample] { byRatio.mapValues(\.changed) }
+  package var changedByRatio: [Int: ClusterSums] { byRatio.mapValues(\.changed) }
 
   /// Share of rows of the floor whose set changed.
-  package var floorChanged: Sample {
-    var all = Sample()
-    for (_, sample) in floor.sorted(by: { $0.key < $1.key }) {
-      for (value, cluster) in zip(sample.values, sample.clusters) { all.add(value, cluster: cluster) }
-    }
+  package var floorChanged: ClusterSums {
+    var all = ClusterSums()
+    for (_, sums) in floor.sorted(by: { $0.key < $1.key }) { all += sums }
     return all
   }
 
@@ -94,8 +97,9 @@ package struct RoutingDrift: Sendable {
   /// - Parameter recordedFloor: shares of the noise floor by layer, where they were not measured beside.
   package func json(ratios: [Double], seed: UInt64, recordedFloor: [Int: Double]? = nil) -> JSONValue {
     let floor = recordedFloor ?? floorChangedByLayer
-    guard total.changed.count > 0 else { return .null }
+    guard total.changed.count + nonFiniteCount > 0 else { return .null }
     return [
+      "rows": JSONValue(total.changed.count), "non_finite": JSONValue(nonFiniteCount),
       "changed": total.changed.meanJSON(seed: seed), "overlap": total.overlap.meanJSON(seed: seed),
       "kl": total.kl.meanJSON(seed: seed), "weight_shift": total.shift.meanJSON(seed: seed),
       "by_layer": .array(

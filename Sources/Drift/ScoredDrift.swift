@@ -81,22 +81,23 @@ package struct ScoredDrift: Sendable {
     guard !pairs.isEmpty else { return .null }
     let reference = all.bounds { $0.referenceLoss }
     let candidate = all.bounds { $0.candidateLoss }
-    var (before, after, change, flips) = (Sample(), Sample(), Sample(), 0)
+    var (before, after, change, flips) = (ClusterSums(), ClusterSums(), ClusterSums(), 0)
     for (index, pair) in pairs.enumerated() {
-      let a = (reference[pair.rejected] ?? 0) - (reference[pair.chosen] ?? 0)
-      let b = (candidate[pair.rejected] ?? 0) - (candidate[pair.chosen] ?? 0)
+      guard let worse = reference[pair.rejected], let better = reference[pair.chosen],
+        let ownWorse = candidate[pair.rejected], let ownBetter = candidate[pair.chosen]
+      else { continue }
+      let (a, b) = (worse - better, ownWorse - ownBetter)
       before.add(a, cluster: index)
       after.add(b, cluster: index)
       change.add(b - a, cluster: index)
       if (a > 0) != (b > 0) { flips += 1 }
     }
     return [
-      "pairs": JSONValue(pairs.count),
+      "pairs": JSONValue(change.count), "non_finite": JSONValue(pairs.count - change.count),
       "margin": [
-        "reference": JSONValue(before.mean ?? 0), "candidate": JSONValue(after.mean ?? 0),
-        "change": change.meanJSON(seed: seed),
+        "reference": JSONValue(before.mean), "candidate": JSONValue(after.mean), "change": change.meanJSON(seed: seed),
       ],
-      "flipped": JSONValue(Double(flips) / Double(pairs.count)),
+      "flipped": change.count > 0 ? JSONValue(Double(flips) / Double(change.count)) : .null,
     ]
   }
 
@@ -105,7 +106,8 @@ package struct ScoredDrift: Sendable {
     let sections = masked.json(tokenCounts: tokenCounts, klFullMean: nil, routingChanged: [:], worst: .null)
     return [
       "block_length": JSONValue(scoring.plan.blockLength), "positions": JSONValue(masked.positions.count),
-      "kl": masked.kl.distributionJSON(seed: seed), "top1_agreement": sections.object?["top1_agreement"] ?? .null,
+      "non_finite": JSONValue(masked.nonFiniteCount), "kl": masked.kl.distributionJSON(seed: seed),
+      "top1_agreement": sections.object?["top1_agreement"] ?? .null,
       "elbo_difference": sections.object?["elbo"]?.object?["difference"] ?? .null,
     ]
   }
@@ -114,11 +116,12 @@ package struct ScoredDrift: Sendable {
   ///
   /// - Parameters: indices of the lanes with the candidate's routes and with its weights.
   package func routeReplayJSON(candidateRoutes: Int, candidateWeights: Int) -> JSONValue {
-    let mean = { (lane: Int) in
-      Self.masked(scoring, result.comparisons[lane], threshold, without: rejected).kl.meanJSON(seed: seed)
+    let lanes = [candidateRoutes, candidateWeights].map {
+      Self.masked(scoring, result.comparisons[$0], threshold, without: rejected)
     }
     return [
-      "candidate_routes": mean(candidateRoutes), "candidate_weights": mean(candidateWeights),
+      "non_finite": JSONValue(lanes.map(\.nonFiniteCount).max() ?? 0),
+      "candidate_routes": lanes[0].kl.meanJSON(seed: seed), "candidate_weights": lanes[1].kl.meanJSON(seed: seed),
       "both": masked.kl.meanJSON(seed: seed),
     ]
   }

@@ -25,6 +25,9 @@ package struct ScoredRun {
     package var gateMass: [Int: [Int: Double]] = [:]
     /// How often each weight was read.
     package var passes = 0
+    /// By lane, a reference that ran first: rows of mixture layers whose router scores are not finite, and the first layer
+    /// with such rows.
+    package var routers: [(tally: NonFinite, layer: Int?)] = []
   }
 
   private let scoring: Scoring
@@ -38,6 +41,30 @@ package struct ScoredRun {
     self.scoring = scoring
     self.rejected = rejected
     self.memory = memory
+  }
+
+  /// Bytes that a run over texts takes beside hidden states: what is known of each state and each masked position.
+  ///
+  /// - Parameters:
+  ///   - lanes: models beside the reference.
+  ///   - kept: bytes of what is kept of a position for a record.
+  package static func byteCount(_ texts: [ScoredText], _ plan: MaskPlan, lanes: Int, kept: Int = 0) -> Int {
+    // An array on its own begins with a header.
+    let array = 32
+    let state = MemoryLayout<MaskedState>.stride + MemoryLayout<Int>.stride + 2 * array
+    // A comparison for each lane, places of two lanes at a time, samples that are sorted.
+    let position =
+      lanes * MemoryLayout<Comparison>.stride + 2 * MemoryLayout<MaskedDrift.Position>.stride
+      + 8 * MemoryLayout<Double>.stride + kept
+    let ratios = plan.ratios.reduce(0, +)
+    return texts.reduce(0) { sum, text in
+      let blocks = text.maskable.count / plan.blockLength + 2
+      let states = blocks * plan.ratios.count
+      // Its own tokens, those of its states, and of the segments made of them.
+      let tokens = text.tokens.count + 2 * states * min(plan.blockLength, text.tokens.count)
+      return sum + states * state + tokens * MemoryLayout<Int>.stride
+        + Int(ratios * Double(text.maskable.count) + Double(states)) * position
+    }
   }
 
   /// - Parameters:
@@ -55,10 +82,9 @@ package struct ScoredRun {
     let all = own + lanes.map(\.lane)
     let collector = Collector(
       scoring, rejected: rejected, hiddenSize: all[0].model.configuration.hiddenSize, roles: lanes.map(\.role),
-      offset: offset, recorded: recorded, keepsScores: keepsScores)
-    let kernels = all[0].model.compute.kernels
+      offset: offset, recorded: recorded, keepsScores: keepsScores, kernels: all[0].model.compute.kernels)
     let lockstep = Lockstep(all, blockLength: scoring.plan.blockLength, seed: scoring.plan.seed, memory: memory)
-    var observer = Lockstep.Observer { collector.add(state: $0, logits: $1, kernels: kernels) }
+    var observer = Lockstep.Observer { collector.add(state: $0, logits: $1) }
     if lanes.contains(where: { $0.role != .part }) || lanes.isEmpty {
       observer.routing = collector.addRouting
       if reference != nil { observer.hidden = collector.addHidden }
@@ -87,11 +113,15 @@ private final class Collector {
   private var fullDivergence = 0.0
   private var worst = WorstPositions()
   private var gateMass: [Int: [Int: Double]] = [:]
+  private var routers: [(tally: NonFinite, layer: Int?)]
+  private let kernels: KernelSet
 
   init(
     _ scoring: Scoring, rejected: Set<Int>, hiddenSize: Int, roles: [ScoredRun.Role], offset: Int,
-    recorded: ReferenceScores?, keepsScores: Bool
+    recorded: ReferenceScores?, keepsScores: Bool, kernels: KernelSet
   ) {
+    self.kernels = kernels
+    routers = Array(repeating: (NonFinite(), nil), count: offset + roles.count)
     self.scoring = scoring
     self.rejected = rejected
     self.hiddenSize = hiddenSize
@@ -103,7 +133,7 @@ private final class Collector {
     comparisons = roles.map { _ in Array(repeating: nil, count: scoring.positionCount) }
   }
 
-  func add(state: Int, logits: [ArraySlice<Float>], kernels: KernelSet) {
+  func add(state: Int, logits: [ArraySlice<Float>]) {
     let mask = scoring.plan.mask
     for place in scoring.states[state].counted.indices {
       let position = scoring.starts[state] + place
@@ -122,7 +152,7 @@ private final class Collector {
         comparisons[index][position] = comparison
         guard role == .candidate, !rejected.contains(scoring.states[state].text) else { continue }
         worst.add(state: state, place: place, comparison, reference, distribution)
-        if offset == 1 {
+        if offset == 1, comparison.isFinite {
           fullDivergence +=
             reference.tokens.isEmpty ? comparison.kl : distributions[0].divergence(to: distribution)
         }
@@ -141,16 +171,26 @@ private final class Collector {
   func addRouting(_ layer: Int, _ lanes: [[Router.Route]], _ logits: [[Float]], _ rows: [Lockstep.Row]) {
     let candidate = roles.firstIndex(of: .candidate).map { offset + $0 }
     let floor = roles.firstIndex(of: .floor).map { offset + $0 }
+    var areFinite: [Bool] = []
+    for all in logits { areFinite.append(unsafe kernels.firstNotFinite(all.span.bytes, source: .f32) == nil) }
     for row in rows {
       let position = scoring.starts[row.state] + row.place
       let state = scoring.states[row.state]
+      let isFinite = lanes.indices.map { lane in
+        areFinite[lane] || slice(logits[lane], row.row, lanes[0]).allSatisfy(\.isFinite)
+      }
+      let place = NonFinite.Place(text: state.text, position: state.start + state.counted[row.place])
+      for lane in lanes.indices where !logits[lane].isEmpty {
+        routers[lane].tally.add(isFinite: isFinite[lane], at: place)
+        if !isFinite[lane] { routers[lane].layer = min(routers[lane].layer ?? layer, layer) }
+      }
       let own: Router.Route
       if offset == 1 {
         own = lanes[0][row.row]
         if keepsScores {
           routes[layer, default: Array(repeating: Router.Route(), count: scoring.positionCount)][position] = own
         }
-        for (expert, weight) in zip(own.experts, own.weights) where !rejected.contains(state.text) {
+        for (expert, weight) in zip(own.experts, own.weights) where isFinite[0] && !rejected.contains(state.text) {
           gateMass[layer, default: [:]][expert, default: 0] += Double(weight) * Double(weight)
         }
       } else if let known = recorded?.routes[layer] {
@@ -159,13 +199,18 @@ private final class Collector {
         continue
       }
       if rejected.contains(state.text) { continue }
-      if let candidate {
+      let referenceIsFinite = offset == 0 || isFinite[0]
+      if let candidate, !referenceIsFinite || !isFinite[candidate] {
+        routing.leaveOut()
+      } else if let candidate {
         let pair =
           offset == 1 ? (slice(logits[0], row.row, lanes[0]), slice(logits[candidate], row.row, lanes[0])) : nil
         routing.add(
           layer: layer, ratio: state.ratio, text: state.text, own, lanes[candidate][row.row], logits: pair)
       }
-      if let floor { routing.addFloor(layer: layer, text: state.text, own, lanes[floor][row.row]) }
+      if let floor, referenceIsFinite, isFinite[floor] {
+        routing.addFloor(layer: layer, text: state.text, own, lanes[floor][row.row])
+      }
     }
   }
 
@@ -184,6 +229,7 @@ private final class Collector {
     result.worst = worst
     result.gateMass = gateMass
     result.passes = passes
+    result.routers = routers
     return result
   }
 }

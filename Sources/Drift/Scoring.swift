@@ -41,6 +41,22 @@ package struct Scoring: Sendable {
     return states.reduce(0) { $0 + $1.tokens.count } + prefixes.values.reduce(0, +)
   }
 
+  /// Positions where something is not finite.
+  ///
+  /// - Parameters:
+  ///   - isCounted: whether a text counts.
+  ///   - isFinite: of a position, by its number among all.
+  package func tally(of isCounted: (Int) -> Bool = { _ in true }, _ isFinite: (Int) -> Bool) -> NonFinite {
+    var tally = NonFinite()
+    for (index, state) in states.enumerated() where isCounted(state.text) {
+      for (place, offset) in state.counted.enumerated() {
+        tally.add(
+          isFinite: isFinite(starts[index] + place), at: .init(text: state.text, position: state.start + offset))
+      }
+    }
+    return tally
+  }
+
   /// The text's own token at a counted position.
   func truth(_ state: Int, _ place: Int) -> Int {
     texts[states[state].text].tokens[states[state].start + states[state].counted[place]]

@@ -60,7 +60,7 @@ package struct TaskDrift: Sendable {
   package func json(seed: UInt64) -> JSONValue {
     guard !rows.isEmpty else { return .null }
     let mean = { (value: (Row) -> Bool) -> JSONValue in
-      var sample = Sample()
+      var sample = ClusterSums()
       for (index, row) in rows.enumerated() { sample.add(value(row), cluster: index) }
       return sample.meanJSON(seed: seed)
     }

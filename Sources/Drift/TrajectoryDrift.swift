@@ -20,7 +20,7 @@ package struct TrajectoryDrift: Sendable {
   package func json(seed: UInt64, alongReference: JSONValue, text: ([Int]) -> String) -> JSONValue {
     guard !pairs.isEmpty else { return .null }
     let mean = { (value: (Int) -> Double?) -> JSONValue in
-      var sample = Sample()
+      var sample = ClusterSums()
       for index in pairs.indices { if let value = value(index) { sample.add(value, cluster: index) } }
       return sample.meanJSON(seed: seed)
     }

@@ -24,7 +24,9 @@ package struct WorstPositions: Sendable {
   package mutating func add(
     state: Int, place: Int, _ comparison: Comparison, _ reference: ReferenceRow, _ candidate: LogSoftmax
   ) {
-    guard comparison.kl > 0, entries.count < Self.kept || comparison.kl > entries[entries.count - 1].kl else { return }
+    guard comparison.isFinite, comparison.kl > 0,
+      entries.count < Self.kept || comparison.kl > entries[entries.count - 1].kl
+    else { return }
     let probability = { (log: Float) in Glibc.exp(Double(log)) }
     let known = reference.tokens.isEmpty ? Array(reference.logProbabilities.indices) : reference.tokens.map(Int.init)
     let order = zip(known, reference.logProbabilities).sorted { ($1.1, $0.0) < ($0.1, $1.0) }

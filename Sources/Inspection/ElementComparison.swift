@@ -91,6 +91,8 @@ final class ElementComparison {
   private let firstReader: ElementReader
   private let secondReader: ElementReader
   private let kernels: KernelSet
+  /// The last chunks of both whose stored bytes have their hashes.
+  private var verified: (Int, Int)?
 
   init(_ first: InspectedModel, _ second: InspectedModel, _ kernels: KernelSet) {
     self.first = first
@@ -101,7 +103,7 @@ final class ElementComparison {
   }
 
   func compare(_ pair: TensorPair) throws(InspectionError) -> ElementDifference {
-    if haveEqualHashes(pair) { return ElementDifference() }
+    if try haveEqualChunks(pair) { return ElementDifference() }
     if try haveEqualBytes(pair) { return ElementDifference() }
     var difference = ElementDifference()
     var x: [Float] = []
@@ -115,14 +117,31 @@ final class ElementComparison {
     return difference
   }
 
-  /// Whether both lie at the same places of chunks with the same contents.
-  private func haveEqualHashes(_ pair: TensorPair) -> Bool {
+  /// Whether both lie at the same places of chunks that are stored as the same bytes.
+  ///
+  /// The tables only tell what the bytes should be, so those of both are hashed. Contents need not be unpacked.
+  private func haveEqualChunks(_ pair: TensorPair) throws(InspectionError) -> Bool {
     guard let a = pair.first.record, let b = pair.second.record, a.encoding == b.encoding,
       a.rowsPerChunk == b.rowsPerChunk, a.planeOffsets == b.planeOffsets
     else { return false }
-    return zip(first.chunks[a.chunks], second.chunks[b.chunks]).allSatisfy {
-      $0.contentHash == $1.contentHash && $0.contentLength == $1.contentLength
+    let haveEqualRecords = zip(first.chunks[a.chunks], second.chunks[b.chunks]).allSatisfy {
+      ($0.codec, $0.storedHash, $0.storedLength, $0.contentLength, $0.tailOffset)
+        == ($1.codec, $1.storedHash, $1.storedLength, $1.contentLength, $1.tailOffset)
     }
+    guard haveEqualRecords else { return false }
+    for (own, other) in zip(a.chunks, b.chunks) {
+      // The three tensors of an expert share a chunk.
+      if let verified, verified == (own, other) { continue }
+      try verifyStored(own, first)
+      try verifyStored(other, second)
+      verified = (own, other)
+    }
+    return true
+  }
+
+  private func verifyStored(_ chunk: Int, _ model: InspectedModel) throws(InspectionError) {
+    guard case .pack(let pack) = model.store else { preconditionFailure("chunks of a checkpoint") }
+    do throws(PackError) { try pack.verifyStored(chunk: chunk) } catch { throw .pack(error) }
   }
 
   private func haveEqualBytes(_ pair: TensorPair) throws(InspectionError) -> Bool {

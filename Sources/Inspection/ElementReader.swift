@@ -105,7 +105,7 @@ package final class ElementReader {
     if let current, current.chunk == chunk {
       content = current.content
     } else {
-      content = try verifiedContent(ofChunk: chunk, pack)
+      content = try pack.content(ofChunk: chunk, codec: codec, verified: true)
       current = (chunk, content)
     }
     // Planes are cut at whole groups: pieces and chunks both start at multiples of the group size.
@@ -117,16 +117,5 @@ package final class ElementReader {
       content: content, codeRange: place(planes[0], encoding.codeByteCount),
       scaleRange: encoding.isGrouped ? place(planes[1], encoding.scaleByteCount) : 0..<0, elements: elements,
       encoding: encoding)
-  }
-  /// The content, or an error that names the layer and the expert.
-  private func verifiedContent(ofChunk index: Int, _ pack: PackFile) throws(PackError) -> HeldBytes {
-    do throws(PackError) {
-      return try pack.content(ofChunk: index, codec: codec, verified: true)
-    } catch {
-      let chunk = model.chunks[index]
-      guard case .broken(var violation, let path) = error, chunk.kind == .expert else { throw error }
-      violation.subject = "chunk \(index), layer \(chunk.layer), expert \(chunk.expert)"
-      throw .broken(violation, path: path)
-    }
   }
 }

@@ -93,10 +93,10 @@ package struct InspectedModel: Sendable {
       return EmbeddedFile(
         name: file.name, chunk: file.chunk, byteCount: chunk.contentLength, contentHash: chunk.contentHash)
     }
+    provenance = .object(try pack.object(named: "provenance.json"))
+    _ = try pack.object(named: "source/config.json")
     description = ModelDescription(
       config: try pack.file(named: "source/config.json"), path: "\(pack.path), file source/config.json")
-    let provenance = try pack.file(named: "provenance.json")
-    self.provenance = try? unsafe JSONParser.parse(provenance.span.bytes, .settings)
     let own = try pack.headerWithoutReport
     headerWithoutReport = own
     report = AttachedReport(pack, files: files, rootHash: own.rootHash)

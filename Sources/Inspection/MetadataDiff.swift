@@ -21,17 +21,29 @@ package struct MetadataDiff: Sendable, Equatable {
 
   package var isSame: Bool { config.isEmpty && provenance.isEmpty && files.isEmpty }
 
-  init(_ first: InspectedModel, _ second: InspectedModel) {
-    config = Self.compare(first.description.config, second.description.config)
+  /// - Throws: ``InspectionError/pack(_:)`` where a file in a pack is not what its hash says.
+  init(_ first: InspectedModel, _ second: InspectedModel) throws(InspectionError) {
+    config = Self.compare(first.description, second.description)
     let arePacks = first.kind == .pack && second.kind == .pack
     provenance = arePacks ? Self.compare(first.provenance?.object, second.provenance?.object) : []
     // A checkpoint holds no report, so that one of a pack is no difference to it.
     let compared = ["source/config.json", "provenance.json"] + (arePacks ? [] : [FileRecord.driftReport])
     let names = Set((first.files + second.files).map(\.name)).subtracting(compared)
-    files = names.filter { name in
-      guard let a = Self.fingerprint(name, first), let b = Self.fingerprint(name, second) else { return true }
-      return a != b
-    }.sorted()
+    var files: [String] = []
+    for name in names.sorted() {
+      let (a, b) = (try Self.fingerprint(name, first), try Self.fingerprint(name, second))
+      if a == nil || a != b { files.append(name) }
+    }
+    self.files = files
+  }
+
+  private static func compare(_ a: ModelDescription, _ b: ModelDescription) -> [Value] {
+    guard a.isUnreadable || b.isUnreadable else { return compare(a.config, b.config) }
+    // What cannot be read is not the same as anything.
+    let whole = [a, b].map { side -> JSONValue? in
+      side.isUnreadable ? "no JSON object" : side.config.map { .object($0) }
+    }
+    return [Value(key: "(all)", first: whole[0], second: whole[1])]
   }
 
   private static func compare(_ a: JSONObject?, _ b: JSONObject?) -> [Value] {
@@ -47,14 +59,20 @@ package struct MetadataDiff: Sendable, Equatable {
     }
   }
 
-  /// The hash of a small file, `source/NAME` being the file NAME of a checkpoint; nil where there is none.
-  private static func fingerprint(_ name: String, _ model: InspectedModel) -> UInt64? {
-    guard case .checkpoint(let checkpoint) = model.store else {
-      return model.files.first { $0.name == name }?.contentHash
+  /// The hash of a small file's bytes, `source/NAME` being the file NAME of a checkpoint; nil where there is none.
+  private static func fingerprint(_ name: String, _ model: InspectedModel) throws(InspectionError) -> UInt64? {
+    switch model.store {
+    case .pack(let pack):
+      guard let file = model.files.first(where: { $0.name == name }) else { return nil }
+      do throws(PackError) { _ = try pack.content(ofChunk: file.chunk, codec: ChunkCodec(), verified: true) } catch {
+        throw .pack(error)
+      }
+      return file.contentHash
+    case .checkpoint(let checkpoint):
+      guard let path = SourceFile.path(inCheckpoint: name), let bytes = try? checkpoint.readSmallFile(name: path) else {
+        return nil
+      }
+      return XXH3.hash(unsafe bytes.span.bytes)
     }
-    guard let path = SourceFile.path(inCheckpoint: name), let bytes = try? checkpoint.readSmallFile(name: path) else {
-      return nil
-    }
-    return XXH3.hash(unsafe bytes.span.bytes)
   }
 }

@@ -7,6 +7,8 @@ package struct ModelDescription: Sendable {
   package let config: JSONObject?
   /// Its bytes.
   let json: [UInt8]?
+  /// Whether there is a file, but no JSON object in it.
+  package let isUnreadable: Bool
   /// Why it is none of the architectures we know; nil if it is one.
   package let problem: ModelError?
 
@@ -15,10 +17,12 @@ package struct ModelDescription: Sendable {
     json = bytes
     guard let bytes else {
       config = nil
+      isUnreadable = false
       problem = .configuration(key: nil, detail: "there is no config.json", path: path, byteOffset: nil)
       return
     }
     config = (try? unsafe JSONParser.parse(bytes.span.bytes, .settings))?.object
+    isUnreadable = config == nil
     do throws(ModelError) {
       _ = try ModelConfiguration(json: bytes, path: path)
       problem = nil

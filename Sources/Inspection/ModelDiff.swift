@@ -30,7 +30,7 @@ package struct ModelDiff: Sendable {
   package private(set) var numbers: [Numbers] = []
   /// Keys of `config.json`, of the provenance, and names of embedded files that differ.
   package let metadata: MetadataDiff
-  /// Tensors that were compared number by number, or found the same by their hashes.
+  /// Tensors that were compared number by number, or whose stored bytes were hashed and found the same.
   package private(set) var comparedCount = 0
 
   package var isSame: Bool {
@@ -45,7 +45,7 @@ package struct ModelDiff: Sendable {
     _ first: InspectedModel, _ second: InspectedModel, threads: Int, kernels: KernelSet,
     progress: (Int, Int) -> Void = { _, _ in }
   ) throws(InspectionError) {
-    metadata = MetadataDiff(first, second)
+    metadata = try MetadataDiff(first, second)
     let pairs = pair(Self.tensors(of: first), Self.tensors(of: second))
     let units = Self.units(pairs)
     let total = pairs.reduce(0) { $0 + $1.first.shape.elementCount }

@@ -59,7 +59,7 @@ package struct JSONParser: ~Copyable, ~Escapable {
   private init(_ bytes: RawSpan, _ limits: JSONLimits, readsPieces: Bool = false) throws(JSONError) {
     guard bytes.byteCount <= limits.byteCount else {
       let (size, limit) = (Format.bytes(bytes.byteCount), Format.bytes(limits.byteCount))
-      throw JSONError(reason: "the document has \(size), the limit is \(limit)", byteOffset: 0)
+      throw JSONError("the document has \(size), the limit is \(limit)", byteOffset: 0)
     }
     self.bytes = bytes
     valueLimit = limits.valueCount

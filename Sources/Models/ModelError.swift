@@ -24,6 +24,8 @@ package enum ModelError: Error, Sendable, Equatable {
   case badTensor(name: String, detail: String, path: String, byteOffset: Int)
   /// A tensor of a pack with another shape than the configuration asks for.
   case packedShape(name: String, found: Shape, expected: Shape, path: String)
+  /// A tensor that is read when a model is opened, and decides how all others are used, holds an infinity or NaN at an element.
+  case notFinite(name: String, element: Int, path: String)
   /// The experts of a layer lie in a way we do not know, or in two ways at once.
   case layout(layer: Int, detail: String, directory: String)
   /// Somebody asked to stop a pass.

@@ -1,3 +1,4 @@
+package import JSON
 package import Tensors
 
 /// An open pack. Opening maps the file and reads its 256-byte header; everything else is looked up in place when asked.
@@ -75,6 +76,16 @@ package final class PackFile: Sendable {
     return content.bytes.array
   }
 
+  /// An embedded file that must be a JSON object.
+  ///
+  /// - Throws: what ``file(named:)`` throws; rule 33.
+  package func object(named name: String) throws(PackError) -> JSONObject {
+    let bytes = try file(named: name)
+    do throws(PackViolation) { return try requiredObject(bytes.bytes) } catch {
+      throw .broken(PackViolation(error.rule, error.detail, in: "file `\(name)`"), path: path)
+    }
+  }
+
   /// The bytes of a chunk as they lie in the file.
   @_lifetime(borrow self)
   package func stored(_ chunk: ChunkRecord) -> RawSpan {
@@ -84,8 +95,8 @@ package final class PackFile: Sendable {
 
   /// The content of a chunk: the mapping itself where it is raw, else decompressed.
   ///
-  /// - Parameter verified: whether to compare the stored bytes with their hash first.
-  /// - Throws: rules 17 and 18, and what a broken record throws.
+  /// - Parameter verified: whether stored bytes and content are compared with their hashes.
+  /// - Throws: rules 17 to 19, and what a broken record throws.
   package func content(
     ofChunk index: Int, codec: ChunkCodec, verified: Bool = false
   ) throws(PackError) -> HeldBytes {
@@ -98,11 +109,25 @@ package final class PackFile: Sendable {
       var buffer = AlignedBuffer(byteCount: record.contentLength)
       var content = buffer.mutableBytes
       try codec.decode(stored, record, into: &content)
+      if verified { try checkContentHash(buffer.bytes, record) }
       return HeldBytes(buffer)
-    } catch {
-      throw .broken(
-        PackViolation(error.rule, error.detail, at: record.byteRange, in: "chunk \(index)"), path: path)
+    } catch { throw broken(error, record, index) }
+  }
+
+  /// Compares the stored bytes of a chunk with their hash.
+  ///
+  /// - Throws: rule 17, and what a broken record throws.
+  package func verifyStored(chunk index: Int) throws(PackError) {
+    let record = try chunk(index)
+    do throws(PackViolation) { try checkStoredHash(stored(record), record) } catch {
+      throw broken(error, record, index)
     }
+  }
+
+  private func broken(_ violation: PackViolation, _ record: ChunkRecord, _ index: Int) -> PackError {
+    var subject = "chunk \(index)"
+    if record.kind == .expert { subject += ", layer \(record.layer), expert \(record.expert)" }
+    return .broken(PackViolation(violation.rule, violation.detail, at: record.byteRange, in: subject), path: path)
   }
 
   /// The planes of a tensor in the content of its chunk `position`.
@@ -124,6 +149,27 @@ func checkStoredHash(_ stored: RawSpan, _ record: ChunkRecord) throws(PackViolat
   guard computed == record.storedHash else {
     throw PackViolation(
       .storedHash, "stored hash \(XXH3.text(record.storedHash)), computed \(XXH3.text(computed))", at: record.byteRange)
+  }
+}
+
+/// Rule 33 for the content of a file.
+func requiredObject(_ content: RawSpan) throws(PackViolation) -> JSONObject {
+  do throws(JSONError) {
+    if let object = try JSONParser.parse(content, .settings).object { return object }
+  } catch {
+    throw PackViolation(.requiredFiles, "it is no JSON object: \(error.reason) at byte \(error.byteOffset) of it")
+  }
+  throw PackViolation(.requiredFiles, "it is no JSON object")
+}
+
+/// Rule 19; of a raw chunk rules 17 and 34 have said it.
+func checkContentHash(_ content: RawSpan, _ record: ChunkRecord) throws(PackViolation) {
+  guard record.codec == .zstd else { return }
+  let computed = XXH3.hash(content)
+  guard computed == record.contentHash else {
+    throw PackViolation(
+      .contentHash, "content hash \(XXH3.text(record.contentHash)), computed \(XXH3.text(computed))",
+      at: record.byteRange)
   }
 }
 

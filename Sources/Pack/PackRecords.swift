@@ -40,7 +40,7 @@ package struct ChunkRecord: Sendable, Equatable {
     out.zeros(6)
   }
 
-  /// Reads the record and checks what can be seen in it alone: rules 11, 12, 15, 16 and that it ends before `limit`.
+  /// Reads the record and checks what can be seen in it alone: rules 11, 12, 15, 16, 34 and that it ends before `limit`.
   init(reading bytes: RawSpan, limit: Int) throws(PackViolation) {
     guard let kind = Kind(rawValue: bytes.integer(at: 52)), let codec = Codec(rawValue: bytes.integer(at: 53)),
       bytes.extracting(58..<64).isZero
@@ -80,6 +80,12 @@ package struct ChunkRecord: Sendable, Equatable {
       throw PackViolation(.chunkOrder, "\(lengths[0]) bytes at \(start) lie outside the chunks of the file")
     }
     offset = Int(start)
+    guard codec == .zstd || storedHash == contentHash else {
+      throw PackViolation(
+        .rawHashes,
+        "a raw chunk has one hash, but its record has stored hash \(XXH3.text(storedHash)) and content hash "
+          + XXH3.text(contentHash))
+    }
   }
 
   init(

@@ -8,6 +8,7 @@ package enum PackRule: Int, Sendable, CaseIterable {
   case tensorName, strings, tensorOrder, tensorEncoding, tensorShape, tensorChunks, planePlace, planeCover, planeGap
   case owner, tensorErrors, scales
   case fileRecord, requiredFiles
+  case rawHashes
 }
 
 /// Named numbers of the format.

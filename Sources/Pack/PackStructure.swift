@@ -32,7 +32,8 @@ package struct PackStructure: Sendable {
 }
 
 extension PackTables {
-  /// Reads every record and reports each broken rule among 11–13, 15, 16, 20–27, 29, 30, 32, 33 (but for the files' content).
+  /// Reads every record and reports each broken rule among 11–13, 15, 16, 20–27, 29, 30, 32, 33 (but for the files'
+  /// content), 34.
   package func verifyStructure(_ report: (PackViolation) -> Void) -> PackStructure {
     var structure = PackStructure(chunkCount: header.chunkCount)
     verifyChunks(&structure, report)

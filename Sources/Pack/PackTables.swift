@@ -62,7 +62,7 @@ package struct PackTables: ~Escapable {
     return bytes.extracting(start..<start + FileRecord.byteCount)
   }
 
-  /// - Throws: a broken rule among 11, 12, 13, 15, 16.
+  /// - Throws: a broken rule among 11, 12, 13, 15, 16, 34.
   package func chunk(_ index: Int) throws(PackViolation) -> ChunkRecord {
     do throws(PackViolation) {
       return try ChunkRecord(reading: chunkBytes(index), limit: header.tablesOffset)

@@ -1,4 +1,4 @@
-// Filters and tests.
+// Filters.
 
 extension Renderer {
   func apply(_ call: FilterCall, to value: TemplateValue) throws(TemplateError) -> TemplateValue {
@@ -98,65 +98,6 @@ extension Renderer {
     }
   }
 
-  // MARK: Numbers from text
-
-  private func whole(from value: TemplateValue, otherwise: TemplateValue) throws(TemplateError) -> TemplateValue {
-    switch value {
-    case .undefined(let what): throw error(.failed, "\(what) is undefined")
-    case .text(let text):
-      let word = try numeral(text)
-      if let whole = Int(word) { return .int(whole) }
-      guard let value = real(from: word) else { return otherwise }
-      return try rounded(value)
-    case .float(let value): return try rounded(value)
-    default: return try whole(value).map { .int($0) } ?? otherwise
-    }
-  }
-
-  private func rounded(_ value: Double) throws(TemplateError) -> TemplateValue {
-    guard let whole = Int(exactly: value.rounded(.towardZero)) else {
-      throw error(.unsupported, "a number of more than 64 bits")
-    }
-    return .int(whole)
-  }
-
-  private func real(from value: TemplateValue, otherwise: TemplateValue) throws(TemplateError) -> TemplateValue {
-    switch value {
-    case .undefined(let what): throw error(.failed, "\(what) is undefined")
-    case .text(let text): return real(from: try numeral(text)).map { .float($0) } ?? otherwise
-    case .float: return value
-    default: return try whole(value).map { .float(Double($0)) } ?? otherwise
-    }
-  }
-
-  /// Text without white space around; refused where Python would read a spelling of a number that is not read here.
-  private func numeral(_ text: TemplateText) throws(TemplateError) -> String {
-    let word = text.trimmed(TemplateText.isSpace).string
-    let unsigned = word.drop { $0 == "+" || $0 == "-" }
-    let isSpecial = ["inf", "infinity", "nan"].contains(unsigned.lowercased())
-    let isGrouped = word.utf8.contains(UInt8(ascii: "_")) && real(from: word.filter { $0 != "_" }) != nil
-    let isForeign = word.unicodeScalars.contains { $0.value >= 0x80 && $0.properties.numericType == .decimal }
-    let isSpacedOddly = text.bytes.contains { (0x1C...0x1F).contains($0) }
-    if isSpecial || isGrouped || isForeign || isSpacedOddly || word.utf8.count > 400 {
-      throw error(.unsupported, "a number written like this")
-    }
-    return word
-  }
-
-  /// Digits with a point and an exponent, as far as there are any.
-  private func real(from word: String) -> Double? {
-    let isPlain = word.utf8.allSatisfy { (0x30...0x39).contains($0) || "+-.eE".utf8.contains($0) }
-    guard isPlain, word.utf8.contains(where: { (0x30...0x39).contains($0) }) else { return nil }
-    // Swift wants a digit on both sides of the point.
-    var full = ""
-    for character in word {
-      if character == ".", full.last?.isNumber != true { full += "0" }
-      if full.last == ".", !character.isNumber { full += "0" }
-      full.append(character)
-    }
-    return Double(full.last == "." ? full + "0" : full)
-  }
-
   // MARK: Choosing
 
   private func part(_ path: TemplateText, of value: TemplateValue) throws(TemplateError) -> TemplateValue {
@@ -218,60 +159,5 @@ extension Renderer {
       if isKept == keeps { results.append(element) }
     }
     return try iterator(results)
-  }
-
-  // MARK: Tests
-
-  func holds(_ test: Test, _ value: TemplateValue, _ arguments: CallArguments) throws(TemplateError) -> Bool {
-    let operandCount: Int =
-      switch test {
-      case .divisibleby, .equal, .eq, .equalto, .ge, .greaterEqual, .greater, .greaterthan, .gt, .in, .le, .lessEqual,
-        .less, .lessthan, .lt, .ne, .notEqual:
-        1
-      default: 0
-      }
-    guard arguments.named.isEmpty, arguments.positional.count == operandCount else {
-      throw error(.failed, "the test `\(test.rawValue)` takes \(operandCount) operands")
-    }
-    let operand = arguments.positional.first ?? .none
-    switch test {
-    case .defined: if case .undefined = value { return false } else { return true }
-    case .undefined: if case .undefined = value { return true } else { return false }
-    case .none: if case .none = value { return true } else { return false }
-    case .boolean: if case .bool = value { return true } else { return false }
-    case .true: if case .bool(true) = value { return true } else { return false }
-    case .false: if case .bool(false) = value { return true } else { return false }
-    case .integer: if case .int = value { return true } else { return false }
-    case .float: if case .float = value { return true } else { return false }
-    case .string: if case .text = value { return true } else { return false }
-    case .mapping: if case .mapping = value { return true } else { return false }
-    case .number:
-      switch value {
-      case .int, .float, .bool: return true
-      default: return false
-      }
-    case .iterable:
-      switch value {
-      case .undefined, .text, .sequence, .mapping, .iterator, .loop: return true
-      default: return false
-      }
-    case .sequence:
-      switch value {
-      case .undefined, .text, .mapping: return true
-      case .sequence(let sequence): return sequence.kind != .view
-      default: return false
-      }
-    case .equal, .eq, .equalto: return try compare(.equal, value, operand)
-    case .notEqual, .ne: return try compare(.notEqual, value, operand)
-    case .less, .lt, .lessthan: return try compare(.less, value, operand)
-    case .lessEqual, .le: return try compare(.lessOrEqual, value, operand)
-    case .greater, .gt, .greaterthan: return try compare(.greater, value, operand)
-    case .greaterEqual, .ge: return try compare(.greaterOrEqual, value, operand)
-    case .in: return try contains(operand, value)
-    case .odd, .even, .divisibleby:
-      let divisor = test == .divisibleby ? operand : .int(2)
-      guard case .int(let rest) = try arithmetic(.remainder, value, divisor) else { return false }
-      return test == .odd ? rest == 1 : rest == 0
-    }
   }
 }

@@ -236,30 +236,3 @@ final class Renderer {
     return .text(text)
   }
 }
-
-/// A loop under way.
-package final class LoopState {
-  fileprivate(set) var index0 = -1
-  fileprivate(set) var previous: TemplateValue?
-  private var current: TemplateValue?
-  private var rest: ArraySlice<TemplateValue>
-  /// Items that were looked at before their turn.
-  fileprivate var ahead: [TemplateValue] = []
-  fileprivate let syntax: Statement.Loop
-  /// Around the loop.
-  fileprivate let scope: Scope
-
-  init(_ values: [TemplateValue], _ syntax: Statement.Loop, _ scope: Scope) {
-    rest = values[...]
-    self.syntax = syntax
-    self.scope = scope
-  }
-
-  fileprivate func takeRest() -> TemplateValue? { rest.popFirst() }
-  fileprivate func takeAhead() -> TemplateValue? { ahead.isEmpty ? nil : ahead.removeFirst() }
-
-  fileprivate func enter(_ item: TemplateValue) {
-    index0 += 1
-    (previous, current) = (current, item)
-  }
-}

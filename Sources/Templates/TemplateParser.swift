@@ -139,7 +139,7 @@ struct TemplateParser {
     case "set": return try assignment(line)
     case "macro": return try macro(line)
     case "generation":
-      try blockEnd()
+      try bodyStart()
       let body = try scoped(inLoop: false, until: ["endgeneration"])
       try end("endgeneration")
       return .generation(body)
@@ -154,6 +154,12 @@ struct TemplateParser {
   }
 
   private mutating func blockEnd() throws(TemplateError) { try require(.blockEnd, "`%}`") }
+
+  /// The end of a tag behind which a body follows; a colon may stand before it, as in Python.
+  private mutating func bodyStart() throws(TemplateError) {
+    _ = take(symbol: ":")
+    try blockEnd()
+  }
 
   private mutating func end(_ word: String) throws(TemplateError) {
     try require(.name(word), "`{% \(word) %}`")
@@ -172,12 +178,12 @@ struct TemplateParser {
     var branches: [(Expression, [Statement])] = []
     while true {
       let condition = try tuple(conditional: false)
-      try blockEnd()
+      try bodyStart()
       branches.append((condition, try body(until: ["elif", "else", "endif"])))
       if take(word: "elif") { continue }
       var otherwise: [Statement] = []
       if take(word: "else") {
-        try blockEnd()
+        try bodyStart()
         otherwise = try body(until: ["endif"])
       }
       try end("endif")
@@ -191,11 +197,11 @@ struct TemplateParser {
     let sequence = try tuple(conditional: false)
     let condition: Expression? = take(word: "if") ? try expression() : nil
     if kind == .name("recursive") { throw error(.unsupported, "`{% for … recursive %}`") }
-    try blockEnd()
+    try bodyStart()
     let body = try scoped(inLoop: true, until: ["else", "endfor"])
     var otherwise: [Statement] = []
     if take(word: "else") {
-      try blockEnd()
+      try bodyStart()
       otherwise = try scoped(inLoop: isInLoop, until: ["endfor"])
     }
     try end("endfor")
@@ -232,7 +238,7 @@ struct TemplateParser {
     }
     var filters: [FilterCall] = []
     while take(symbol: "|") { filters.append(try filterCall()) }
-    try blockEnd()
+    try bodyStart()
     let body = try scoped(inLoop: isInLoop, until: ["endset"])
     try end("endset")
     return .setBlock(target, filters, body, line: line)
@@ -256,7 +262,7 @@ struct TemplateParser {
       parameters.append((parameter, otherwise))
     }
     advance()
-    try blockEnd()
+    try bodyStart()
     let body = try scoped(inLoop: false, until: ["endmacro"])
     try end("endmacro")
     return .macro(Macro(name: name, parameters: parameters, body: body))

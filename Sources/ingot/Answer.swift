@@ -116,7 +116,7 @@ struct Answering {
     } catch {
       guard error == .interrupted else {
         display.end(tokens: canvas.settled)
-        throw Failure(error, prompt: "", longest: 0)
+        throw Failure(error, prompt: "", longest: 0, model: model.path)
       }
     }
     let tokens = output?.tokens ?? canvas.settled

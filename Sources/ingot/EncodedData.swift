@@ -9,6 +9,8 @@ struct EncodedData {
   /// By prompt: the ids with the chat template around.
   var prompts: [[Int]] = []
   var texts: [ScoredText] = []
+  /// By text, the prompt that it belongs to; nil for a window of a text on its own.
+  var origins: [Int?] = []
   var pairs: [ScoredDrift.Pair] = []
   /// What the texts are: `answers`, `generations`, or a file.
   var textSource = "answers"
@@ -26,7 +28,7 @@ struct EncodedData {
   ) throws(Failure) {
     let blockLength = decoder.options.blockLength
     let longest = model.configuration.maximumPositions / blockLength * blockLength
-    for prompt in data.prompts {
+    for (index, prompt) in data.prompts.enumerated() {
       let place = data.place(of: prompt, "prompt")
       let ids = try model.ids(of: prompt.prompt.utf8.count, from: place) { tokenizer throws(TokenizerError) in
         isRaw
@@ -45,6 +47,7 @@ struct EncodedData {
         let tokens = Array(all.prefix(longest))
         texts.append(
           ScoredText(tokens: tokens, scored: ids.count..<tokens.count, blockLength: blockLength, fill: fill))
+        origins.append(index)
       }
       if let answer = prompt.answer { try add(answer, "answer") }
       if let chosen = prompt.chosen, let rejected = prompt.rejected {
@@ -62,6 +65,7 @@ struct EncodedData {
       // A short rest would be scored with next to no context.
       guard window.count >= min(blockLength, ids.count) else { continue }
       texts.append(ScoredText(tokens: window, scored: 0..<window.count, blockLength: blockLength, fill: nil))
+      origins.append(nil)
     }
   }
 
@@ -104,8 +108,9 @@ struct EncodedData {
   /// Outputs of the reference as the texts, where there are no others.
   mutating func addGenerations(_ outputs: [BlockDiffusion.Output], blockLength: Int, fill: Int) {
     textSource = "generations"
-    for (prompt, output) in zip(prompts, outputs) where !output.tokens.isEmpty {
+    for (index, (prompt, output)) in zip(prompts, outputs).enumerated() where !output.tokens.isEmpty {
       let tokens = prompt + output.tokens
+      origins.append(index)
       texts.append(
         ScoredText(
           tokens: tokens, scored: prompt.count..<tokens.count, blockLength: blockLength,

@@ -127,6 +127,12 @@ extension Failure {
       self.init(
         what: "tensor `\(name)` has shape \(found), config.json asks for \(expected)", place: "`\(path)`",
         hint: "the pack was not written by `ingot quantize`, or its config.json was replaced")
+    case .notFinite(let name, let element, let path):
+      self.init(
+        what: "tensor `\(name)` has a weight that is infinite or not a number, element \(Format.count(element))",
+        place: "`\(path)`",
+        hint: "a router, norm or bias that is not finite spoils all that goes through it; compare the file with its "
+          + "published hash")
     case .layout(let layer, let detail, let directory):
       self.init(what: "layer \(layer): \(detail)", place: "`\(directory)`")
     case .interrupted: self.init(what: "interrupted", code: Interrupt.status)

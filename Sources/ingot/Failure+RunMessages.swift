@@ -24,8 +24,11 @@ extension Failure {
   /// - Parameters:
   ///   - source: what held the prompt: "-p", a file's name.
   ///   - longest: the tokens that could be asked for after this prompt.
+  ///   - model: the path of the model that decodes.
   ///   - tokenizer: what made the tokens of a text; nil where they were given as such.
-  init(_ error: DecodingError, prompt source: String, longest: Int, tokenizer: Tokenizer? = nil) {
+  init(
+    _ error: DecodingError, prompt source: String, longest: Int, model: String = "", tokenizer: Tokenizer? = nil
+  ) {
     switch error {
     case .model(let error): self.init(error)
     case .tooLong(let positions, let limit):
@@ -52,10 +55,10 @@ extension Failure {
       self.init(what: "the prompt is empty", place: source, hint: "say something with -p TEXT", code: .usage)
     case .option(let name, let detail):
       self.init(what: "\(name) \(detail)", hint: "see `ingot help run` for what options may be", code: .usage)
-    case .notFinite(let position):
+    case .notFinite(_, let position):
       self.init(
-        what: "the model's scores at position \(Format.count(position)) are infinite or not numbers",
-        hint: "the weights are damaged, or were trained to divergence: `ingot inspect --check` finds which")
+        what: "the scores of `\(model)` at position \(Format.count(position)) are infinite or not numbers",
+        place: source.isEmpty ? nil : source, hint: Self.notFiniteHint)
     case .interrupted: self.init(what: "interrupted", code: Interrupt.status)
     }
   }
@@ -74,6 +77,10 @@ extension Failure {
       hint = "free some room and run the command again; the trace holds whole lines as far as it goes"
     }
   }
+  /// Why scores may be infinite or no numbers.
+  static let notFiniteHint =
+    "weights that are not finite give such scores (`ingot inspect CHECKPOINT --check` lists them), and so do finite ones "
+    + "that are too large: their products overflow"
 
   init(noModel path: String) {
     self.init(

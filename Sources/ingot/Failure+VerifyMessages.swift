@@ -97,6 +97,40 @@ extension Failure {
     self.init(what: "line \(line) \(detail)", place: "`\(source)`", hint: hint, code: .usage)
   }
 
+  /// A reference that was to be recorded, and did not say numbers everywhere.
+  init(unrecordable finding: NonFiniteFinding) {
+    self.init(
+      what: "no record was written: \(finding.summary)",
+      place: "\(finding.source), position \(Format.count(finding.tally.first?.position ?? 0))", hint: Self.notFiniteHint
+    )
+  }
+
+  init(nothingToScore source: String) {
+    self.init(
+      what: "there is nothing to be scored: no answers, no text, and nothing was generated", place: source,
+      hint: "give prompts with answers, or a text with --text")
+  }
+
+  /// Texts that are too many for what `--max-memory` leaves for them.
+  init(textsNeed needed: Int, of limit: Int, source: String) {
+    self.init(
+      what:
+        "scoring these texts takes \(Format.bytes(needed)) beside the models' hidden states, half of --max-memory is "
+        + Format.bytes(limit), place: "`\(source)`",
+      hint:
+        "raise --max-memory to at least \((2 * needed >> 20) + 1)MiB, score a part of the text, or fewer --mask-ratios",
+      code: .limit)
+  }
+
+  /// A text that is too long to be cut into tokens.
+  init(textOf byteCount: Int, needs needed: Int, limit: Int, source: String) {
+    self.init(
+      what:
+        "a text of \(Format.bytes(byteCount)) takes up to \(Format.bytes(needed)) to be cut into tokens, --max-memory "
+        + "is \(Format.bytes(limit))", place: "`\(source)`",
+      hint: "raise --max-memory to at least \((needed >> 20) + 1)MiB, or score a part of the text", code: .limit)
+  }
+
   init(notAttachable path: String) {
     self.init(
       what: "a report can be put into a pack only", place: "`\(path)`", hint: "write it with --html or --json",

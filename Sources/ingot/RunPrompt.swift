@@ -1,5 +1,6 @@
 import Glibc
 import JSON
+import Tensors
 import Text
 import Tokenizers
 

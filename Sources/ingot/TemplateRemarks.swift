@@ -1,5 +1,6 @@
-import JSON
+import Templates
 import Text
+import Templates
 import Tokenizers
 
 // What a person should know of how prompts are written, the same for all commands.

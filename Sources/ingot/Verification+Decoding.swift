@@ -19,13 +19,12 @@ extension Verification {
       alongReference = try along(encoded.prompts, first, comparesPaths, &sections)
     }
     guard let candidate else { return }
-    let second = try decode(encoded.prompts, try decoder(candidate), "candidate decodes")
+    let second = try decode(encoded.prompts, candidate, "candidate decodes")
     if comparesPaths {
       let pairs = zip(encoded.prompts, zip(first, second)).map { prompt, outputs in
         TrajectoryPair(
           prompt: prompt, reference: outputs.0, candidate: outputs.1, blockLength: options.decoding.blockLength)
       }
-      sections.showsDrift = sections.showsDrift || pairs.contains { !$0.isIdentical }
       sections.trajectories = TrajectoryDrift(pairs).json(
         seed: options.seed, alongReference: alongReference, text: words)
     }
@@ -35,7 +34,7 @@ extension Verification {
   private func referenceOutputs(_ prompts: [[Int]]) throws(Failure) -> [BlockDiffusion.Output] {
     switch reference {
     case .record(let record, _): return record.trajectories?.outputs ?? []
-    case .model(let model): return try decode(prompts, try decoder(model), "reference decodes")
+    case .model(let model): return try decode(prompts, model, "reference decodes")
     }
   }
 
@@ -52,23 +51,28 @@ extension Verification {
   func requireDecodable(_ prompts: [[Int]], _ model: RunModel) throws(Failure) {
     let decoder = try decoder(model)
     let block = options.decoding.blockLength
-    for (prompt, tokens) in zip(data.prompts, prompts) {
+    for (index, tokens) in prompts.enumerated() {
       do throws(DecodingError) { try decoder.check(prompt: tokens) } catch {
         throw Failure(
-          error, prompt: data.place(of: prompt, "prompt"),
+          error, prompt: source(ofPrompt: index),
           longest: model.configuration.maximumPositions / block * block - tokens.count)
       }
     }
   }
 
   private func decode(
-    _ prompts: [[Int]], _ decoder: BlockDiffusion, _ name: String
+    _ prompts: [[Int]], _ model: RunModel, _ name: String
   ) throws(Failure) -> [BlockDiffusion.Output] {
+    let decoder = try decoder(model)
     do throws(DecodingError) {
       return try decoder.decodeTogether(prompts: prompts) { _, done in
         progress.update(name, Double(done) / Double(prompts.count))
       }
-    } catch { throw Failure(error, prompt: data.source, longest: 0) }
+    } catch {
+      var place = data.source
+      if case .notFinite(let prompt, _) = error { place = source(ofPrompt: prompt) }
+      throw Failure(error, prompt: place, longest: 0, model: model.path)
+    }
   }
 
   /// What the reference says at each state of its runs, and what the candidate would do there.
@@ -92,6 +96,8 @@ extension Verification {
         reference: reference.model?.model, candidate: comparesPaths ? candidate?.model : nil,
         recorded: reference.record?.trajectories?.rows, memory: options.memory
       ) { progress.update("along the reference", $0) }
+      sections.nonFinite += nonFinite(result)
+      if let isSame = result.isSame { sections.compared(isSame: isSame) }
       sections.said.trajectories = .init(outputs: outputs, places: along.places, rows: result.rows)
       return result.json
     } catch { throw Failure(error) }

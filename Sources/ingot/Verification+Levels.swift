@@ -26,23 +26,36 @@ extension Verification {
   /// Who stands beside the reference, and where.
   private struct Lanes {
     var all: [(role: ScoredRun.Role, lane: Lane)] = []
+    /// What each is called where its scores are not finite.
+    var models: [ScoredModel] = []
     var floor: Int?
     /// With the candidate's routes; the one with its weights is next.
     var replay: Int?
+
+    mutating func add(_ role: ScoredRun.Role, _ lane: Lane, _ model: ScoredModel) {
+      all.append((role, lane))
+      models.append(model)
+    }
   }
 
   private var lanes: Lanes {
     var lanes = Lanes()
-    if let candidate { lanes.all.append((.candidate, Lane(candidate.model))) }
-    guard let reference = reference.model?.model else { return lanes }
+    if let candidate { lanes.add(.candidate, Lane(candidate.model), .candidate(candidate.path)) }
+    guard let reference = reference.model else { return lanes }
     if options.measuresFloor {
       lanes.floor = lanes.all.count
-      lanes.all.append((.floor, Lane(reference, noise: Self.noise)))
+      lanes.add(
+        .floor, Lane(reference.model, noise: Self.noise),
+        .init(section: "floor", name: "floor", path: reference.path))
     }
     if options.replaysRoutes, let candidate {
       lanes.replay = lanes.all.count
-      lanes.all.append((.part, Lane(reference, replays: 1)))
-      lanes.all.append((.part, Lane(candidate.model, replays: 0)))
+      lanes.add(
+        .part, Lane(reference.model, replays: 1),
+        .init(section: "route_replay", name: "candidate_routes", path: reference.path))
+      lanes.add(
+        .part, Lane(candidate.model, replays: 0),
+        .init(section: "route_replay", name: "candidate_weights", path: candidate.path))
     }
     return lanes
   }
@@ -50,14 +63,12 @@ extension Verification {
   func scored(
     _ encoded: EncodedData, expertErrors: [Int: [Int: Double]], _ sections: inout Sections
   ) throws(Failure) {
-    guard !encoded.texts.isEmpty else {
-      sections.notes.append("nothing was scored: the data holds no answers or text, and nothing was generated")
-      return
-    }
+    guard !encoded.texts.isEmpty else { throw Failure(nothingToScore: data.source) }
     let plan = MaskPlan(
       ratios: options.maskRatios, blockLength: options.decoding.blockLength, mask: special.mask, seed: options.seed)
-    let scoring = Scoring(encoded.texts, plan: plan)
     let lanes = lanes
+    try requireRoom(encoded.texts, plan, lanes: lanes.all.count)
+    let scoring = Scoring(encoded.texts, plan: plan)
     do throws(DriftError) {
       let rejected = Set(encoded.pairs.map(\.rejected))
       let result = try ScoredRun(scoring, rejected: rejected, memory: options.memory).run(
@@ -71,6 +82,7 @@ extension Verification {
       sections.passes = reference.model == nil ? 0 : result.passes
       sections.said.scores = result.scores
       sections.said.floor = floor
+      sections.nonFinite += nonFinite(scoring, result, lanes.models, rejected: rejected, encoded)
       guard let candidate else { return }
       let drift = ScoredDrift(
         scoring, result, pairs: encoded.pairs, threshold: options.decoding.threshold, floor: floor)
@@ -79,7 +91,7 @@ extension Verification {
       sections.routing = drift.routingJSON
       sections.preferences = drift.preferencesJSON
       sections.floor = drift.floorJSON
-      sections.showsDrift = sections.showsDrift || drift.masked.kl.values.contains { $0 != 0 }
+      sections.compared(isSame: drift.masked.isSame)
       if let replay = lanes.replay {
         sections.replay = drift.routeReplayJSON(candidateRoutes: replay, candidateWeights: replay + 1)
       }
@@ -87,21 +99,41 @@ extension Verification {
       if let subject = options.attribution {
         let attribution = Attribution(
           subject, reference.configuration, gateMass: result.gateMass, errors: expertErrors)
-        sections.attribution = try attribution.json(
+        let measured = try attribution.measure(
           scoring, reference: reference.model, candidate: candidate.weights, whole: drift.masked.kl.mean,
           threshold: options.decoding.threshold, without: rejected, memory: options.memory
         ) { progress.update("attribution", $0) }
+        sections.attribution = measured.json
+        if let worst = measured.nonFinite {
+          let model = ScoredModel(section: "attribution", name: worst.part, path: reference.path)
+          sections.nonFinite += [finding(model, worst.tally, encoded)].compactMap(\.self)
+        }
       }
       for length in options.blockLengths {
-        sections.blockLengths.append(try sweep(length, encoded, reference, candidate))
+        try sweep(length, encoded, reference, candidate, &sections)
       }
     } catch { throw Failure(error) }
   }
 
+  /// Refuses texts of which more would have to be known than fits, before any work with them.
+  private func requireRoom(_ texts: [ScoredText], _ plan: MaskPlan, lanes: Int) throws(Failure) {
+    var kept = 0
+    if records, let configuration = reference.model?.configuration {
+      let vocabulary = configuration.vocabularySize
+      let width = ReferenceRow.width(vocabulary: vocabulary) * (vocabulary > ReferenceRow.wholeVocabulary ? 2 : 1)
+      let routes = (0..<configuration.layerCount).count { configuration.isMoE(layer: $0) }
+      kept = 128 + 4 * width + routes * (96 + 12 * configuration.expertsPerToken)
+    }
+    let needed = ScoredRun.byteCount(texts, plan, lanes: lanes, kept: kept)
+    guard needed <= options.dataMemory else {
+      throw Failure(textsNeed: needed, of: options.dataMemory, source: data.text?.source ?? data.source)
+    }
+  }
+
   /// The texts at another block length; an answer that came to its end is filled, as it was at the first.
   private func sweep(
-    _ length: Int, _ encoded: EncodedData, _ reference: RunModel, _ candidate: RunModel
-  ) throws(DriftError) -> JSONValue {
+    _ length: Int, _ encoded: EncodedData, _ reference: RunModel, _ candidate: RunModel, _ sections: inout Sections
+  ) throws(DriftError) {
     let plan = MaskPlan(ratios: options.maskRatios, blockLength: length, mask: special.mask, seed: options.seed)
     let texts = encoded.texts.map { text in
       // What would be filled beyond the model's positions is left short.
@@ -116,6 +148,12 @@ extension Verification {
     let result = try ScoredRun(scoring, memory: options.memory).run(
       reference: reference.model, lanes: [(.candidate, Lane(candidate.model))]
     ) { progress.update("block length \(length)", $0) }
-    return ScoredDrift(scoring, result, pairs: encoded.pairs, threshold: options.decoding.threshold).blockLengthJSON
+    let section = "block_lengths[\(sections.blockLengths.count)]"
+    sections.nonFinite += nonFinite(
+      scoring, result, [.init(section: section, name: "candidate", path: candidate.path)],
+      rejected: Set(encoded.pairs.map(\.rejected)), encoded)
+    let drift = ScoredDrift(scoring, result, pairs: encoded.pairs, threshold: options.decoding.threshold)
+    sections.compared(isSame: drift.masked.isSame)
+    sections.blockLengths.append(drift.blockLengthJSON)
   }
 }

@@ -28,18 +28,39 @@ extension Verification {
       "layers": .array(sections.layers), "routing": sections.routing, "preferences": sections.preferences,
       "block_lengths": .array(sections.blockLengths), "floor": sections.floor, "trajectories": sections.trajectories,
       "tasks": sections.tasks, "attribution": sections.attribution, "route_replay": sections.replay,
-      "notes": .array((sections.notes + recordNotes).map { JSONValue($0) }),
+      "missing": .array(missing(sections).map(\.json)), "non_finite": .array(sections.nonFinite.map(\.json)),
+      "notes": .array(notes(sections).map { JSONValue($0) }),
       "cost": costJSON(sections, cost, candidate.model.compute),
     ]
   }
 
   /// Without gates, which are looked at when the numbers are there.
   private func verdict(_ sections: Sections) -> JSONValue {
-    let isMeasured = sections.masked != .null || sections.trajectories != .null
     // Where weights were not compared, other encodings tell that quantization did something.
     let mayBeSame = sections.isLossless ?? (sections.models.reference.experts == sections.models.candidate?.experts)
-    let isZero = isMeasured && !sections.showsDrift && !mayBeSame
+    let isZero = sections.isSame == true && !mayBeSame
     return ["status": "none", "gates": [], "zero_drift": JSONValue(isZero)]
+  }
+
+  /// Levels that were asked for and could not be measured; one that decodes takes the other along.
+  private func missing(_ sections: Sections) -> [MissingLevel] {
+    let found: [(VerifyLevel, JSONValue)] = [
+      (.weights, sections.weights), (.masked, sections.masked), (.trajectories, sections.trajectories),
+      (.tasks, sections.tasks),
+    ]
+    return found.compactMap { level, section in
+      guard options.levels.contains(level), section == .null else { return nil }
+      let isDecoding = level == .trajectories || level == .tasks
+      let failed = sections.failures.first {
+        $0.level == level || isDecoding && ($0.level == .trajectories || $0.level == .tasks)
+      }
+      return failed.map { MissingLevel(level: level.rawValue, failure: $0.failure) }
+    }
+  }
+
+  /// What a reader must know, the most important first.
+  private func notes(_ sections: Sections) -> [String] {
+    missing(sections).map(\.sentence) + sections.nonFinite.map(\.sentence) + sections.notes + recordNotes
   }
 
   /// What a recorded reference cannot give.

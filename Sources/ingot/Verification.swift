@@ -22,8 +22,10 @@ struct Verification {
   struct Outcome {
     /// The report of `Formats/drift-report.md`; nil without a candidate.
     let document: JSONValue?
-    /// Nil unless one was asked for.
+    /// Nil unless one was asked for and all that the reference said are numbers.
     let record: DriftRecord?
+    /// Why not everything that was asked for is there.
+    let failure: Failure?
   }
 
   /// What the levels found.
@@ -43,11 +45,23 @@ struct Verification {
     var seconds: [(VerifyLevel, Double)] = []
     var passes = 0
     var isLossless: Bool?
-    var showsDrift = false
+    /// Whether both gave the same numbers wherever numbers were compared; nil where none were. Tokens are no numbers.
+    var isSame: Bool?
+    var nonFinite: [NonFiniteFinding] = []
+    /// Levels that ended early, and why.
+    var failures: [(level: VerifyLevel, failure: Failure)] = []
     /// What the reference said, for a record.
     var said = Said()
     /// Which models these are; found out before the levels, which take a while.
     let models: (reference: DriftRecord.Model, candidate: DriftRecord.Model?)
+
+    /// Whether there is a section, or a part of a record.
+    var hasMeasured: Bool {
+      [weights, masked, trajectories, tasks].contains { $0 != .null } || said.scores != nil || said.trajectories != nil
+    }
+
+    /// Numbers that were compared beside others.
+    mutating func compared(isSame: Bool) { self.isSame = (self.isSame ?? true) && isSame }
   }
 
   /// The parts of a record.
@@ -57,7 +71,8 @@ struct Verification {
     var floor: NoiseFloor?
   }
 
-  /// - Throws: what stops a level; the levels before it are lost.
+  /// - Throws: what comes before all levels, a signal, or what stopped a level where nothing else was measured. Else a level
+  ///   that fails takes none of the others along.
   func run() throws(Failure) -> Outcome {
     // Refuses options with which nothing could be decoded, before anything divides by them.
     if let model = reference.model ?? candidate {
@@ -79,17 +94,21 @@ struct Verification {
     if let first = reference.model, let candidate,
       options.levels.contains(.weights) || options.attribution == .experts
     {
-      try timed(.weights, &sections) { sections throws(Failure) in
+      try measure(.weights, &sections) { sections throws(Failure) in
         errors = try weights(first, candidate, &sections)
       }
     }
     // A record has the texts that were generated when it was made.
     let lacksTexts = encoded.texts.isEmpty && options.levels.contains(.masked)
     if generates || lacksTexts && reference.model != nil {
-      try timed(.trajectories, &sections) { sections throws(Failure) in try trajectories(&encoded, &sections) }
+      try measure(generates && !options.levels.contains(.trajectories) ? .tasks : .trajectories, &sections) {
+        sections throws(Failure) in try trajectories(&encoded, &sections)
+      }
     }
     if options.levels.contains(.masked) {
-      try timed(.masked, &sections) { sections throws(Failure) in try scored(encoded, expertErrors: errors, &sections) }
+      try measure(.masked, &sections) { sections throws(Failure) in
+        try scored(encoded, expertErrors: errors, &sections)
+      }
     }
     progress.finish()
     do throws(ModelError) {
@@ -97,7 +116,13 @@ struct Verification {
     } catch { throw Failure(error) }
     let read = (bytesRead.reference - before.reference, bytesRead.candidate - before.candidate)
     let cost = Cost(seconds: Clock.seconds - start, read: read)
-    return Outcome(document: document(encoded, sections, cost), record: record(encoded, sections))
+    let failure = sections.failures.first?.failure
+    if let failure, !sections.hasMeasured { throw failure }
+    let unrecordable = records ? sections.nonFinite.first { ["reference", "floor"].contains($0.model) } : nil
+    let isWhole = failure == nil && unrecordable == nil
+    return Outcome(
+      document: document(encoded, sections, cost), record: isWhole ? record(encoded, sections) : nil,
+      failure: failure ?? unrecordable.map { Failure(unrecordable: $0) })
   }
 
   /// Whether the prompts are decoded for their own sake.
@@ -107,11 +132,17 @@ struct Verification {
     (reference.model?.weights.counters.bytesRead ?? 0, candidate?.weights.counters.bytesRead ?? 0)
   }
 
-  private func timed(
+  /// Measures a level; what stops it is kept, and other levels go on.
+  ///
+  /// - Throws: an interruption.
+  private func measure(
     _ level: VerifyLevel, _ sections: inout Sections, _ body: (inout Sections) throws(Failure) -> Void
   ) throws(Failure) {
     let start = Clock.seconds
-    try body(&sections)
+    do throws(Failure) { try body(&sections) } catch {
+      if Interrupt.isRequested { throw error }
+      sections.failures.append((level, error))
+    }
     sections.seconds.append((level, Clock.seconds - start))
   }
 
@@ -141,7 +172,7 @@ struct Verification {
     return record
   }
 
-  private var teller: RunModel? { candidate ?? reference.model }
+  var teller: RunModel? { candidate ?? reference.model }
 
   /// An answer as a person reads it: special tokens are none.
   func answerText(_ tokens: [Int]) -> String {

@@ -18,12 +18,23 @@ extension VerifyCommand {
       return (VerifyData(record), try options(of: record, path: path), record.options.special)
     case .model(let model):
       let name = decoding.name(for: model)
-      if !quiet { decoding.warnOfIdleOptions(name) }
+      try requireRoomForText()
       return (
         try VerifyData(prompts: prompts, text: text, limit: limit), try options(name, model),
         try model.specialTokens(stopsAtTurnEnd: name == .llada22)
       )
     }
+  }
+
+  /// What cutting a text into tokens takes of memory, in bytes for each of its own: copies, pieces of it, ids.
+  private static let bytesPerTextByte = 40
+
+  /// Refuses a text that is too long for `--max-memory` before it is read; of a pipe nobody knows.
+  private func requireRoomForText() throws(Failure) {
+    guard let text, Machine.isRegularFile(text), let byteCount = try? MappedFile(path: text).byteCount else { return }
+    let needed = byteCount * Self.bytesPerTextByte
+    guard needed > maxMemory.value else { return }
+    throw Failure(textOf: byteCount, needs: needed, limit: maxMemory.value, source: text)
   }
 
   /// Refuses a command line with which nothing would be done, or not what was asked for.

@@ -154,23 +154,21 @@ struct VerifyCommand: ParsableCommand {
     if let second { try first.requireComparable(with: second) }
     // Its own tokenizer and configuration must agree, too, whatever the reference says.
     _ = try second?.specialTokens(stopsAtTurnEnd: input.options.decoder == .llada22)
-    if let most = second?.configuration.maximumPositions,
-      let length = input.options.blockLengths.first(where: { $0 > most })
-    {
-      throw Failure(blockLength: length, positions: most)
-    }
     if !quiet {
       let asks = level.isEmpty || Set(level) != [.weights]
       Console.notes(asks && !raw ? first.model?.promptRemarks ?? [] : [])
       Console.notes(notes(first.model, second, input.data, input.options.decoding) + idleOptions(input.options))
     }
     let progress = StageProgress(isQuiet: quiet)
+    if attach, let candidate {
+      try VerifyReport.requireSound(candidate, threads: compute.threads) { progress.update("checking", $0) }
+    }
     let verification = Verification(
       reference: first, candidate: second, special: input.special, options: input.options, data: input.data,
       progress: progress, records: record != nil)
     let outcome = try verification.run()
     if !quiet { Console.notes((second ?? first.model)?.model.compute.remarks ?? []) }
-    try tell(outcome.record, outcome.document.map { VerifyReport($0, gates) }, progress)
+    try tell(outcome.record, outcome.document.map { VerifyReport($0, gates) }, outcome.failure, progress)
   }
 
   /// What a person should know before it begins; what holds of both models is said once.
@@ -188,7 +186,11 @@ struct VerifyCommand: ParsableCommand {
   }
 
   /// Puts record and report where they were asked for, prints the report, and ends the process where a gate failed.
-  private func tell(_ kept: DriftRecord?, _ report: VerifyReport?, _ progress: StageProgress) throws(Failure) {
+  ///
+  /// - Parameter failure: why not everything is there; thrown at the end.
+  private func tell(
+    _ kept: DriftRecord?, _ report: VerifyReport?, _ failure: Failure?, _ progress: StageProgress
+  ) throws(Failure) {
     do throws(Failure) {
       if let kept { try write(kept) }
       if let report, let html { try report.writePage(to: html, replacing: force) }
@@ -200,10 +202,14 @@ struct VerifyCommand: ParsableCommand {
       if let report { show(report, progress) }
       throw error
     }
-    guard let report else { return }
+    guard let report else {
+      if let failure { throw failure }
+      return
+    }
     show(report, progress)
     if let html, !quiet { Console.note("the page: \(html)") }
     if attach, !quiet, let candidate { Console.note("the report is in \(candidate); see `ingot inspect`") }
+    if let failure { throw failure }
     if let status = report.status { Glibc.exit(status.rawValue) }
   }
 
@@ -246,6 +252,7 @@ struct VerifyCommand: ParsableCommand {
     options.match = match
     options.isRaw = raw
     options.memory = maxMemory.value / 2
+    options.dataMemory = maxMemory.value - maxMemory.value / 2
     return options
   }
 }

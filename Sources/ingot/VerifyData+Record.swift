@@ -30,5 +30,18 @@ extension EncodedData {
     pairs = record.pairs
     textSource = record.textSource
     cut = record.cut
+    // Texts stand in the order of the prompts that they begin with.
+    var first = 0
+    for text in texts {
+      let own = (first..<prompts.count).first { index in
+        text.scored.lowerBound == prompts[index].count && text.tokens.starts(with: prompts[index])
+      }
+      origins.append(text.scored.lowerBound == 0 ? nil : own)
+      guard let own else { continue }
+      // Answer and pair, or what was generated: behind its last text comes the next prompt.
+      let prompt = record.prompts[own]
+      let most = max(1, (prompt.answer == nil ? 0 : 1) + (prompt.chosen == nil ? 0 : 2))
+      first = origins.count { $0 == own } < most ? own : own + 1
+    }
   }
 }

@@ -48,8 +48,10 @@ struct VerifyData {
   }
 
   /// Where something of a prompt stands, as a person would look for it.
-  func place(of prompt: VerifyPrompt, _ key: String) -> String {
-    prompt.line > 0 ? "`\(source)`, line \(prompt.line), `\(key)`" : "`\(source)`, `\(key)`"
+  func place(of prompt: VerifyPrompt, _ key: String) -> String { "\(place(of: prompt)), `\(key)`" }
+
+  func place(of prompt: VerifyPrompt) -> String {
+    prompt.line > 0 ? "`\(source)`, line \(prompt.line)" : "`\(source)`"
   }
 
   /// Lines of JSON, each an object with `prompt` and what else there is.

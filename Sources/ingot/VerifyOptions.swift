@@ -16,8 +16,10 @@ struct VerifyOptions {
   /// Prompts are taken as they are, without the chat template.
   var isRaw = false
   var seed: UInt64 = 0
-  /// Bytes for hidden states.
+  /// Bytes for hidden states: half of `--max-memory`.
   var memory = 1 << 30
+  /// Bytes for what is known of texts and their masked positions.
+  var dataMemory = 1 << 30
 }
 
 enum VerifyLevel: String, CaseIterable {

@@ -3,6 +3,17 @@ import JSON
 import Pack
 import Tensors
 
+/// A level that could not be measured: `missing[]` of a report.
+struct MissingLevel {
+  let level: String
+  let failure: Failure
+
+  var json: JSONValue { ["level": .string(level), "reason": .string(reason)] }
+  var sentence: String { DriftScreen.missingSentence(json) }
+
+  private var reason: String { failure.what + (failure.place.map { ", in \($0)" } ?? "") }
+}
+
 /// What `verify` says of a whole comparison.
 struct VerifyReport {
   let document: JSONValue
@@ -38,6 +49,16 @@ struct VerifyReport {
     } catch { throw Failure(error) }
   }
 
+  /// Refuses a pack whose bytes are not those that its hashes name: a report in it would be about other numbers.
+  static func requireSound(_ path: String, threads: Int, progress: (Double) -> Bool) throws(Failure) {
+    do throws(PackError) {
+      let check = try PackCheck(path: path)
+      let total = Double(max(check.byteCount, 1))
+      let report = try check.run(threads: threads) { _ = progress(Double($0) / total) }
+      if let violation = report.violations.first { throw .broken(violation, path: path) }
+    } catch { throw Failure(error) }
+  }
+
   /// Puts the document into the pack, which must still be the one that was measured.
   func attach(to path: String, progress: (Double) -> Bool) throws(Failure) {
     let measured = document.object?["candidate"]?.object?["hash"]?.string.flatMap { UInt64($0, radix: 16) }
@@ -62,6 +83,8 @@ struct VerifyReport {
   var status: ExitStatus? {
     let verdict = document.object?["verdict"]?.object
     if verdict?["zero_drift"]?.bool == true { return .failed }
-    return verdict?["status"]?.string == "fail" ? .gate : nil
+    guard verdict?["status"]?.string == "fail" else { return nil }
+    let hasFailedGate = verdict?["gates"]?.array?.contains { $0.object?["passed"]?.bool == false } ?? false
+    return hasFailedGate ? .gate : .failed
   }
 }

@@ -117,6 +117,19 @@ import Testing
     }
   }
 
+  @Test func aTextThatWouldTakeMoreMemoryIsNotBegun() throws {
+    try withTemporaryDirectory { directory in
+      for (name, count) in [("long", 40_000), ("huge", 400_000)] {
+        try write(
+          Array(String(repeating: "The cat sat on the mat.\n", count: count / 24).utf8), to: "\(directory)/\(name)")
+        let arguments = ["verify", pico, "-r", pico, "--text", name, "--level", "masked", "--max-memory", "8MiB", "-q"]
+        let result = try ingot(arguments, in: directory)
+        #expect(result.code == 5 && result.out.isEmpty, "\(result)")
+        #expect(result.err.contains("`\(name)`") && result.err.contains("--max-memory to at least"), "\(result.err)")
+      }
+    }
+  }
+
   // MARK: Damage on purpose
 
   /// What is done to the checkpoint that the candidate is made from.

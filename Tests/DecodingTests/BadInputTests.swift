@@ -101,7 +101,7 @@ import Testing
     var options = DecodingOptions.plain()
     options.temperature = temperature
     let decoder = try BlockDiffusion(scriptConfiguration(), options: options, special: ID.special) { script }
-    #expect(throws: DecodingError.notFinite(position: 6)) { _ = try decoder.decode(prompt: [1, 1, 1, 1]) }
+    #expect(throws: DecodingError.notFinite(prompt: 0, position: 6)) { _ = try decoder.decode(prompt: [1, 1, 1, 1]) }
   }
 
   @Test("a vocabulary of which nothing might be left to choose is refused")

@@ -84,14 +84,36 @@ import Testing
     #expect(judgement.status == .fail)
     #expect(
       JSONValue.array(judgement.gates).text(indented: false)
-        == #"[{"expression":"masked.kl.mean > 0.02","key":"masked.kl.mean","value":0.0213,"limit":0.02,"passed":false},"#
-        + #"{"expression":"masked.kl > 1","key":"masked.kl","value":null,"limit":1.0,"passed":false},"#
-        + #"{"expression":"tasks.p < 0","key":"tasks.p","value":null,"limit":0.0,"passed":false}]"#)
+        == #"[{"expression":"masked.kl.mean > 0.02","key":"masked.kl.mean","value":0.0213,"limit":0.02,"left_out":0,"passed":false},"#
+        + #"{"expression":"masked.kl > 1","key":"masked.kl","value":null,"limit":1.0,"left_out":0,"passed":false},"#
+        + #"{"expression":"tasks.p < 0","key":"tasks.p","value":null,"limit":0.0,"left_out":0,"passed":false}]"#)
     #expect(
       judgement.notes == [
         "gate `masked.kl > 1` fails because `masked.kl` is an object, not a number; its mean is at `masked.kl.mean`",
         "gate `tasks.p < 0` fails because the report has no number at `tasks.p`",
       ])
+  }
+
+  @Test("a number over what is left passes nothing, a number beside it does")
+  func whatIsNotFiniteFails() throws {
+    let document: JSONValue = [
+      "masked": ["non_finite": 39, "kl": ["mean": 0]], "layers": [["non_finite": 0], ["non_finite": 2, "cosine": 1]],
+      "trajectories": ["edit_distance": ["mean": 0], "along_reference": ["non_finite": 1, "slots": ["mean": 1]]],
+      "non_finite": [["section": "masked"]],
+    ]
+    for (expression, passes, left) in [
+      ("masked.kl.mean > 1", false, 39), ("masked.non_finite > 0", false, 0), ("masked.non_finite > 39", true, 0),
+      ("layers[1].cosine < 0.5", false, 2), ("layers[0].non_finite > 0", true, 0),
+      ("trajectories.edit_distance.mean > 1", true, 0), ("trajectories.along_reference.slots.mean < 0.5", false, 1),
+    ] {
+      let judgement = try Gates([expression]).judge(document)
+      #expect(judgement.gates[0].object?["passed"]?.bool == passes, "\(expression)")
+      #expect(judgement.gates[0].object?["left_out"]?.int == left, "\(expression)")
+      #expect(judgement.status == .fail, "whatever the gates, the report has a gap")
+    }
+    #expect(try Gates([]).judge(["non_finite": [["section": "masked"]], "missing": []]).status == .fail)
+    #expect(try Gates([]).judge(["non_finite": [], "missing": [["level": "tasks"]]]).status == .fail)
+    #expect(try Gates([]).judge(["non_finite": [], "missing": []]).status == .none)
   }
 
   @Test func withoutGatesThereIsNoVerdict() throws {

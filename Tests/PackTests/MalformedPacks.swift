@@ -197,6 +197,16 @@ extension MalformedPack {
       pack.sealTables()
       return pack.chunkRecord(4)
     },
+    .tables(.rawHashes, "another content hash of raw rows") { pack in
+      pack.add(UInt64(1), at: pack.chunkRecord(0) + 40)
+      return pack.chunkRecord(0) + 40
+    },
+    Self(.rawHashes, "a changed raw expert and its stored hash", by: .tables) { pack in
+      pack.bytes[pack.chunkRange(4).lowerBound + 40] ^= 0x10
+      pack.set(pack.hash(pack.chunkRange(4)), at: pack.chunkRecord(4) + 32)
+      pack.sealTables()
+      return pack.chunkRecord(4) + 32
+    },
     .tables(.chunkTail, "16-bit planes off their multiple") { pack in
       pack.add(UInt64(2), at: pack.chunkRecord(4) + 24)
       return pack.chunkRecord(4) + 24
@@ -230,11 +240,6 @@ extension MalformedPack {
       pack.add(UInt64(1), at: pack.chunkRecord(9) + 24)
       pack.seal()
       return pack.chunkRange(9).lowerBound
-    },
-    Self(.contentHash, "another hash of a raw chunk", by: .check) { pack in
-      pack.add(UInt64(1), at: pack.chunkRecord(0) + 40)
-      pack.sealTables()
-      return pack.chunkRange(0).lowerBound
     },
     Self(.contentHash, "another hash of a zstd chunk", by: .check, zstd: true) { pack in
       pack.add(UInt64(1), at: pack.chunkRecord(4) + 40)

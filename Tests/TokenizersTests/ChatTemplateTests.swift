@@ -1,5 +1,6 @@
 import JSON
 import TestSupport
+import Templates
 import Testing
 import Tokenizers
 

@@ -1,12 +1,13 @@
 """Compares Ingot's rendering of chat templates with Jinja's, byte for byte.
 
-    compare_templates.py RENDERER [--conversations N] FILE.jinja|DIRECTORY...
+    compare_templates.py RENDERER [--conversations N] [--mutations N] FILE.jinja|DIRECTORY...
 
 RENDERER is the built `render-template`. Jinja is set up as Hugging Face's `apply_chat_template` does. Where Jinja
 raises an error, Ingot must refuse, too; where Jinja renders, Ingot must give the same bytes, and must mark as said by
-somebody all of what only the conversation can have brought in.
+somebody all of what only the conversation can have brought in. Of templates with random changes nothing else is asked
+than that Ingot gives the same text where it gives one.
 """
-import argparse, json, os, random, subprocess, sys
+import argparse, json, os, random, re, subprocess, sys
 
 import jinja2
 from jinja2 import nodes
@@ -148,6 +149,60 @@ def templates(paths):
             yield path
 
 
+WORDS = [
+    "{{", "}}", "{%", "%}", "{#", "#}", "-", "+", "if", "for", "in", "set", "endif", "endfor", "not", "is", "defined", "x",
+    "messages", "loop", ".", "(", ")", "[", "]", "{", "}", ":", ",", "|", "tojson", "'", '"', "~", "//", "%", "0", "-1", "1.5",
+    "else", "none", "split", "join", "*", "length", "select", "map", "=", "==", "<", "int", "items", "lower", "string", "first",
+    "reverse", "trim", "not in", "and", "or", "loop.last", "loop.index0", "message", "content", "namespace", "true", "'a'", "\n",
+]  # fmt: skip
+
+
+def mutated(r, source):
+    """A template with some of its words taken away, moved, or replaced."""
+    words = re.findall(r"\w+|\s+|[^\w\s]+", source)
+    for _ in range(r.randrange(1, 4)):
+        place = r.randrange(len(words))
+        match r.randrange(4):
+            case 0:
+                words[place] = ""
+            case 1:
+                words.insert(place, r.choice(WORDS))
+            case 2:
+                words[place] = r.choice(WORDS)
+            case _:
+                words[place] = r.choice(words)
+    return "".join(words)
+
+
+def ask(renderer, lines):
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    run = subprocess.run([renderer], input=text, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in run.stdout.split("\n") if line]
+
+
+def compare_mutations(renderer, jinja, sources, conversations, count, r):
+    """How many templates Ingot renders otherwise than Jinja."""
+    cases = [(mutated(r, r.choice(sources)), r.choice(conversations)) for _ in range(count)]
+    answers = ask(renderer, [{"template": t, "variables": v} for t, v in cases])
+    assert len(answers) == len(cases)
+    failures = same = 0
+    for (source, variables), answer in zip(cases, answers):
+        if "error" in answer:
+            continue
+        try:
+            wanted = render(jinja.from_string(source), variables)
+        except jinja2.exceptions.TemplateError as error:
+            wanted = error
+        if answer["text"] == wanted:
+            same += 1
+            continue
+        failures += 1
+        if failures <= 10:
+            print(f"Jinja: {wanted!r}\nIngot: {answer['text']!r}\n{json.dumps(variables)}\n{source}")
+    print(f"{count} changed templates: {same} rendered alike, {count - same - failures} refused")
+    return failures
+
+
 def render(template, variables):
     try:
         return template.render(**variables)
@@ -169,18 +224,18 @@ def main():
     parser.add_argument("renderer")
     parser.add_argument("templates", nargs="+")
     parser.add_argument("--conversations", type=int, default=1000)
+    parser.add_argument("--mutations", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
 
     r = random.Random(options.seed)
     conversations = [conversation(r) for _ in range(options.conversations)]
     jinja = environment()
-    failures = 0
+    failures, sources = 0, []
     for path in templates(options.templates):
         source = open(path, encoding="utf-8", newline="").read()
-        lines = [json.dumps({"template": source})] + [json.dumps({"variables": v}) for v in conversations]
-        run = subprocess.run([options.renderer], input="\n".join(lines) + "\n", capture_output=True, text=True, check=True)
-        answers = [json.loads(line) for line in run.stdout.split("\n") if line]
+        sources.append(source)
+        answers = ask(options.renderer, [{"template": source}] + [{"variables": v} for v in conversations])
         assert len(answers) == len(conversations), (path, len(answers))
         template = jinja.from_string(source)
         own = set(SAID) & set(source)
@@ -207,6 +262,8 @@ def main():
         if not rendered:
             failures += 1
             print(f"{path}: nothing was compared")
+    if options.mutations:
+        failures += compare_mutations(options.renderer, jinja, sources, conversations, options.mutations, r)
     sys.exit(1 if failures else 0)
 
 

@@ -20,6 +20,7 @@ package final class PackWeights: WeightSource {
     do throws(PackError) {
       let pack = try PackFile(path: path)
       try pack.verifyTables()
+      _ = try pack.object(named: "source/config.json")
       config = try pack.file(named: "source/config.json")
       self.pack = pack
     } catch { throw .pack(error) }

@@ -1,4 +1,5 @@
 import Kernels
+import Tensors
 
 /// The forward pass of LLaDA2 in fp32 (`Formats/llada2.md` §3). It reads straight down; shapes are in comments, with
 /// T rows of all sequences together, H hidden, nh query heads, nkv key-value heads, D head dimension.
@@ -280,7 +281,27 @@ private struct LayerReader {
   let compute: Compute
   let epsilon: Float
 
-  func vector(_ id: TensorID) throws(ModelError) -> [Float] { compute.row(0, of: try weights.matrix(id)) }
+  /// Norms and biases: few numbers that all rows go through, so that what is not finite is found before any work.
+  func vector(_ id: TensorID) throws(ModelError) -> [Float] { compute.row(0, of: try finite(id)) }
+
+  /// A matrix in which everything is finite; of a quantized one, its scales.
+  private func finite(_ id: TensorID) throws(ModelError) -> Matrix {
+    let matrix = try weights.matrix(id)
+    for block in matrix.blocks {
+      let content = block.content
+      let bytes = content.bytes
+      let found: Int? =
+        switch WeightFormat(matrix.encoding) {
+        case .float(let format): compute.kernels.firstNotFinite(bytes.extracting(block.codes), source: format)
+        case .codes:
+          compute.kernels.firstNotFinite(bytes.extracting(block.scales), source: .bf16)
+            .map { $0 * matrix.encoding.groupSize }
+        }
+      guard let found else { continue }
+      throw .notFinite(name: matrix.name, element: block.rows.lowerBound * matrix.columns + found, path: weights.path)
+    }
+    return matrix
+  }
 
   func norm(_ part: TensorPart, _ layer: Int? = nil) throws(ModelError) -> RMSNorm {
     RMSNorm(weight: try vector(TensorID(.norm, part, layer: layer)), epsilon: epsilon)
@@ -295,7 +316,7 @@ private struct LayerReader {
 
   func experts(_ layer: Int) throws(ModelError) -> MixtureOfExperts {
     MixtureOfExperts(
-      layer: layer, gate: try weights.matrix(TensorID(.router, .weight, layer: layer)),
+      layer: layer, gate: try finite(TensorID(.router, .weight, layer: layer)),
       router: Router(weights.configuration, bias: try vector(TensorID(.router, .bias, layer: layer))),
       shared: weights.configuration.sharedIntermediateSize > 0 ? try mlp(.sharedExpert, layer) : nil)
   }
