@@ -130,35 +130,22 @@ package struct Lockstep {
 
   private func run(_ batch: Batch, isOnly: Bool, _ observer: Observer, progress: (Double) -> Bool) throws(DriftError) {
     let layerCount = lanes[0].model.configuration.layerCount
-    let hasForks = Set(lanes.map(\.fork))
-    var hidden = lanes.map { $0.fork == 0 ? $0.model.embed(batch.segments) : [] }
-    observer.hidden?(-1, hidden, batch.rows)
     let readAhead = readAhead(rows: batch.rowCount, isOnly: isOnly)
-    for layer in 0..<layerCount {
-      let trunk = layer > 0 && hasForks.contains(layer) ? hidden[0] : []
-      var routes = [[Router.Route]](repeating: [], count: lanes.count)
-      var logits = [[Float]](repeating: [], count: lanes.count)
-      for (index, lane) in lanes.enumerated() where lane.fork <= layer {
-        if layer > 0, lane.fork == layer { hidden[index] = trunk }
-        var taps = LLaDA2Model.Taps()
-        taps.routes = { routes[index] = $1 }
-        if observer.routing != nil { taps.routerLogits = { logits[index] = $1 } }
-        let replayed = lane.replays.flatMap { routes[$0].isEmpty ? nil : routes[$0] }
-        do throws(ModelError) {
-          try lane.model.advance(
-            &hidden[index], through: layer, batch.segments, blockLength: blockLength, taps: taps, replaying: replayed,
-            readAhead: readAhead[index])
-        } catch { throw .model(error) }
-        for segment in batch.segments { segment.cache.drop(layer: layer) }
-        if lane.noise > 0 { addNoise(lane.noise, layer, batch, to: &hidden[index]) }
-        guard progress((Double(layer) + Double(index + 1) / Double(lanes.count)) / Double(layerCount + 1)) else {
-          throw .interrupted
-        }
-      }
-      if !routes[0].isEmpty { observer.routing?(layer, routes, logits, batch.rows) }
-      observer.hidden?(layer, hidden, batch.rows)
+    let walk = LayerWalk(
+      zip(lanes, readAhead).map { .init($0.model, fork: $0.fork, replays: $0.replays, readAhead: $1) }, batch.segments,
+      blockLength: blockLength, keepsKeys: false)
+    var watcher = LayerWalk.Observer()
+    watcher.hidden = { observer.hidden?($0, $1, batch.rows) }
+    if let routing = observer.routing { watcher.routing = { routing($0, $1, $2, batch.rows) } }
+    watcher.disturb = { layer, lane, hidden in
+      if lanes[lane].noise > 0 { addNoise(lanes[lane].noise, layer, batch, to: &hidden) }
     }
-    for (index, lane) in lanes.enumerated() where lane.fork == layerCount { hidden[index] = hidden[0] }
+    let hidden: [[Float]]
+    do throws(ModelError) {
+      hidden = try walk.run(watcher) { layer, lane in
+        progress((Double(layer) + Double(lane) / Double(lanes.count)) / Double(layerCount + 1))
+      }
+    } catch { throw error == .interrupted ? .interrupted : .model(error) }
     try score(hidden, batch, observer) { progress((Double(layerCount) + $0) / Double(layerCount + 1)) }
   }
 

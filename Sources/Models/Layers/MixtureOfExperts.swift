@@ -137,11 +137,15 @@ struct GatedMLP: Sendable {
   let up: Matrix
   let down: Matrix
 
-  func apply(to x: [Float], rows: Int, _ compute: Compute) -> [Float] {
+  /// - Parameter inputOfDown: called with silu(gate(x)) * up(x), (rows, width).
+  func apply(
+    to x: [Float], rows: Int, _ compute: Compute, inputOfDown: ([Float]) -> Void = { _ in }
+  ) -> [Float] {
     var inner = compute.products([gate, up], x, tokens: rows)  // gate(x), up(x)
     let up = inner.removeLast()
     var span = inner[0].mutableSpan
     compute.kernels.siluMultiply(&span, up.span)
+    inputOfDown(inner[0])
     return compute.product(down, inner[0], tokens: rows)
   }
 }

@@ -1,7 +1,7 @@
 import Kernels
 import Tensors
 
-/// The forward pass of LLaDA2 in fp32 (`Formats/llada2.md` §3). It reads straight down; shapes are in comments, with
+/// The layers of LLaDA2 in fp32 (`Formats/llada2.md` §3); ``LayerWalk`` takes rows through them. It reads straight down; shapes are in comments, with
 /// T rows of all sequences together, H hidden, nh query heads, nkv key-value heads, D head dimension.
 package final class LLaDA2Model: Sendable {
   /// Rows of one sequence that go through the model together.
@@ -20,12 +20,16 @@ package final class LLaDA2Model: Sendable {
 
   /// What a pass may be asked to tell.
   package struct Taps {
-    /// Called with 0 and the embeddings, then with i and the hidden state (T, H) after i layers.
+    /// Called with 0 and the embeddings, then with i and the hidden state (T, H) after i layers; the last one also after the
+    /// final norm.
     package var hidden: ((Int, [Float]) -> Void)?
     /// Called with the layer and the route of each row.
     package var routes: ((Int, [Router.Route]) -> Void)?
     /// Called with the layer and what its router says of each row, (T, experts), before the sigmoid.
     package var routerLogits: ((Int, [Float]) -> Void)?
+    /// Called with a matrix and what it is multiplied with, (T, columns): the matrices of attention, the router, whose input the
+    /// experts share, the gate (and so up) and down matrices of dense layers and shared experts.
+    package var inputs: ((TensorID, [Float]) -> Void)?
     /// Called when a part of a layer is done, to tell where the time goes.
     package var done: ((Part) -> Void)?
     package init(hidden: ((Int, [Float]) -> Void)? = nil, routes: ((Int, [Router.Route]) -> Void)? = nil) {
@@ -100,54 +104,8 @@ package final class LLaDA2Model: Sendable {
     self.layers = layers
   }
 
-  /// All layers, then the final norm.
-  ///
-  /// - Parameters:
-  ///   - segments: sequences, or parts of them; each sees only itself.
-  ///   - blockLength: of the block-causal mask.
-  ///   - isInterrupted: asked before each layer.
-  /// - Returns: (T, H), in the order of the segments.
-  /// - Throws: ``ModelError/interrupted``; what a layer writes of keys and values is then incomplete.
-  package func hiddenStates(
-    _ segments: [Segment], blockLength: Int, taps: Taps = Taps(), isInterrupted: () -> Bool = { false }
-  ) throws(ModelError) -> [Float] {
-    var hidden = embed(segments)
-    taps.hidden?(0, hidden)
-    for layer in layers.indices {
-      if isInterrupted() { throw .interrupted }
-      try advance(&hidden, through: layer, segments, blockLength: blockLength, taps: taps)
-      if layer < layers.count - 1 { taps.hidden?(layer + 1, hidden) }
-    }
-    normalize(&hidden)
-    taps.hidden?(layers.count, hidden)
-    return hidden
-  }
-
   /// The final norm, on (rows, H) in place.
   package func normalize(_ hidden: inout [Float]) { finalNorm.apply(to: &hidden, threads: compute.threads) }
-
-  /// Only writes keys and values of a segment whose tokens are final, some blocks after the other: memory and the time to
-  /// an interrupt do not grow with the segment.
-  ///
-  /// - Precondition: the segment begins and ends with a block.
-  package func writeCache(
-    _ segment: Segment, blockLength: Int, isInterrupted: () -> Bool = { false }
-  ) throws(ModelError) {
-    let count = max(1, Self.cacheRows / blockLength) * blockLength
-    for start in stride(from: 0, to: segment.tokens.count, by: count) {
-      let tokens = segment.tokens[start..<min(segment.tokens.count, start + count)]
-      let tile = Segment(tokens: Array(tokens), start: segment.start + start, cache: segment.cache)
-      var hidden = embed([tile])
-      for layer in layers.indices {
-        if isInterrupted() { throw .interrupted }
-        try advance(&hidden, through: layer, [tile], blockLength: blockLength)
-      }
-    }
-  }
-
-  /// Rows of final tokens that go through the layers together. With half of mini's experts chosen for each, more would not
-  /// read the weights much less often.
-  private static let cacheRows = 2048
 
   /// Scores of the vocabulary for the token *at* each row: nothing is shifted.
   ///
@@ -178,10 +136,12 @@ package final class LLaDA2Model: Sendable {
     // attention: r = h; h = r + dense(attention(norm(h)))
     var x = hidden
     layer.inputNorm.apply(to: &x, threads: compute.threads)
+    taps.inputs?(TensorID(.attention, .queryKeyValue, layer: index), x)
     var projected = compute.product(layer.queryKeyValue, x, tokens: rows)
     if let bias = layer.queryKeyValueBias { add(bias, to: &projected) }
     taps.done?(.queryKeyValue)
     let attended = attend(&projected, rows, index, layer, segments, blockLength)  // (T, nh·D)
+    taps.inputs?(TensorID(.attention, .output, layer: index), attended)
     taps.done?(.attention)
     add(compute.product(layer.dense, attended, tokens: rows), bias: layer.denseBias, to: &hidden)
     taps.done?(.attentionOutput)
@@ -191,7 +151,9 @@ package final class LLaDA2Model: Sendable {
     layer.postAttentionNorm.apply(to: &x, threads: compute.threads)
     switch layer.mlp {
     case .dense(let mlp):
-      add(mlp.apply(to: x, rows: rows, compute), bias: nil, to: &hidden)
+      taps.inputs?(TensorID(.denseMLP, .gate, layer: index), x)
+      let output = mlp.apply(to: x, rows: rows, compute) { taps.inputs?(TensorID(.denseMLP, .down, layer: index), $0) }
+      add(output, bias: nil, to: &hidden)
       taps.done?(.denseMLP)
     case .experts(let experts):
       var end = 0
@@ -199,12 +161,18 @@ package final class LLaDA2Model: Sendable {
         defer { end += segment.tokens.count }
         return (rows: end..<end + segment.tokens.count, start: segment.start)
       }
+      taps.inputs?(TensorID(.router, .weight, layer: index), x)
       let logits = experts.logits(x, rows: rows, compute)
       taps.routerLogits?(index, logits)
       let routes = replayed ?? experts.routes(logits, segments: places)
       taps.routes?(index, routes)
       taps.done?(.router)
-      var output = experts.shared?.apply(to: x, rows: rows, compute) ?? [Float](repeating: 0, count: x.count)
+      if experts.shared != nil { taps.inputs?(TensorID(.sharedExpert, .gate, layer: index), x) }
+      var output =
+        experts.shared?.apply(to: x, rows: rows, compute) {
+          taps.inputs?(TensorID(.sharedExpert, .down, layer: index), $0)
+        }
+        ?? [Float](repeating: 0, count: x.count)
       taps.done?(.sharedExperts)
       try experts.add(of: x, routes, to: &output, weights: weights, readAhead: readAhead, compute: compute)
       add(output, bias: nil, to: &hidden)
