@@ -4,28 +4,43 @@
 // `wide` says that x holds binary32, otherwise bf16; like `bits` it is a constant wherever these are inlined.
 INLINE const char *element(const void *x, int wide, size_t i) { return (const char *)x + (wide ? 4 : 2) * i; }
 
-void SET(ck_decode)(const uint8_t *codes, const void *scales, size_t group_count, const ck_scheme *scheme, float *y) {
-  const size_t n = (size_t)scheme->group_size;
-  for (size_t g = 0; g < group_count; g++) {
-    uint16_t scale_bits;
-    __builtin_memcpy(&scale_bits, (const char *)scales + 2 * g, 2);
-    const uint32_t wide = (uint32_t)scale_bits << 16;
-    float s;
-    __builtin_memcpy(&s, &wide, 4);
-    for (size_t i = g * n; i < (g + 1) * n; i += 32) {
-      I16 low, high;
-      if (scheme->bits == 8) {
-        low = __builtin_convertvector((VECTOR(int8_t, 16))LOAD(B16, codes + i), I16);
-        high = __builtin_convertvector((VECTOR(int8_t, 16))LOAD(B16, codes + i + 16), I16);
-      } else {
-        I16 both = __builtin_convertvector(LOAD(B16, codes + i / 2), I16);
-        low = (both & 15) - 8;
-        high = (both >> 4) - 8;
-      }
-      STORE(y + i, __builtin_convertvector(low, V16) * s);
-      STORE(y + i + 16, __builtin_convertvector(high, V16) * s);
-    }
+// A run of 32 codes, whose halves have scales of their own where groups are shorter.
+INLINE void decode_run(const uint8_t *codes, int bits, float s0, float s1, float *y) {
+  I16 low, high;
+  if (bits == 8) {
+    low = __builtin_convertvector((VECTOR(int8_t, 16))LOAD(B16, codes), I16);
+    high = __builtin_convertvector((VECTOR(int8_t, 16))LOAD(B16, codes + 16), I16);
+  } else {
+    I16 both = __builtin_convertvector(LOAD(B16, codes), I16);
+    low = (both & 15) - 8;
+    high = (both >> 4) - 8;
   }
+  STORE(y, __builtin_convertvector(low, V16) * s0);
+  STORE(y + 16, __builtin_convertvector(high, V16) * s1);
+}
+
+INLINE void decode_all(const uint8_t *codes, const uint8_t *scales, size_t group_count, const ck_scheme *scheme,
+                       int bits, int scale, float *y) {
+  const size_t n = (size_t)scheme->group_size, code_bytes = (size_t)(4 * bits);
+  const size_t row_groups = scale == CK_SCALE_BYTE ? scheme->row_groups : group_count;
+  const size_t row_bytes = ck_row_scale_bytes(scale, row_groups);
+  for (size_t row = 0; row < group_count; row += row_groups, scales += row_bytes)
+    for (size_t g = 0; g < row_groups; g++) {
+      const float s = ck_scale_of(scale, scales, g);
+      if (n < 32) {  // row_groups is even then
+        decode_run(codes, bits, s, ck_scale_of(scale, scales, ++g), y);
+        codes += code_bytes, y += 32;
+      } else {
+        for (size_t i = 0; i < n; i += 32, codes += code_bytes, y += 32) decode_run(codes, bits, s, s, y);
+      }
+    }
+}
+
+void SET(ck_decode)(const uint8_t *codes, const void *scales, size_t group_count, const ck_scheme *scheme, float *y) {
+  if (scheme->scale == CK_SCALE_BYTE)
+    decode_all(codes, scales, group_count, scheme, scheme->bits, CK_SCALE_BYTE, y);
+  else
+    decode_all(codes, scales, group_count, scheme, scheme->bits, CK_SCALE_BF16, y);
 }
 
 void SET(ck_widen_bf16)(const void *x, size_t count, float *y) {

@@ -14,7 +14,7 @@
 // Portable scales, §3, as bits of a bf16 magnitude.
 #define CK_SCALE_MIN 0x3700
 #define CK_SCALE_MAX 0x477F
-// Groups up to this magnitude get the scale zero.
+// Groups up to this magnitude get the scale zero, or the byte zero.
 #define CK_NEGLIGIBLE 0x1p-18f
 
 static inline int ck_code_min(int bits) { return bits == 4 ? -8 : -127; }
@@ -28,6 +28,63 @@ static inline int ck_search_multiplier(int bits, int k) { return bits == 4 ? 198
 // The code of the largest magnitude, before the clamp: the lowest for sign −1, the highest for 1.
 static inline int ck_search_code(int bits, int k, int sign) {
   return (sign * ck_search_range(bits) * ck_search_multiplier(bits, k) + (1 << 14)) >> 15;
+}
+
+// Byte scales, §3.2: an index of 4 bits below the exponent, of which the lowest of a row is 16 · its base.
+enum { CK_BASE_MIN = 110, CK_BASE_MAX = 135, CK_GRID_LAST = 127 };
+
+static inline float ck_float_of(uint32_t bits) {
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+static inline uint32_t ck_bits_of(float value) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+static inline float ck_byte_scale(uint8_t base, uint8_t byte) {
+  return ck_float_of((uint32_t)(byte & 0x80) << 24 | ((uint32_t)base << 23) + ((uint32_t)(byte & 0x7F) << 19));
+}
+
+// The code of element i of a plane, §4 and §5.
+static inline int ck_code_of(int format, const void *codes, size_t i) {
+  const uint8_t *bytes = codes;
+  if (format == CK_INT8) return (int8_t)bytes[i];
+  return (bytes[i / 32 * 16 + i % 16] >> (i % 32 < 16 ? 0 : 4) & 15) - 8;
+}
+
+// Bytes of the scales of a row, §6.
+static inline size_t ck_row_scale_bytes(int scale, size_t row_groups) {
+  return scale == CK_SCALE_BYTE ? 1 + row_groups : 2 * row_groups;
+}
+
+// The scale of a group of a row.
+static inline float ck_scale_of(int scale, const void *row, size_t group) {
+  const uint8_t *bytes = row;
+  if (scale == CK_SCALE_BYTE) return ck_byte_scale(bytes[0], bytes[1 + group]);
+  uint16_t bits;
+  __builtin_memcpy(&bits, bytes + 2 * group, sizeof bits);
+  return ck_float_of((uint32_t)bits << 16);
+}
+
+// The base of a row whose largest magnitude has these bits; above CK_BASE_MAX where there is none.
+static inline int ck_base(int bits, uint32_t magnitude) {
+  int base = (int)(magnitude >> 23) - (bits == 4 ? 9 : 13);
+  return base < CK_BASE_MIN ? CK_BASE_MIN : base;
+}
+
+// Candidates of the search for a byte, §9.2.
+static inline int ck_grid_count(int bits) { return bits == 4 ? 12 : 4; }
+static inline float ck_grid_least(int bits) { return bits == 4 ? 27.0f / 256 : 1.0f / 128; }
+
+// Whether candidate k may lead to codes beyond `limit`. With mantissa M (16 … 31) of candidate 0, the largest magnitude is
+// less than (M + 1) / (M + k) / least times the scale, which is most for M = 32 − k.
+static inline int ck_grid_exceeds(int bits, int k, int limit) {
+  float most = (k == 0 ? 17.0f / 16 : (float)(33 - k) / 32) / ck_grid_least(bits);
+  return most * 1.005f >= (float)limit + 0.5f;  // the multiplier is rounded
 }
 
 static inline size_t ck_code_bytes(const ck_scheme *scheme, size_t groups) {

@@ -5,7 +5,6 @@
 // meet each vector of x once (dot_block). With many, lanes run along the tokens: x is turned, a block of weights is
 // decoded into the first-level cache, and each weight meets all tokens (panel).
 
-enum { UNIT = 32, VECTORS = UNIT / LANES };  // columns decoded at a time
 // Arrays of vectors have constant lengths, or they would not become registers: the most rows and tokens of a block.
 enum { MOST_ROWS = 8, MOST_TOKENS = 4 };
 enum { CHUNK_BYTES = 1 << 18 };  // of weights that several parts of the tokens share
@@ -14,39 +13,20 @@ enum { CHUNK_BYTES = 1 << 18 };  // of weights that several parts of the tokens 
 #define PREFETCH 8192
 #endif
 
-INLINE int is_coded(int format) { return format >= CK_INT8; }
-
-INLINE size_t bytes_of(int format, size_t elements) {
-  switch (format) {
-    case CK_F32: return 4 * elements;
-    case CK_INT8: return elements;
-    case CK_INT4: return elements / 2;
-    default: return 2 * elements;
-  }
-}
-
 INLINE const char *weights_of(const ck_product *p, int format, size_t row) {
   return (const char *)p->weights + row * bytes_of(format, p->columns);
 }
 
+// The scales of a row.
 INLINE const char *scales_of(const ck_product *p, size_t row) {
-  return (const char *)p->scales + row * (p->columns / (size_t)p->group_size) * 2;
-}
-
-INLINE float load_scale(const char *scale) {
-  uint16_t bits;
-  __builtin_memcpy(&bits, scale, 2);
-  uint32_t wide = (uint32_t)bits << 16;
-  float s;
-  __builtin_memcpy(&s, &wide, 4);
-  return s;
+  return (const char *)p->scales + row * ck_row_scale_bytes(p->scale, p->columns / (size_t)p->group_size);
 }
 
 // The last `count` < UNIT columns of a row of floats, with zeros behind them.
 INLINE void decode_rest(const char *w, int format, size_t count, V *out) {
   char rest[4 * UNIT] = {0};
   __builtin_memcpy(rest, w, bytes_of(format, count));
-  decode32(rest, format, group_of(format, 0), out);
+  decode32(rest, format, group_of(format, 0), group_of(format, 0), out);
 }
 
 // Where the weights are that a block of rows will need PREFETCH bytes later: `before` bytes on in each row, or `after`
@@ -72,14 +52,19 @@ INLINE void dot_block(const ck_product *p, size_t row, const float *x, float *y,
     if (is_coded(format)) scales[r] = scales_of(p, index);
     UNROLL for (int t = 0; t < tokens; t++) sum[r][t] = v_zero();
   }
-  const size_t group = is_coded(format) ? (size_t)p->group_size : UNIT, whole = p->columns / UNIT * UNIT;
+  const size_t whole = p->columns / UNIT * UNIT;
+  const size_t group = !is_coded(format) || format == INT4_HALVES ? UNIT : (size_t)p->group_size;
   const struct ahead ahead = look_ahead(bytes_of(format, p->columns), rows);
   size_t k = 0;
-  for (; k < whole;) {
-    group_t g[MOST_ROWS];
+  for (size_t index = 0; k < whole; index++) {
+    group_t g[MOST_ROWS], upper[MOST_ROWS];
     UNROLL for (int r = 0; r < rows; r++) {
-      g[r] = group_of(format, is_coded(format) ? load_scale(scales[r]) : 0);
-      if (is_coded(format)) scales[r] += 2;
+      if (format == INT4_HALVES) {
+        g[r] = group_of(format, ck_scale_of(CK_SCALE_BYTE, scales[r], 2 * index));
+        upper[r] = group_of(format, ck_scale_of(CK_SCALE_BYTE, scales[r], 2 * index + 1));
+      } else {
+        upper[r] = g[r] = group_of(format, is_coded(format) ? ck_scale_of(scale_of(format), scales[r], index) : 0);
+      }
     }
     for (size_t end = k + group; k < end; k += UNIT) {
       V v[MOST_ROWS][VECTORS];
@@ -87,7 +72,7 @@ INLINE void dot_block(const ck_product *p, size_t row, const float *x, float *y,
       UNROLL for (int r = 0; r < rows; r++) {
         __builtin_prefetch(w[r] + next);
         if (format == CK_F32) __builtin_prefetch(w[r] + next + 64);
-        decode32(w[r] + at, format, g[r], v[r]);
+        decode32(w[r] + at, format, g[r], upper[r], v[r]);
       }
       UNROLL for (int i = 0; i < VECTORS; i++) {
         UNROLL for (int t = 0; t < tokens; t++) {
@@ -150,8 +135,10 @@ INLINE void decode_columns(const char *row, const char *scales, int format, int 
   V v[VECTORS];
   size_t k = 0;
   for (; k + UNIT <= count; k += UNIT) {
-    group_t g = group_of(format, is_coded(format) ? load_scale(scales + ((first + k) >> group_shift) * 2) : 0);
-    decode32(w + bytes_of(format, k), format, g, v);
+    const size_t index = (first + k) >> group_shift;
+    group_t g = group_of(format, is_coded(format) ? ck_scale_of(scale_of(format), scales, index) : 0), upper = g;
+    if (format == INT4_HALVES) upper = group_of(format, ck_scale_of(CK_SCALE_BYTE, scales, index + 1));
+    decode32(w + bytes_of(format, k), format, g, upper, v);
     UNROLL for (int i = 0; i < VECTORS; i++) v_store(out + k + (size_t)i * LANES, v[i]);
   }
   if (!is_coded(format) && k < count) {
@@ -235,10 +222,14 @@ FORMAT(bf16, CK_BF16)
 FORMAT(f16, CK_F16)
 FORMAT(int8, CK_INT8)
 FORMAT(int4, CK_INT4)
+FORMAT(int8_bytes, INT8_BYTES)
+FORMAT(int4_bytes, INT4_BYTES)
+FORMAT(int4_halves, INT4_HALVES)
 
 #define BLOCKS(name) {name##_1, name##_2, name##_3, name##_4, name##_panel}
-static block_of_tokens *const blocks[5][MOST_TOKENS + 1] = {BLOCKS(f32), BLOCKS(bf16), BLOCKS(f16), BLOCKS(int8),
-                                                            BLOCKS(int4)};
+static block_of_tokens *const blocks[FORMATS][MOST_TOKENS + 1] = {
+    BLOCKS(f32),  BLOCKS(bf16),       BLOCKS(f16),        BLOCKS(int8),
+    BLOCKS(int4), BLOCKS(int8_bytes), BLOCKS(int4_bytes), BLOCKS(int4_halves)};
 
 // At most MOST_TOKENS tokens. x is copied to whole cache lines, and so that its tokens do not compete for the same
 // ones: with 2048 columns all of them start at the same place of a page.
@@ -253,7 +244,7 @@ static void multiply_part(const ck_product *p, const float *x, float *y, size_t 
     part.x_stride = stride;
     x = copy;
   }
-  blocks[p->format][tokens - 1](&part, x, y, tokens);
+  blocks[format_of(p)][tokens - 1](&part, x, y, tokens);
 }
 
 // Few tokens, in parts of at most MOST_TOKENS, whose x stays in the first-level cache; a chunk of rows comes from the
@@ -278,7 +269,7 @@ void SET(ck_multiply)(const ck_product *p) {
   size_t t = 0;
   for (; p->tokens - t >= PANEL_LEAST; t += PANEL_TOKENS) {
     size_t rest = p->tokens - t, count = rest < PANEL_TOKENS ? rest : PANEL_TOKENS;
-    blocks[p->format][MOST_TOKENS](p, p->x + t * p->x_stride, p->y + t * p->y_stride, count);
+    blocks[format_of(p)][MOST_TOKENS](p, p->x + t * p->x_stride, p->y + t * p->y_stride, count);
     if (rest <= PANEL_TOKENS) return;
   }
   if (t < p->tokens) multiply_parts(p, p->x + t * p->x_stride, p->y + t * p->y_stride, p->tokens - t);

@@ -1,5 +1,30 @@
 // How products decode weights in registers; the multiply.c of a set includes this.
 
+enum { UNIT = 32, VECTORS = UNIT / LANES };  // columns decoded at a time
+
+// Formats of weights with all that has to be constant: codes with byte scales, and with two groups in UNIT columns.
+enum { INT8_BYTES = CK_INT4 + 1, INT4_BYTES, INT4_HALVES, FORMATS };
+
+INLINE int format_of(const ck_product *p) {
+  if (p->format < CK_INT8 || p->scale == CK_SCALE_BF16) return p->format;
+  return p->format == CK_INT8 ? INT8_BYTES : p->group_size < UNIT ? INT4_HALVES : INT4_BYTES;
+}
+INLINE int is_coded(int format) { return format >= CK_INT8; }
+INLINE int is_int4(int format) { return format == CK_INT4 || format == INT4_BYTES || format == INT4_HALVES; }
+INLINE int scale_of(int format) { return format >= INT8_BYTES ? CK_SCALE_BYTE : CK_SCALE_BF16; }
+
+INLINE size_t bytes_of(int format, size_t elements) {
+  switch (format) {
+    case CK_F32: return 4 * elements;
+    case CK_INT8:
+    case INT8_BYTES: return elements;
+    case CK_INT4:
+    case INT4_BYTES:
+    case INT4_HALVES: return elements / 2;
+    default: return 2 * elements;
+  }
+}
+
 #ifndef HAS_LOOKUP
 // What a group of codes is decoded with: code · scale + offset. For int4 the code is the stored 0 … 15 and the offset
 // −8 · scale; the sum is exact, because scales have eight bits.
@@ -23,13 +48,13 @@ static int multiply_special(const ck_product *p, const float *x, float *y, size_
 }
 #endif
 
-// 32 weights as floats.
-INLINE void decode32(const char *w, int format, group_t group, V *out) {
-  if (format == CK_INT4) {
+// 32 weights as floats; the last 16 belong to the group `upper`.
+INLINE void decode32(const char *w, int format, group_t group, group_t upper, V *out) {
+  if (is_int4(format)) {
     UNROLL for (size_t i = 0; i < 16 / LANES; i++) {
       I both = __builtin_convertvector(LOAD(B, w + LANES * i), I);
       out[i] = v_of_lower(both, group);
-      out[i + 16 / LANES] = v_of_upper(both, group);
+      out[i + 16 / LANES] = v_of_upper(both, upper);
     }
     return;
   }
@@ -40,7 +65,7 @@ INLINE void decode32(const char *w, int format, group_t group, V *out) {
       out[i] = v_of_bf16(LOAD(W, w + 2 * LANES * i));
     else if (format == CK_F16)
       out[i] = v_of_f16(LOAD(W, w + 2 * LANES * i));
-    else
+    else  // int8, whose groups have at least 32
       out[i] = v_of_integers(__builtin_convertvector((VECTOR(int8_t, LANES))LOAD(B, w + LANES * i), I)) * group.scale;
   }
 }

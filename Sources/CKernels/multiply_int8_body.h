@@ -22,7 +22,7 @@ INLINE int group_shift(const ck_product *p) { return __builtin_ctz((unsigned)p->
 // What products with int8 activations read again and again: LANES rows of at most PIECE_COLUMNS columns.
 struct piece {
   I weights[PIECE_COLUMNS / 4];
-  float scales[PIECE_COLUMNS / 32][LANES];
+  float scales[PIECE_COLUMNS / 16][LANES];
 };
 
 // 16 bytes each of LANES rows: out[q] holds bytes 4 · q … 4 · q + 3 of every row.
@@ -62,19 +62,34 @@ INLINE void fill_weights(struct piece *piece, const ck_product *p, size_t row, s
 
 static void fill_scales(struct piece *piece, const ck_product *p, size_t row, size_t k, size_t count) {
   const int shift = group_shift(p);
-  const size_t row_bytes = (p->columns >> shift) * 2, groups = count >> shift;
-  const char *from = scales_of(p, row) + (k >> shift) * 2;
+  const size_t row_bytes = ck_row_scale_bytes(p->scale, p->columns >> shift), first = k >> shift, groups = count >> shift;
+  const char *from = scales_of(p, row);
   size_t g = 0;
-  for (; g + 8 <= groups; g += 8) {
-    I pairs[4];
-    turn16(from + 2 * g, row_bytes, pairs);
-    for (size_t q = 0; q < 4; q++) {
-      v_store(piece->scales[g + 2 * q], (V)(pairs[q] << 16));
-      v_store(piece->scales[g + 2 * q + 1], (V)(pairs[q] & (int32_t)0xFFFF0000));
+  if (p->scale == CK_SCALE_BYTE) {
+    I base;
+    for (size_t r = 0; r < LANES; r++) base[r] = (int32_t)((uint32_t)(uint8_t)from[r * row_bytes] << 23);
+    // 16 bytes may go beyond the row, but not beyond the last.
+    const size_t rows_beyond = LANES + 16 / row_bytes + 1;
+    for (; g < groups && (g + 16 <= groups || row + rows_beyond <= p->rows); g += 16) {
+      I fours[4];
+      turn16(from + 1 + first + g, row_bytes, fours);
+      for (size_t i = 0; i < 16 && g + i < groups; i++) {
+        I byte = (I)((U)fours[i / 4] >> 8 * (i % 4));
+        v_store(piece->scales[g + i], (V)((byte & 0x80) << 24 | (base + ((byte & 0x7F) << 19))));
+      }
+    }
+  } else {
+    for (; g + 8 <= groups; g += 8) {
+      I pairs[4];
+      turn16(from + 2 * (first + g), row_bytes, pairs);
+      for (size_t q = 0; q < 4; q++) {
+        v_store(piece->scales[g + 2 * q], (V)(pairs[q] << 16));
+        v_store(piece->scales[g + 2 * q + 1], (V)(pairs[q] & (int32_t)0xFFFF0000));
+      }
     }
   }
   for (; g < groups; g++)
-    for (size_t r = 0; r < LANES; r++) piece->scales[g][r] = load_scale(from + r * row_bytes + 2 * g);
+    for (size_t r = 0; r < LANES; r++) piece->scales[g][r] = ck_scale_of(p->scale, from + r * row_bytes, first + g);
 }
 
 // The products of a piece with `tokens` tokens from `token` on, added to y unless k is 0; `tokens` is a constant.
@@ -94,9 +109,15 @@ INLINE void multiply_piece(const struct piece *piece, const ck_product *p, const
   for (size_t g = 0; g < count >> shift; g++) {
     I sum[MOST_INT8_TOKENS];
     UNROLL for (int t = 0; t < tokens; t++) sum[t] = i_start(starts[(size_t)t * groups + g], format);
-    for (size_t i = 0; i < (size_t)p->group_size; i += UNIT, w += QUADS) {
-      i_add_products(sum, w, codes, format, tokens);
-      UNROLL for (int t = 0; t < tokens; t++) codes[t] += UNIT;
+    if (p->group_size < UNIT) {
+      i_add_products(sum, w, codes, format, tokens, QUADS / 2);
+      UNROLL for (int t = 0; t < tokens; t++) codes[t] += UNIT / 2;
+      w += QUADS / 2;
+    } else {
+      for (size_t i = 0; i < (size_t)p->group_size; i += UNIT, w += QUADS) {
+        i_add_products(sum, w, codes, format, tokens, QUADS);
+        UNROLL for (int t = 0; t < tokens; t++) codes[t] += UNIT;
+      }
     }
     V s = v_load(piece->scales[g]);
     UNROLL for (int t = 0; t < tokens; t++)

@@ -21,6 +21,11 @@ INLINE I signed_maxima(const I *v, int wide) {
   return UPPER_OF_TWO(GREATER_16, most);
 }
 
+// What a vector holds of a group: all elements of a short one, zeros behind them.
+INLINE I load_group(const void *x, int wide, size_t i, size_t n) {
+  return LOAD_FIRST(I, element(x, wide, i), (wide ? 4 : 2) * n);
+}
+
 // The largest magnitude of each group. Magnitudes of floats are in the order of their bits, infinities and NaNs last.
 INLINE V magnitudes(const void *x, int wide, size_t n) {
   const size_t step = sizeof(V) / (wide ? 4 : 2);
@@ -28,7 +33,7 @@ INLINE V magnitudes(const void *x, int wide, size_t n) {
   for (size_t g = 0; g < GROUPS; g++) {
     most[g] = (I){0};
     for (size_t i = 0; i < n; i += step) {
-      I v = LOAD(I, element(x, wide, g * n + i)) & (wide ? 0x7FFFFFFF : 0x7FFF7FFF);
+      I v = load_group(x, wide, g * n + i, n) & (wide ? 0x7FFFFFFF : 0x7FFF7FFF);
       most[g] = wide ? MAX(most[g], v) : GREATER_16(most[g], v);
     }
   }
@@ -41,7 +46,7 @@ INLINE V extremes(const void *x, int wide, size_t n) {
   const size_t step = sizeof(V) / (wide ? 4 : 2);
   I positive[GROUPS], negative[GROUPS];
   for (size_t g = 0; g < GROUPS; g++) {
-    positive[g] = negative[g] = LOAD(I, element(x, wide, g * n));
+    positive[g] = negative[g] = load_group(x, wide, g * n, n);
     for (size_t i = step; i < n; i += step) {
       I v = LOAD(I, element(x, wide, g * n + i));
       positive[g] = wide ? MAX(positive[g], v) : GREATER_16(positive[g], v);
@@ -56,40 +61,50 @@ INLINE V extremes(const void *x, int wide, size_t n) {
 // The integers of §9 as pairs of 16 bits, n/2 vectors; lane g holds a pair of group g. Which elements make a pair does
 // not matter, because only sums over the group are taken.
 INLINE void scaled_integers(const void *x, int wide, size_t n, const float *f, I *pairs) {
-  for (size_t i = 0; i < n; i += 2 * LANES) {
-    I rows[GROUPS];
+  const size_t half = n / 2 < LANES ? n / 2 : LANES;  // pairs of a vector
+  for (size_t i = 0; i < n; i += 2 * half) {
+    I rows[GROUPS], columns[LANES];
     for (size_t g = 0; g < GROUPS; g++) {
-      const char *from = element(x, wide, g * n + i);
-      I v = LOAD(I, from), w = wide ? LOAD(I, from + sizeof(V)) : v << 16;
+      I v = load_group(x, wide, g * n + i, wide ? half : 2 * half);
+      I w = wide ? load_group(x, wide, g * n + i + half, half) : v << 16;
       if (!wide) v &= (int32_t)0xFFFF0000;
       I a = v_round((V)v * f[g]), b = v_round((V)w * f[g]);
       rows[g] = a << 16 | (b & 0xFFFF);
     }
-    transpose(rows, pairs + i / 2);
+    transpose(rows, columns);
+    UNROLL for (size_t c = 0; c < half; c++) pairs[i / 2 + c] = columns[c];
   }
+}
+
+// Adds A = Σ n · q and B = Σ q² of four multipliers; q cannot leave the range on a side that need not be looked at.
+INLINE void explain(const I *pairs, size_t n, const H *r, const int *below, const int *above, int bits, I *a, I *b) {
+  const H low = (int16_t)ck_code_min(bits) + (H){0}, high = (int16_t)ck_code_max(bits) + (H){0};
+  UNROLL for (int j = 0; j < 4; j++) a[j] = b[j] = (I){0};
+  for (size_t i = 0; i < n / 2; i++)
+    UNROLL for (int j = 0; j < 4; j++) {
+      H q = h_multiply_high((H)pairs[i], r[j]);
+      if (below[j]) q = MAX(q, low);
+      if (above[j]) q = __builtin_elementwise_min(q, high);
+      a[j] = i_add_pair_products(a[j], (H)pairs[i], q);
+      b[j] = i_add_pair_products(b[j], q, q);
+    }
 }
 
 // A/B of the candidate with the largest gain, group by group.
 INLINE V best_ratio(const I *pairs, int bits, size_t n) {
-  const H low = (int16_t)ck_code_min(bits) + (H){0}, high = (int16_t)ck_code_max(bits) + (H){0};
   V best = v_set1(-1), best_a = v_zero(), best_b = v_set1(1);
   // Unrolled, so that candidates whose codes cannot leave the range do without a clamp.
   UNROLL for (int k = 0; k < ck_search_count(bits); k += 4) {
     I a[4], b[4];
     H r[4];
-    for (int j = 0; j < 4; j++) {
-      a[j] = b[j] = (I){0};
+    int below[4], above[4];
+    UNROLL for (int j = 0; j < 4; j++) {
       r[j] = (int16_t)ck_search_multiplier(bits, k + j) + (H){0};
+      below[j] = ck_search_code(bits, k + j, -1) < ck_code_min(bits);
+      above[j] = ck_search_code(bits, k + j, 1) > ck_code_max(bits);
     }
-    for (size_t i = 0; i < n / 2; i++)
-      for (int j = 0; j < 4; j++) {
-        H q = h_multiply_high((H)pairs[i], r[j]);
-        if (ck_search_code(bits, k + j, -1) < ck_code_min(bits)) q = MAX(q, low);
-        if (ck_search_code(bits, k + j, 1) > ck_code_max(bits)) q = __builtin_elementwise_min(q, high);
-        a[j] = i_add_pair_products(a[j], (H)pairs[i], q);
-        b[j] = i_add_pair_products(b[j], q, q);
-      }
-    for (int j = 0; j < 4; j++) {
+    explain(pairs, n, r, below, above, bits, a, b);
+    UNROLL for (int j = 0; j < 4; j++) {
       V fa = v_of_integers(a[j]), fb = v_of_integers(b[j]);
       V gain = fa * fa / fb;  // B > 0, as m has a code other than 0
       I better = gain > best;
@@ -99,6 +114,38 @@ INLINE V best_ratio(const I *pairs, int bits, size_t n) {
     }
   }
   return best_a / best_b;
+}
+
+INLINE I within_range(I index, I lowest) { return MAX(__builtin_elementwise_min(index, lowest + CK_GRID_LAST), lowest); }
+
+// The scale of the grid with the largest gain, as its index, group by group; m is the largest magnitude, f that of the factor
+// which made the integers.
+INLINE I best_index(const I *pairs, int bits, size_t n, V m, V f, I lowest) {
+  const I first = (I)(m * ck_grid_least(bits)) >> 19;
+  V best = v_set1(-__builtin_inff());
+  I chosen = lowest;
+  UNROLL for (int k = 0; k < ck_grid_count(bits); k += 4) {
+    I a[4], b[4], index[4];
+    V u[4];
+    H r[4];
+    int below[4], above[4];
+    UNROLL for (int j = 0; j < 4; j++) {
+      index[j] = within_range(first + (k + j), lowest);
+      u[j] = (V)(index[j] << 19) * f;
+      I multiplier = v_round(32768 / u[j]);
+      r[j] = (H)(multiplier << 16 | multiplier);
+      below[j] = ck_grid_exceeds(bits, k + j, -ck_code_min(bits));
+      above[j] = ck_grid_exceeds(bits, k + j, ck_code_max(bits));
+    }
+    explain(pairs, n, r, below, above, bits, a, b);
+    UNROLL for (int j = 0; j < 4; j++) {
+      V fa = v_of_integers(a[j]), gain = u[j] * (fa + fa - u[j] * v_of_integers(b[j]));
+      I better = gain > best;
+      best = SELECT(better, gain, best);
+      chosen = SELECT(better, index[j], chosen);
+    }
+  }
+  return chosen;
 }
 
 // portable(x) of §3 as bf16 bits.
@@ -127,6 +174,9 @@ INLINE V16 load_16(const char *x, int wide) {
   return (V16)(__builtin_convertvector(LOAD(VECTOR(uint16_t, 16), x), U16) << 16);
 }
 
+// Which ends of the range of codes elements may go beyond.
+enum { CLAMP_NONE = 0, CLAMP_LOW = 1, CLAMP_HIGH = 2, CLAMP_BOTH = 3 };
+
 // §7 and §10. Adding 1.5 · 2²³ rounds to the nearest integer, ties to even, and leaves it in the low bits; with 8 more,
 // the low four bits are a 4-bit code as it is stored.
 INLINE void encode_groups(const void *x, int wide, int bits, int clamps, size_t n, const float *r, const float *s,
@@ -134,21 +184,21 @@ INLINE void encode_groups(const void *x, int wide, int bits, int clamps, size_t 
   const float offset = 0x1.8p23f + (bits == 4 ? 8 : 0);
   const V16 low = offset + (float)ck_code_min(bits) + (V16){0}, high = offset + (float)ck_code_max(bits) + (V16){0};
   V error[GROUPS], weight[GROUPS];
-  for (size_t g = 0; g < GROUPS; g++) {
-    V16 e = {0}, w = {0};
+  const size_t groups = n < 32 ? 2 : 1;  // of a run
+  for (size_t g = 0; g < GROUPS; g += groups) {
+    V16 e[2] = {{0}}, w[2] = {{0}};
     for (size_t i = 0; i < n; i += 32) {
       U16 code[2];
-      for (size_t half = 0; half < 2; half++) {
+      UNROLL for (size_t half = 0; half < 2; half++) {
+        const size_t own = n < 32 ? half : 0;
         V16 v = load_16(element(x, wide, g * n + i + 16 * half), wide);
-        V16 t = v * r[g] + offset;
-        if (clamps) {
-          t = SELECT(t > low, t, low);
-          t = SELECT(t < high, t, high);
-        }
+        V16 t = v * r[g + own] + offset;
+        if (clamps & CLAMP_LOW) t = SELECT(t > low, t, low);
+        if (clamps & CLAMP_HIGH) t = SELECT(t < high, t, high);
         code[half] = (U16)t;
-        V16 d = v - (t - offset) * s[g];
-        e = e + d * d;
-        w = w + v * v;
+        V16 d = v - (t - offset) * s[g + own];
+        e[own] = e[own] + d * d;
+        w[own] = w[own] + v * v;
       }
       if (bits == 4) {
         STORE(codes + (g * n + i) / 2, __builtin_convertvector((code[0] | code[1] << 4) & 255, B16));
@@ -157,8 +207,10 @@ INLINE void encode_groups(const void *x, int wide, int bits, int clamps, size_t 
         STORE(codes + g * n + i + 16, __builtin_convertvector(code[1] & 255, B16));
       }
     }
-    error[g] = v_of_16(e);
-    weight[g] = v_of_16(w);
+    UNROLL for (size_t own = 0; own < groups; own++) {
+      error[g + own] = v_of_16(e[own]);
+      weight[g + own] = v_of_16(w[own]);
+    }
   }
   float group_error[GROUPS], group_weight[GROUPS];
   v_store(group_error, FOLD(V, PLUS, error));
@@ -185,6 +237,25 @@ INLINE uint64_t count_saturated(const uint8_t *codes, size_t byte_count, int bit
   return __builtin_reduce_add(__builtin_convertvector(count, VECTOR(uint16_t, sizeof(V))));
 }
 
+// The integers of §9 of LANES groups with largest elements m.
+INLINE void integers_of(const void *x, int wide, int bits, size_t n, V m, I *pairs) {
+  float f[GROUPS];
+  v_store(f, (float)-ck_search_range(bits) / m);
+  scaled_integers(x, wide, n, f, pairs);
+}
+
+// §7 and §10 with scales s; 0 where `nonzero` is not set.
+INLINE void encode_with(const void *x, int wide, int bits, int clamps, size_t n, V scale, I nonzero, uint8_t *codes,
+                        ck_sums *sums) {
+  float r[GROUPS], s[GROUPS];
+  v_store(s, scale);
+  v_store(r, SELECT(nonzero, 1 / scale, v_zero()));
+  encode_groups(x, wide, bits, clamps, n, r, s, codes, sums);
+  sums->saturated += count_saturated(codes, GROUPS * n * (size_t)bits / 8, bits);
+}
+
+enum { MOST_PAIRS = 64 };  // of a group
+
 INLINE int32_t quantize_groups(const void *x, int wide, int bits, int solver, size_t n, uint8_t *codes, void *scales,
                                ck_sums *sums, size_t *bad_group) {
   V magnitude;
@@ -193,14 +264,11 @@ INLINE int32_t quantize_groups(const void *x, int wide, int bits, int solver, si
     magnitude = magnitudes(x, wide, n);
     scale = portable(magnitude / (float)ck_code_max(bits));
   } else {
-    const float range = (float)-ck_search_range(bits);
     V m = extremes(x, wide, n);
     magnitude = v_magnitude(m);
-    float f[GROUPS];
-    I pairs[64];
-    v_store(f, range / m);
-    scaled_integers(x, wide, n, f, pairs);
-    scale = portable(best_ratio(pairs, bits, n) * (m / range));
+    I pairs[MOST_PAIRS];
+    integers_of(x, wide, bits, n, m, pairs);
+    scale = portable(best_ratio(pairs, bits, n) * (m / (float)-ck_search_range(bits)));
   }
   // Order of bits, so that NaN is above all and never negligible.
   I order = (I)magnitude, nonzero = order > (I)v_set1(CK_NEGLIGIBLE);
@@ -213,13 +281,76 @@ INLINE int32_t quantize_groups(const void *x, int wide, int bits, int solver, si
   }
   scale &= nonzero;
   STORE(scales, __builtin_convertvector(scale, W));
-  float r[GROUPS], s[GROUPS];
-  V wide_scale = (V)(scale << 16);
-  v_store(s, wide_scale);
-  v_store(r, SELECT(nonzero, 1 / wide_scale, v_zero()));
   // absmax needs no clamp: |x · r| ≤ p · (1 + 2⁻⁸ + rounding) < p + ½, because s is a / p rounded to 8 bits.
-  encode_groups(x, wide, bits, solver != CK_ABSMAX, n, r, s, codes, sums);
-  sums->saturated += count_saturated(codes, GROUPS * n * (size_t)bits / 8, bits);
+  encode_with(x, wide, bits, solver == CK_ABSMAX ? CLAMP_NONE : CLAMP_BOTH, n, (V)(scale << 16), nonzero, codes, sums);
+  return CK_OK;
+}
+
+// The same with byte scales for finite groups, of which the largest elements m and the lowest indices of their rows are
+// known.
+INLINE void quantize_groups_to_bytes(const void *x, int wide, int bits, int solver, size_t n, V m, I lowest,
+                                     uint8_t *codes, uint8_t *scales, ck_sums *sums) {
+  V magnitude = v_magnitude(m);
+  I index = ((I)(magnitude / ((float)ck_code_max(bits) + 0.5f)) + 0x7FFFF) >> 19, sign = {0};
+  I clamped = ((I)magnitude > 0) & (index < lowest);
+  if (__builtin_reduce_or(clamped)) sums->clamped += (uint64_t)-__builtin_reduce_add(clamped);
+  if (solver == CK_ABSMAX) {
+    index = within_range(index, lowest);
+  } else {
+    I pairs[MOST_PAIRS], searched = (I)magnitude > (I)v_set1(CK_NEGLIGIBLE);
+    integers_of(x, wide, bits, n, m, pairs);
+    V f = v_magnitude((float)-ck_search_range(bits) / m);
+    index = SELECT(searched, best_index(pairs, bits, n, magnitude, f, lowest), lowest);
+    sign = searched & ((I)m > 0) & (int32_t)0x80000000;
+  }
+  STORE(scales, __builtin_convertvector(index - lowest | (I)((U)sign >> 24), B));
+  // absmax goes up to half a step beyond the largest code, which int4 has room for below zero.
+  const int clamps = solver == CK_ABSMAX && bits == 4 ? CLAMP_HIGH : CLAMP_BOTH;
+  encode_with(x, wide, bits, clamps, n, (V)(index << 19 | sign), (I){0} == 0, codes, sums);
+}
+
+enum { MOST_GROUPS = 2048 };  // of the rows at a time
+
+// As many rows as fill whole vectors with their groups, or CK_NOT_FINITE or CK_SCALE_TOO_LARGE where one has no base.
+INLINE int32_t quantize_rows(const void *x, int wide, int bits, int solver, size_t n, size_t rows, size_t row_groups,
+                             uint8_t *codes, uint8_t *scales, ck_sums *sums) {
+  float m[MOST_GROUPS];
+  int32_t lowest[GROUPS];
+  for (size_t g = 0; g < rows * row_groups; g += GROUPS) {
+    const void *from = element(x, wide, g * n);
+    v_store(m + g, solver == CK_ABSMAX ? magnitudes(from, wide, n) : extremes(from, wide, n));
+  }
+  for (size_t row = 0; row < rows; row++) {
+    uint32_t most = 0;
+    for (size_t g = row * row_groups; g < (row + 1) * row_groups; g++) {
+      const uint32_t magnitude = ck_bits_of(m[g]) & 0x7FFFFFFF;
+      most = magnitude > most ? magnitude : most;
+    }
+    const int base = ck_base(bits, most);
+    if (base > CK_BASE_MAX) return most >= CK_F32_NOT_FINITE ? CK_NOT_FINITE : CK_SCALE_TOO_LARGE;
+    lowest[row] = 16 * base;
+    scales[row * (row_groups + 1)] = (uint8_t)base;
+  }
+  size_t row = 0, column = 0;
+  for (size_t g = 0; g < rows * row_groups; g += GROUPS) {
+    const void *from = element(x, wide, g * n);
+    uint8_t *to = codes + g * n * (size_t)bits / 8, *place = scales + row * (row_groups + 1) + 1 + column;
+    if (column + GROUPS <= row_groups) {
+      quantize_groups_to_bytes(from, wide, bits, solver, n, v_load(m + g), i_set1(lowest[row]), to, place, sums);
+      column += GROUPS;
+      if (column == row_groups) row++, column = 0;
+    } else {
+      int32_t own[GROUPS];
+      uint8_t bytes[GROUPS], *places[GROUPS];
+      for (size_t i = 0; i < GROUPS; i++, place++) {
+        own[i] = lowest[row];
+        places[i] = place;
+        if (++column == row_groups) row++, place++, column = 0;
+      }
+      quantize_groups_to_bytes(from, wide, bits, solver, n, v_load(m + g), LOAD(I, own), to, bytes, sums);
+      for (size_t i = 0; i < GROUPS; i++) *places[i] = bytes[i];
+    }
+  }
   return CK_OK;
 }
 
@@ -239,27 +370,49 @@ INLINE int32_t quantize_all(const void *x, int wide, int bits, int solver, size_
   return status;
 }
 
+INLINE int32_t quantize_all_rows(const void *x, int wide, int bits, int solver, size_t n, size_t group_count,
+                                 const ck_scheme *scheme, uint8_t *codes, void *scales, ck_sums *sums,
+                                 size_t *bad_group) {
+  const size_t row_groups = scheme->row_groups, code_bytes = n * (size_t)bits / 8;
+  size_t rows = 1, g = 0;
+  while (rows * row_groups % GROUPS != 0) rows++;
+  uint8_t *bytes = scales;
+  for (; rows * row_groups <= MOST_GROUPS && g + rows * row_groups <= group_count; g += rows * row_groups, bytes += rows * (row_groups + 1))
+    if (quantize_rows(element(x, wide, g * n), wide, bits, solver, n, rows, row_groups, codes + g * code_bytes, bytes,
+                      sums) != CK_OK)
+      break;  // the scalar kernel tells the group
+  ck_quantize *tail = wide ? ck_quantize_f32_scalar : ck_quantize_bf16_scalar;
+  int32_t status = tail(element(x, wide, g * n), group_count - g, scheme, codes + g * code_bytes, bytes, sums, bad_group);
+  if (status != CK_OK) *bad_group += g;
+  return status;
+}
+
 // A function for each combination, in which all of it is constant.
-#define QUANTIZE(name, wide, bits, solver)                                                                          \
+#define QUANTIZE(name, all, wide, bits, solver)                                                                     \
   static int32_t name(const void *x, size_t count, const ck_scheme *scheme, uint8_t *codes, void *scales,           \
                       ck_sums *sums, size_t *bad) {                                                                 \
     switch (scheme->group_size) {                                                                                   \
-      case 32: return quantize_all(x, wide, bits, solver, 32, count, scheme, codes, scales, sums, bad);             \
-      case 64: return quantize_all(x, wide, bits, solver, 64, count, scheme, codes, scales, sums, bad);             \
-      default: return quantize_all(x, wide, bits, solver, 128, count, scheme, codes, scales, sums, bad);            \
+      case 16: return all(x, wide, bits, solver, 16, count, scheme, codes, scales, sums, bad);                      \
+      case 32: return all(x, wide, bits, solver, 32, count, scheme, codes, scales, sums, bad);                      \
+      case 64: return all(x, wide, bits, solver, 64, count, scheme, codes, scales, sums, bad);                      \
+      default: return all(x, wide, bits, solver, 128, count, scheme, codes, scales, sums, bad);                     \
     }                                                                                                               \
   }
+#define QUANTIZE_WITH(format, all, scale, wide)                                                                     \
+  QUANTIZE(absmax4_##scale##_##format, all, wide, 4, CK_ABSMAX)                                                     \
+  QUANTIZE(absmax8_##scale##_##format, all, wide, 8, CK_ABSMAX)                                                     \
+  QUANTIZE(search4_##scale##_##format, all, wide, 4, CK_SEARCH)                                                     \
+  QUANTIZE(search8_##scale##_##format, all, wide, 8, CK_SEARCH)
 #define QUANTIZE_FROM(format, wide)                                                                                 \
-  QUANTIZE(absmax4_##format, wide, 4, CK_ABSMAX)                                                                    \
-  QUANTIZE(absmax8_##format, wide, 8, CK_ABSMAX)                                                                    \
-  QUANTIZE(search4_##format, wide, 4, CK_SEARCH)                                                                    \
-  QUANTIZE(search8_##format, wide, 8, CK_SEARCH)                                                                    \
+  QUANTIZE_WITH(format, quantize_all, to_bf16, wide)                                                                \
+  QUANTIZE_WITH(format, quantize_all_rows, to_byte, wide)                                                           \
   int32_t SET(ck_quantize_##format)(const void *x, size_t group_count, const ck_scheme *scheme, uint8_t *codes,     \
                                     void *scales, ck_sums *sums, size_t *bad_group) {                               \
-    ck_quantize *quantize = scheme->solver == CK_ABSMAX                                                             \
-                                ? (scheme->bits == 4 ? absmax4_##format : absmax8_##format)                         \
-                                : (scheme->bits == 4 ? search4_##format : search8_##format);                        \
-    return quantize(x, group_count, scheme, codes, scales, sums, bad_group);                                        \
+    /* by scale, solver and bits */                                                                                 \
+    static ck_quantize *const all[2][2][2] = {                                                                      \
+        {{absmax4_to_bf16_##format, absmax8_to_bf16_##format}, {search4_to_bf16_##format, search8_to_bf16_##format}}, \
+        {{absmax4_to_byte_##format, absmax8_to_byte_##format}, {search4_to_byte_##format, search8_to_byte_##format}}}; \
+    return all[scheme->scale][scheme->solver][scheme->bits / 8](x, group_count, scheme, codes, scales, sums, bad_group); \
   }
 QUANTIZE_FROM(bf16, 0)
 QUANTIZE_FROM(f32, 1)

@@ -11,7 +11,7 @@ package struct ConversionPlan: Sendable {
     package var recipe = Recipe()
     /// Regular expressions; tensors whose names match one are left out.
     package var drops: [String] = []
-    package var solver = Solver.search
+    package var solver = Solvers.standard
     package var compression = Compression.none
     /// Name and version of the tool, for the provenance.
     package var tool = ""
@@ -26,6 +26,8 @@ package struct ConversionPlan: Sendable {
   package let decisions: [RecipeMatcher.Decision]
   /// Small files that hold nothing and are left out.
   package let emptyFiles: [String]
+  /// By tensor of the pack plan: the solver of its rule, or the one of the options.
+  package let solvers: [any Solver]
 
   /// Small files beside `config.json` that a pack takes along if the checkpoint has them.
   private static let companions = [
@@ -75,6 +77,7 @@ package struct ConversionPlan: Sendable {
     self.emptyFiles = emptyFiles
     self.sources = sources
     self.decisions = decisions
+    solvers = decisions.map { $0.solver.flatMap(Solvers.named) ?? options.solver }
   }
 
   /// A small file of the checkpoint that the pack takes along, such as `tokenizer.json`.
@@ -131,7 +134,7 @@ package struct ConversionPlan: Sendable {
       ("tool", .string(options.tool)),
       ("architecture", .string(model.configuration.modelType)),
       ("layout", model.layout.map { .string($0.rawValue) } ?? .null),
-      ("options", ["solver": .string(options.solver.rawValue), "compress": .string(options.compression.rawValue)]),
+      ("options", ["solver": .string(options.solver.name), "compress": .string(options.compression.rawValue)]),
       ("recipe", options.recipe.json),
       ("sources", .array(sources)),
     ] { provenance.append(.init(key: key, value: value)) }

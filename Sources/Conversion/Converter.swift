@@ -175,6 +175,7 @@ package struct Converter: Sendable {
   /// The source bytes of one tensor in one chunk.
   private struct Part {
     let tensor: PackPlan.Tensor
+    let solver: any Solver
     let dtype: DType
     let fileIndex: Int
     let file: MappedFile
@@ -190,7 +191,7 @@ package struct Converter: Sendable {
       let rowByteCount = source.tensor.shape.columns * source.dtype.byteCount
       let start = source.byteRange.lowerBound + rows.lowerBound * rowByteCount
       return Part(
-        tensor: plan.pack.tensors[tensor], dtype: source.dtype, fileIndex: source.file,
+        tensor: plan.pack.tensors[tensor], solver: plan.solvers[tensor], dtype: source.dtype, fileIndex: source.file,
         file: plan.model.checkpoint.files[source.file].file, range: start..<start + rows.count * rowByteCount,
         firstRow: rows.lowerBound)
     }
@@ -212,8 +213,11 @@ package struct Converter: Sendable {
   ) throws(ConversionError) -> QuantizationStatistics {
     var statistics = QuantizationStatistics()
     var buffer = pieces.take()
-    for start in stride(from: 0, to: part.range.count, by: MemoryBudget.pieceByteCount) {
-      let end = min(start + MemoryBudget.pieceByteCount, part.range.count)
+    // Whole groups, or whole rows where each has a base: no row of those is longer than a piece.
+    let unit = part.tensor.encoding.unitElementCount(columns: part.tensor.shape.columns) * part.dtype.byteCount
+    let step = MemoryBudget.pieceByteCount / unit * unit
+    for start in stride(from: 0, to: part.range.count, by: step) {
+      let end = min(start + step, part.range.count)
       let place: Range<Int>
       do throws(FileError) {
         place = try direct.read(part.range.lowerBound + start..<part.range.lowerBound + end, into: &buffer)
@@ -242,16 +246,17 @@ package struct Converter: Sendable {
       return
     }
     let count = source.byteCount / part.dtype.byteCount
-    let codesStart = planes[0].lowerBound + encoding.codeByteCount(elements: first)
-    let scalesStart = planes[1].lowerBound + encoding.scaleByteCount(elements: first)
+    let columns = part.tensor.shape.columns
+    func bytes(ofPlane plane: Int) -> Range<Int> {
+      let description = encoding.planes[plane]
+      let start = planes[plane].lowerBound + description.byteCount(elements: first, columns: columns)
+      return start..<start + description.byteCount(elements: count, columns: columns)
+    }
     do throws(QuantizationError) {
-      try content.withDisjoint(
-        codesStart..<codesStart + encoding.codeByteCount(elements: count),
-        scalesStart..<scalesStart + encoding.scaleByteCount(elements: count)
-      ) { (codes, scales) throws(QuantizationError) in
+      try content.withDisjoint(bytes(ofPlane: 0), bytes(ofPlane: 1)) { (codes, scales) throws(QuantizationError) in
         try Quantizer.encode(
-          source, dtype: part.dtype, as: encoding, solver: plan.options.solver, kernels: kernels, codes: &codes,
-          scales: &scales, adding: &statistics)
+          source, dtype: part.dtype, columns: columns, as: encoding, solver: part.solver, kernels: kernels,
+          codes: &codes, scales: &scales, adding: &statistics)
       }
     } catch {
       switch error {

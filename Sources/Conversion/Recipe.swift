@@ -1,5 +1,6 @@
 package import JSON
 package import Patterns
+import Quantization
 package import Tensors
 
 /// Which encoding each tensor gets (`Formats/recipe.md`).
@@ -26,12 +27,15 @@ package struct Recipe: Sendable, Equatable {
     /// A regular expression, searched for in the tensor's name.
     package let match: String
     package let choice: Choice
+    /// The name of the solver that chooses codes and scales; nil for the one of the run.
+    package let solver: String?
     /// Whether it may match nothing.
     package let isOptional: Bool
 
-    package init(match: String, choice: Choice, isOptional: Bool = false) {
+    package init(match: String, choice: Choice, solver: String? = nil, isOptional: Bool = false) {
       self.match = match
       self.choice = choice
+      self.solver = solver
       self.isOptional = isOptional
     }
   }
@@ -83,9 +87,9 @@ package struct Recipe: Sendable, Equatable {
     guard let object = value.object else {
       throw .file(detail: "a rule is an object, not \(value.kind)", byteOffset: list.byteOffset)
     }
-    for member in object.members where !["match", "encoding", "optional"].contains(member.key) {
+    for member in object.members where !["match", "encoding", "solver", "optional"].contains(member.key) {
       throw .file(
-        detail: "unknown key `\(member.key)` of a rule; known are `match`, `encoding`, `optional`",
+        detail: "unknown key `\(member.key)` of a rule; known are `match`, `encoding`, `solver`, `optional`",
         byteOffset: member.byteOffset)
     }
     guard let match = object["match"]?.string, let encoding = object.member("encoding") else {
@@ -98,7 +102,23 @@ package struct Recipe: Sendable, Equatable {
       }
       isOptional = value
     }
-    return Rule(match: match, choice: try choice(encoding), isOptional: isOptional)
+    let choice = try choice(encoding)
+    return Rule(
+      match: match, choice: choice,
+      solver: try object.member("solver").map { (member) throws(RecipeError) in
+        try solver(member, for: choice)
+      }, isOptional: isOptional)
+  }
+
+  private static func solver(_ member: JSONObject.Member, for choice: Choice) throws(RecipeError) -> String {
+    guard case .encode(let encoding) = choice, encoding.isGrouped else {
+      throw .file(detail: "a rule that keeps tensors as they are has no `solver`", byteOffset: member.byteOffset)
+    }
+    guard let name = member.value.string, Solvers.named(name) != nil else {
+      let known = Solvers.all.map { "`\($0.name)`" }.joined(separator: ", ")
+      throw .file(detail: "`solver` must be one of \(known)", byteOffset: member.byteOffset)
+    }
+    return name
   }
 
   private static func choice(_ member: JSONObject.Member) throws(RecipeError) -> Choice {
@@ -125,10 +145,12 @@ package struct Recipe: Sendable, Equatable {
       "experts": .string(experts.description), "rest": .string(rest.description),
       "overrides": .array(
         overrides.map { rule in
-          let encoding = JSONValue.string(rule.choice.description)
-          return rule.isOptional
-            ? ["match": .string(rule.match), "encoding": encoding, "optional": true]
-            : ["match": .string(rule.match), "encoding": encoding]
+          var object = JSONObject()
+          object.append(.init(key: "match", value: .string(rule.match)))
+          object.append(.init(key: "encoding", value: .string(rule.choice.description)))
+          if let solver = rule.solver { object.append(.init(key: "solver", value: .string(solver))) }
+          if rule.isOptional { object.append(.init(key: "optional", value: true)) }
+          return .object(object)
         }),
     ]
   }

@@ -8,6 +8,8 @@ package struct RecipeMatcher {
     package let encoding: Encoding
     /// Which part of the recipe decided, in words: "default `experts`", "override 2 `lm_head`", "protected: router".
     package let decidedBy: String
+    /// The solver that the rule asks for; nil where it leaves that to the options.
+    package var solver: String?
   }
 
   private let recipe: Recipe
@@ -73,7 +75,8 @@ package struct RecipeMatcher {
       throw .groupSize(
         tensor: tensor.name, columns: tensor.shape.columns, encoding: encoding, decidedBy: decidedBy)
     }
-    return Decision(encoding: encoding, decidedBy: decidedBy)
+    return Decision(
+      encoding: encoding, decidedBy: decidedBy, solver: winner.flatMap { recipe.overrides[$0].solver })
   }
 
   /// To be asked after all tensors were decided.

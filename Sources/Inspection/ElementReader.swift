@@ -11,12 +11,14 @@ package struct StoredPiece: Sendable {
   fileprivate let scaleRange: Range<Int>
   package let elements: Range<Int>
   package let encoding: Encoding
+  /// Of a row.
+  fileprivate let columns: Int
 
   /// Codes, or the elements themselves.
   package var codes: RawSpan {
     @_lifetime(borrow self) get { bytes(codeRange) }
   }
-  /// bf16 scales; empty where there are none.
+  /// The scales as they are stored; empty where there are none.
   package var scales: RawSpan {
     @_lifetime(borrow self) get { bytes(scaleRange) }
   }
@@ -27,15 +29,27 @@ package struct StoredPiece: Sendable {
     return unsafe _overrideLifetime(content.bytes.extracting(range), borrowing: self)
   }
 
+  /// Scale by scale, in the order of the groups.
+  var decodedScales: [Float] {
+    let scales = scales
+    return Quantizer.scales(scales, as: encoding, columns: columns)
+  }
+
+  /// Scales at the lowest value that the base of their row allows.
+  var lowestScaleCount: Int {
+    let scales = scales
+    return Quantizer.lowestScaleCount(scales, as: encoding, columns: columns)
+  }
+
   /// The first elements.
   ///
-  /// - Precondition: a whole number of groups, or all.
+  /// - Precondition: what `Encoding.unitElementCount` divides, or all.
   func prefix(_ count: Int) -> StoredPiece {
     let codeEnd = codeRange.lowerBound + encoding.codeByteCount(elements: count)
-    let scaleEnd = scaleRange.lowerBound + encoding.scaleByteCount(elements: count)
+    let scaleEnd = scaleRange.lowerBound + encoding.scaleByteCount(elements: count, columns: columns)
     return StoredPiece(
       content: content, codeRange: codeRange.lowerBound..<codeEnd, scaleRange: scaleRange.lowerBound..<scaleEnd,
-      elements: elements.lowerBound..<elements.lowerBound + count, encoding: encoding)
+      elements: elements.lowerBound..<elements.lowerBound + count, encoding: encoding, columns: columns)
   }
 
   /// Writes the decoded elements into `values`, which gets their number.
@@ -43,16 +57,20 @@ package struct StoredPiece: Sendable {
     if values.count != elements.count { values = [Float](repeating: 0, count: elements.count) }
     let (codes, scales) = (codes, scales)
     var target = values.mutableSpan
-    do throws(QuantizationError) {
-      try Quantizer.decode(codes: codes, scales: scales, as: encoding, kernels: kernels, into: &target)
-    } catch { preconditionFailure("every encoding of the list is decoded") }
+    Quantizer.decode(codes: codes, scales: scales, as: encoding, columns: columns, kernels: kernels, into: &target)
   }
 }
 
 /// Reads a model's tensors piece by piece. Remembers the last chunk, so each thread has its own.
 package final class ElementReader {
-  /// Elements of one piece: 1 MiB as floats. A multiple of all group sizes.
+  /// Elements of one piece, about: 1 MiB as floats. A multiple of all group sizes.
   package static let pieceElementCount = 1 << 18
+
+  /// The elements of one piece: whole rows, unless a row is longer than any with a base. The same for all encodings, so that
+  /// pieces of two models match.
+  private static func step(columns: Int) -> Int {
+    columns > Encoding.maximumRow ? pieceElementCount : max(1, pieceElementCount / columns) * columns
+  }
 
   private let model: InspectedModel
   private let codec = ChunkCodec()
@@ -72,12 +90,12 @@ package final class ElementReader {
     }
   }
 
-  /// The elements from `first` on, up to the next multiple of `pieceElementCount` or the end of the chunk.
+  /// The elements from `first` on, about `pieceElementCount` of them, up to the end of the chunk.
   ///
   /// - Throws: rules 17 and 18 where a chunk was changed; what `requireEncoding` throws.
   package func piece(of tensor: InspectedTensor, from first: Int) throws(InspectionError) -> StoredPiece {
     let encoding = try requireEncoding(of: tensor)
-    let step = Self.pieceElementCount
+    let step = Self.step(columns: tensor.shape.columns)
     let end = min((first / step + 1) * step, tensor.shape.elementCount)
     precondition(first < end)
     switch (tensor.place, model.store) {
@@ -85,7 +103,7 @@ package final class ElementReader {
       let width = encoding.codeBits / 8
       return StoredPiece(
         content: HeldBytes(checkpoint.files[file].file, range), codeRange: first * width..<end * width,
-        scaleRange: 0..<0, elements: first..<end, encoding: encoding)
+        scaleRange: 0..<0, elements: first..<end, encoding: encoding, columns: tensor.shape.columns)
     case (.chunks(let record), .pack(let pack)):
       do throws(PackError) { return try piece(of: record, encoding, first..<end, pack) } catch { throw .pack(error) }
     default: preconditionFailure("a tensor of another model")
@@ -108,14 +126,14 @@ package final class ElementReader {
       content = try pack.content(ofChunk: chunk, codec: codec, verified: true)
       current = (chunk, content)
     }
-    // Planes are cut at whole groups: pieces and chunks both start at multiples of the group size.
-    func place(_ plane: Range<Int>, _ byteCount: (Int) -> Int) -> Range<Int> {
-      let from = plane.lowerBound + byteCount(elements.lowerBound - start)
-      return from..<from + byteCount(elements.count)
+    // Planes are cut at whole rows or groups: pieces and chunks both start there.
+    let columns = record.shape.columns
+    let places = zip(encoding.planes, planes).map { plane, range in
+      let from = range.lowerBound + plane.byteCount(elements: elements.lowerBound - start, columns: columns)
+      return from..<from + plane.byteCount(elements: elements.count, columns: columns)
     }
     return StoredPiece(
-      content: content, codeRange: place(planes[0], encoding.codeByteCount),
-      scaleRange: encoding.isGrouped ? place(planes[1], encoding.scaleByteCount) : 0..<0, elements: elements,
-      encoding: encoding)
+      content: content, codeRange: places[0], scaleRange: places.count > 1 ? places[1] : 0..<0, elements: elements,
+      encoding: encoding, columns: columns)
   }
 }

@@ -198,8 +198,7 @@ extension InspectedTensor {
     place = .chunks(record)
     if let encoding = record.encoding {
       type = .encoding(encoding)
-      let count = record.shape.elementCount
-      byteCount = encoding.codeByteCount(elements: count) + encoding.scaleByteCount(elements: count)
+      byteCount = encoding.byteCount(elements: record.shape.elementCount, columns: record.shape.columns)
     } else {
       type = .unknown(id: record.encodingID, groupSize: record.groupSize)
       let own = chunks[record.chunks]

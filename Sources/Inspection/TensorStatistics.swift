@@ -21,15 +21,20 @@ package struct TensorStatistics: Sendable {
     package var leastMagnitude = Float.infinity
     package var count = 0
     package var zeroCount = 0
+    /// Scales at the lowest value that the base of their row allows; 0 where scales have no base.
+    package var lowestCount = 0
 
     package init() {}
 
-    package init(minimum: Float, maximum: Float, leastMagnitude: Float, count: Int, zeroCount: Int) {
+    package init(
+      minimum: Float, maximum: Float, leastMagnitude: Float, count: Int, zeroCount: Int, lowestCount: Int = 0
+    ) {
       self.minimum = minimum
       self.maximum = maximum
       self.leastMagnitude = leastMagnitude
       self.count = count
       self.zeroCount = zeroCount
+      self.lowestCount = lowestCount
     }
   }
 
@@ -74,17 +79,17 @@ package struct TensorStatistics: Sendable {
   package init(_ values: [Float], kernels: KernelSet) { add(values.span, kernels) }
 
   private mutating func addCodes(of piece: StoredPiece, _ kernels: KernelSet) {
-    let (codes, scaleBytes) = (piece.codes, piece.scales)
+    let codes = piece.codes
     var counts = codeCounts.mutableSpan
     kernels.histogram(codes, bits: piece.encoding.codeBits, counts: &counts)
     guard var found = scales else { return }
-    for offset in stride(from: 0, to: scaleBytes.byteCount, by: Encoding.scaleByteCount) {
-      let scale = BFloat16.widen(scaleBytes.integer(at: offset))
+    for scale in piece.decodedScales {
       found.minimum = min(found.minimum, scale)
       found.maximum = max(found.maximum, scale)
       if scale == 0 { found.zeroCount += 1 } else { found.leastMagnitude = min(found.leastMagnitude, abs(scale)) }
+      found.count += 1
     }
-    found.count += scaleBytes.byteCount / Encoding.scaleByteCount
+    found.lowestCount += piece.lowestScaleCount
     scales = found
   }
 

@@ -7,7 +7,7 @@ import CKernels
 package struct Int8Activations: Sendable, Equatable {
   package let tokens: Int
   package let columns: Int
-  /// Activations that share a scale: 32, 64 or 128.
+  /// Activations that share a scale: 16, 32, 64 or 128.
   package let groupSize: Int
   /// (tokens, columns), -127 ... 127.
   package let codes: [Int8]
@@ -24,7 +24,7 @@ extension KernelSet {
   ///
   /// - Parameters:
   ///   - x: (tokens, columns), in one piece.
-  ///   - groupSize: that of the weights: 32, 64 or 128; divides `columns`.
+  ///   - groupSize: that of the weights: 16, 32, 64 or 128; divides `columns`.
   package func int8Activations(_ x: Span<Float>, tokens: Int, columns: Int, groupSize: Int) -> Int8Activations {
     precondition(x.count == tokens * columns && columns % groupSize == 0)
     let groupCount = x.count / groupSize
@@ -83,7 +83,8 @@ extension KernelSet {
         unsafe y.withUnsafeMutableBufferPointer { y in
           let product = unsafe ck_product(
             weights: weights.baseAddress!, scales: scales.baseAddress, rows: rows, columns: x.columns,
-            format: weightFormat.id, group_size: Int32(format.groupSize), tokens: x.tokens, x: nil, x_stride: 0,
+            format: weightFormat.id, group_size: Int32(format.groupSize), scale: format.scaleID, tokens: x.tokens,
+            x: nil, x_stride: 0,
             y: y.baseAddress! + rowOffset, y_stride: stride)
           unsafe multiply(product, as: weightFormat, x, threads: threads)
         }

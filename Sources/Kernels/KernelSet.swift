@@ -39,11 +39,3 @@ import Glibc
 
   package var description: String { name }
 }
-
-/// Kinds of floats that kernels read, little-endian and at any alignment.
-package enum FloatFormat: Sendable, CaseIterable {
-  case bf16, f16, f32
-
-  /// Bytes of one number.
-  package var byteCount: Int { self == .f32 ? 4 : 2 }
-}

@@ -1,50 +1,5 @@
 import CKernels
 
-/// How the weights of a matrix lie in memory: `Formats/encodings.md`.
-package enum WeightFormat: Sendable, Equatable, CustomStringConvertible {
-  case float(FloatFormat)
-  case codes(CodeFormat)
-
-  /// Bytes of the first plane that one row takes.
-  package func rowByteCount(columns: Int) -> Int {
-    switch self {
-    case .float(let format): columns * format.byteCount
-    case .codes(let format): columns / 8 * format.bits
-    }
-  }
-
-  /// Bytes of the scales of one row; 0 for floats.
-  package func rowScaleByteCount(columns: Int) -> Int {
-    switch self {
-    case .float: 0
-    case .codes(let format): columns / format.groupSize * 2
-    }
-  }
-
-  package var description: String {
-    switch self {
-    case .float(let format): "\(format)"
-    case .codes(let format): "int\(format.bits)-g\(format.groupSize)"
-    }
-  }
-
-  var id: Int32 {
-    switch self {
-    case .float(.f32): Int32(CK_F32)
-    case .float(.bf16): Int32(CK_BF16)
-    case .float(.f16): Int32(CK_F16)
-    case .codes(let format): Int32(format.bits == 8 ? CK_INT8 : CK_INT4)
-    }
-  }
-
-  var groupSize: Int {
-    switch self {
-    case .float: 1
-    case .codes(let format): format.groupSize
-    }
-  }
-}
-
 extension KernelSet {
   /// Multiplies activations with the rows of a matrix:
   /// `y[t · stride + rowOffset + r] = Σ w[r, k] · x[t · xStride + k]`, with w the decoded weights.
@@ -91,7 +46,8 @@ extension KernelSet {
           unsafe y.withUnsafeMutableBufferPointer { y in
             let product = unsafe ck_product(
               weights: weights.baseAddress!, scales: scales.baseAddress, rows: rows, columns: columns,
-              format: format.id, group_size: Int32(format.groupSize), tokens: tokens, x: x.baseAddress!,
+              format: format.id, group_size: Int32(format.groupSize), scale: format.scaleID, tokens: tokens,
+              x: x.baseAddress!,
               x_stride: xStride, y: y.baseAddress! + rowOffset, y_stride: stride)
             // A multiple of all block heights in the multiply.c of the sets.
             unsafe splitRows(of: product, as: format, threads: threads, multiple: 24) {

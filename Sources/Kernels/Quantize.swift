@@ -1,22 +1,16 @@
 import CKernels
+import Tensors
 
-/// What the codes of a group look like: `Formats/encodings.md`, sections 4 and 5.
-package struct CodeFormat: Sendable, Equatable {
-  /// Bits of one code: 4 or 8.
-  package let bits: Int
-  /// Elements that share a scale: 32, 64 or 128.
-  package let groupSize: Int
+/// How kernels choose the scale of a group: `Formats/encodings.md`, sections 8 and 9.
+package enum ScaleRule: Sendable, CaseIterable {
+  case absmax, search
+}
 
-  package init(bits: Int, groupSize: Int) {
-    precondition(bits == 4 || bits == 8)
-    precondition(groupSize == 32 || groupSize == 64 || groupSize == 128)
-    self.bits = bits
-    self.groupSize = groupSize
-  }
-
-  fileprivate func scheme(searching: Bool) -> ck_scheme {
+extension CodeFormat {
+  fileprivate func scheme(_ rule: ScaleRule, columns: Int) -> ck_scheme {
     ck_scheme(
-      bits: Int32(bits), group_size: Int32(groupSize), solver: Int32(searching ? CK_SEARCH : CK_ABSMAX))
+      bits: Int32(code.bits), group_size: Int32(groupSize), scale: scaleID,
+      solver: Int32(rule == .search ? CK_SEARCH : CK_ABSMAX), row_groups: columns / groupSize)
   }
 }
 
@@ -26,6 +20,8 @@ package struct QuantizationSums: Sendable, Equatable {
   package var squaredError = 0.0, squaredWeight = 0.0
   /// Codes at the end of their range.
   package var saturated = 0
+  /// Groups whose scale is below the range of their row.
+  package var clamped = 0
 
   package init() {}
 }
@@ -42,24 +38,26 @@ extension KernelSet {
   ///
   /// - Parameters:
   ///   - x: numbers of type `source`, a whole number of groups.
-  ///   - searching: the solver `search`, otherwise `absmax`.
-  ///   - codes: (elements · bits / 8 bytes), overwritten.
-  ///   - scales: (elements / group size) bf16 values, overwritten.
+  ///   - columns: of a row; where each has a base, `x` holds whole rows.
+  ///   - codes: (`format.codeByteCount`), overwritten.
+  ///   - scales: (`format.scaleByteCount`), overwritten.
   ///   - sums: added to, group by group.
   /// - Returns: where the outcome is not `done`, codes, scales and sums are unspecified.
   @_lifetime(codes: copy codes)
   @_lifetime(scales: copy scales)
   package func quantize(
-    _ x: RawSpan, source: FloatFormat, as format: CodeFormat, searching: Bool, codes: inout MutableRawSpan,
+    _ x: RawSpan, source: FloatFormat, as format: CodeFormat, by rule: ScaleRule, columns: Int,
+    codes: inout MutableRawSpan,
     scales: inout MutableRawSpan, sums: inout QuantizationSums
   ) -> QuantizationOutcome {
     let elementCount = x.byteCount / source.byteCount
     let groupCount = elementCount / format.groupSize
     precondition(x.byteCount == groupCount * format.groupSize * source.byteCount)
-    precondition(codes.byteCount == elementCount / 8 * format.bits)
-    precondition(scales.byteCount == groupCount * 2)
+    precondition(format.scale != .byte || elementCount % columns == 0)
+    precondition(codes.byteCount == format.codeByteCount(elements: elementCount))
+    precondition(scales.byteCount == format.scaleByteCount(elements: elementCount, columns: columns))
     guard groupCount > 0 else { return .done }
-    let scheme = format.scheme(searching: searching)
+    let scheme = format.scheme(rule, columns: columns)
     return unsafe x.withUnsafeBytes { from in
       unsafe codes.withUnsafeMutableBytes { codes in
         unsafe scales.withUnsafeMutableBytes { scales in
@@ -77,7 +75,8 @@ extension KernelSet {
   ) -> QuantizationOutcome {
     var scheme = scheme
     var totals = ck_sums(
-      squared_error: sums.squaredError, squared_weight: sums.squaredWeight, saturated: UInt64(sums.saturated))
+      squared_error: sums.squaredError, squared_weight: sums.squaredWeight, saturated: UInt64(sums.saturated),
+      clamped: UInt64(sums.clamped))
     var badGroup = 0
     let codes = unsafe codes.assumingMemoryBound(to: UInt8.self)
     let status =
@@ -89,6 +88,7 @@ extension KernelSet {
     sums.squaredError = totals.squared_error
     sums.squaredWeight = totals.squared_weight
     sums.saturated = Int(totals.saturated)
+    sums.clamped = Int(totals.clamped)
     return switch Int(status) {
     case CK_OK: .done
     case CK_NOT_FINITE: .notFinite(group: badGroup)
@@ -96,21 +96,26 @@ extension KernelSet {
     }
   }
 
-  /// Binary16 is widened in pieces that stay in the first-level cache; the sums go on from piece to piece.
+  /// Binary16 is widened in pieces that stay in the first-level cache, of whole rows; the sums go on from piece to piece.
   private func quantizeF16(
     _ x: UnsafeRawPointer, _ groupCount: Int, _ scheme: UnsafePointer<ck_scheme>, _ codes: UnsafeMutablePointer<UInt8>,
     _ scales: UnsafeMutableRawPointer, _ sums: UnsafeMutablePointer<ck_sums>, _ badGroup: UnsafeMutablePointer<Int>
   ) -> Int32 {
     let groupSize = unsafe Int(scheme.pointee.group_size)
-    let groupCodeByteCount = unsafe groupSize * Int(scheme.pointee.bits) / 8
-    let pieceGroupCount = 4096 / groupSize  // 16 KiB of floats
-    return unsafe withUnsafeTemporaryAllocation(of: Float.self, capacity: pieceGroupCount * groupSize) { piece in
+    let groupCodeBits = unsafe groupSize * Int(scheme.pointee.bits)
+    let hasBases = unsafe Int(scheme.pointee.scale) == CK_SCALE_BYTE
+    let rowGroups = hasBases ? unsafe scheme.pointee.row_groups : 1
+    let rowScaleBytes = hasBases ? 1 + rowGroups : 2
+    let pieceRows = max(1, 4096 / (rowGroups * groupSize))  // 16 KiB of floats
+    let capacity = pieceRows * rowGroups * groupSize
+    return unsafe withUnsafeTemporaryAllocation(of: Float.self, capacity: capacity) { piece in
       let floats = piece.baseAddress!
-      for first in stride(from: 0, to: groupCount, by: pieceGroupCount) {
-        let count = min(pieceGroupCount, groupCount - first)
+      for row in stride(from: 0, to: groupCount / rowGroups, by: pieceRows) {
+        let first = row * rowGroups
+        let count = min(pieceRows * rowGroups, groupCount - first)
         unsafe table.pointee.widen_f16(x + first * groupSize * 2, count * groupSize, floats)
         let status = unsafe table.pointee.quantize_f32(
-          floats, count, scheme, codes + first * groupCodeByteCount, scales + first * 2, sums, badGroup)
+          floats, count, scheme, codes + first * groupCodeBits / 8, scales + row * rowScaleBytes, sums, badGroup)
         if Int(status) != CK_OK {
           unsafe badGroup.pointee += first
           return status
@@ -123,17 +128,19 @@ extension KernelSet {
   /// The inverse: `y[i] = float(code[i]) · scale[i / group size]`.
   ///
   /// - Parameters:
-  ///   - codes: (`y.count` · bits / 8 bytes).
-  ///   - scales: (`y.count` / group size) bf16 values.
+  ///   - columns: of a row; where each has a base, `y` takes whole rows.
   ///   - y: a whole number of groups, overwritten.
   @_lifetime(y: copy y)
-  package func decode(codes: RawSpan, scales: RawSpan, as format: CodeFormat, into y: inout MutableSpan<Float>) {
+  package func decode(
+    codes: RawSpan, scales: RawSpan, as format: CodeFormat, columns: Int, into y: inout MutableSpan<Float>
+  ) {
     let groupCount = y.count / format.groupSize
     precondition(y.count == groupCount * format.groupSize)
-    precondition(codes.byteCount == y.count / 8 * format.bits)
-    precondition(scales.byteCount == groupCount * 2)
+    precondition(format.scale != .byte || y.count % columns == 0)
+    precondition(codes.byteCount == format.codeByteCount(elements: y.count))
+    precondition(scales.byteCount == format.scaleByteCount(elements: y.count, columns: columns))
     guard groupCount > 0 else { return }
-    var scheme = format.scheme(searching: false)
+    var scheme = format.scheme(.absmax, columns: columns)
     unsafe codes.withUnsafeBytes { codes in
       unsafe scales.withUnsafeBytes { scales in
         unsafe y.withUnsafeMutableBufferPointer { y in

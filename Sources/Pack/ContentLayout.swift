@@ -8,37 +8,39 @@ package struct ContentLayout: Sendable, Equatable {
   package struct Part: Sendable, Equatable {
     package let encoding: Encoding
     package let elementCount: Int
+    /// Of a row.
+    package let columns: Int
 
-    package init(encoding: Encoding, elementCount: Int) {
+    package init(encoding: Encoding, elementCount: Int, columns: Int) {
       self.encoding = encoding
       self.elementCount = elementCount
-    }
-
-    var planeByteCounts: [Int] {
-      [encoding.codeByteCount(elements: elementCount), encoding.scaleByteCount(elements: elementCount)]
+      self.columns = columns
     }
   }
 
-  /// For each part the byte ranges of plane 0 and plane 1 in the content; plane 1 is 0..<0 where there is none.
+  /// For each part the byte ranges of its planes in the content.
   package let planes: [[Range<Int>]]
   package let tailOffset: Int
   package let byteCount: Int
 
   package init(_ parts: [Part]) {
-    var planes = parts.map { _ in [0..<0, 0..<0] }
+    let described = parts.map(\.encoding.planes)
+    var planes = described.map { $0.map { _ in 0..<0 } }
     var end = 0
     func place(_ part: Int, _ plane: Int) {
-      let count = parts[part].planeByteCounts[plane]
+      let count = described[part][plane].byteCount(elements: parts[part].elementCount, columns: parts[part].columns)
       let start = end.roundedUp(to: PackLimits.alignment)
       planes[part][plane] = start..<start + count
       end = start + count
     }
-    let isWide = { (part: Int) in parts[part].encoding.codeBits == 16 }
-    for part in parts.indices where !isWide(part) { place(part, 0) }
+    for plane in 0..<(described.map(\.count).max() ?? 0) {
+      for part in parts.indices where plane < described[part].count && !described[part][plane].is16Bit {
+        place(part, plane)
+      }
+    }
     let headEnd = end
     for part in parts.indices {
-      if isWide(part) { place(part, 0) }
-      if parts[part].encoding.isGrouped { place(part, 1) }
+      for plane in described[part].indices where described[part][plane].is16Bit { place(part, plane) }
     }
     self.planes = planes
     tailOffset = end == headEnd ? end : headEnd.roundedUp(to: PackLimits.alignment)

@@ -7,7 +7,7 @@ struct ContentScan {
   private let planes: [PackStructure.Plane]
   private let checksGaps: Bool
   private var byteCount = 0
-  /// Whether all bytes between planes were zero, all scales portable and not zero, and no int8 code −128.
+  /// Whether all bytes between planes were zero, all scales portable and not zero, all bases in range, and no int8 code −128.
   private(set) var isPlain = true
 
   /// - Parameter checksGaps: whether the planes are all there are.
@@ -30,12 +30,27 @@ struct ContentScan {
         isPlain = piece.extracting(part(end..<plane.range.lowerBound)).isZero
       }
       end = plane.range.upperBound
+      guard isPlain else { continue }
       let bytes = piece.extracting(part(plane.range))
-      if plane.isScale {
-        isPlain = isPlain && KernelSet.firstUnusualScale(bytes, from: 0) == nil
-      } else if plane.encoding.kind == .int8 {
-        isPlain = isPlain && !bytes.contains(0x80)
+      switch plane.description.content {
+      case .scales(.bf16, _): isPlain = KernelSet.firstUnusualScale(bytes, from: 0) == nil
+      case .scales(.byte, _):
+        isPlain = plane.rowWithBadBase(bytes, at: max(0, range.lowerBound - plane.range.lowerBound)) == nil
+      case .elements: isPlain = plane.encoding.codes?.code != .int8 || !bytes.contains(0x80)
       }
     }
+  }
+}
+
+extension PackStructure.Plane {
+  /// The first row whose base no encoder writes, among those that begin in `bytes`, which lie at `offset` in a plane of byte
+  /// scales.
+  func rowWithBadBase(_ bytes: RawSpan, at offset: Int) -> Int? {
+    let first = (offset + rowByteCount - 1) / rowByteCount
+    for place in stride(from: first * rowByteCount - offset, to: bytes.byteCount, by: rowByteCount)
+    where !Encoding.Scale.bases.contains(bytes.integer(at: place)) {
+      return (offset + place) / rowByteCount
+    }
+    return nil
   }
 }

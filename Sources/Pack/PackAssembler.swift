@@ -88,6 +88,7 @@ package struct PackAssembler: Sendable {
   private func header(tablesHash: UInt64, stringsLength: Int) -> PackHeader {
     precondition(records.count == chunkTotal)
     return PackHeader(
+      writeVersion: plan.tensors.map(\.encoding.kind.version).max() ?? PackHeader.version,
       requiredFeatures: records.contains { $0.codec == .zstd } ? PackHeader.zstdFeature : 0,
       tablesOffset: tablesOffset, tablesHash: tablesHash, chunkCount: records.count, tensorCount: plan.tensors.count,
       fileCount: plan.files.count, stringsLength: stringsLength)

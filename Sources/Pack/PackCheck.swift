@@ -180,7 +180,7 @@ package struct PackCheck: Sendable {
       }
       end = plane.range.upperBound
     }
-    try checkScales(content, structure.planes[index])
+    try checkNumbers(content, structure.planes[index])
     if record.kind == .file,
       ["file `provenance.json`", "file `source/config.json`"].contains(structure.subjects[index])
     {
@@ -188,29 +188,44 @@ package struct PackCheck: Sendable {
     }
   }
 
-  private func checkScales(_ content: RawSpan, _ planes: [PackStructure.Plane]) throws(PackViolation) {
-    for scales in planes where scales.isScale {
-      guard let codes = planes.first(where: { $0.tensor == scales.tensor && !$0.isScale }) else { continue }
-      let groupByteCount = codes.encoding.codeByteCount(elements: codes.encoding.groupSize)
-      let bits = content.extracting(scales.range)
-      var group = 0
-      // Nearly all scales are portable and not zero; the others are looked at one by one.
-      while let found = KernelSet.firstUnusualScale(bits, from: group) {
-        group = found + 1
-        let scale: UInt16 = bits.integer(at: 2 * found)
-        guard scale == 0 else {
-          throw PackViolation(
-            .scales, "the scale of group \(found) has bits 0x\(String(scale, radix: 16)): not portable")
+  /// Rule 31.
+  private func checkNumbers(_ content: RawSpan, _ planes: [PackStructure.Plane]) throws(PackViolation) {
+    for plane in planes {
+      let bytes = content.extracting(plane.range)
+      switch plane.description.content {
+      case .elements:
+        if plane.encoding.codes?.code == .int8, bytes.contains(0x80) {
+          throw PackViolation(.scales, "an int8 code is -128")
         }
-        let zero: UInt8 = codes.encoding.kind == .int4 ? 0x88 : 0
-        let start = codes.range.lowerBound + found * groupByteCount
-        for byte in start..<start + groupByteCount where content.integer(at: byte, as: UInt8.self) != zero {
-          throw PackViolation(.scales, "group \(found) has scale 0 and a code that is not 0")
+      case .scales(.bf16, let groupSize):
+        guard let codes = planes.first(where: { $0.tensor == plane.tensor && !$0.isScale }) else { continue }
+        try checkPortable(bytes, codes: content.extracting(codes.range), plane.encoding, groupSize)
+      case .scales(.byte, _):
+        if let row = plane.rowWithBadBase(bytes, at: 0) {
+          let base: UInt8 = bytes.integer(at: row * plane.rowByteCount)
+          throw PackViolation(.scales, "the base of row \(row) is \(base): its scales are not portable")
         }
       }
-      if codes.encoding.kind == .int8 {
-        let hasMinimum = content.extracting(codes.range).contains(0x80)
-        if hasMinimum { throw PackViolation(.scales, "an int8 code is -128") }
+    }
+  }
+
+  private func checkPortable(
+    _ scales: RawSpan, codes: RawSpan, _ encoding: Encoding, _ groupSize: Int
+  ) throws(PackViolation) {
+    let groupByteCount = encoding.codeByteCount(elements: groupSize)
+    let zero: UInt8 = encoding.codes?.code == .int4 ? 0x88 : 0
+    var group = 0
+    // Nearly all scales are portable and not zero; the others are looked at one by one.
+    while let found = KernelSet.firstUnusualScale(scales, from: group) {
+      group = found + 1
+      let scale: UInt16 = scales.integer(at: 2 * found)
+      guard scale == 0 else {
+        throw PackViolation(
+          .scales, "the scale of group \(found) has bits 0x\(String(scale, radix: 16)): not portable")
+      }
+      let start = found * groupByteCount
+      for byte in start..<start + groupByteCount where codes.integer(at: byte, as: UInt8.self) != zero {
+        throw PackViolation(.scales, "group \(found) has scale 0 and a code that is not 0")
       }
     }
   }

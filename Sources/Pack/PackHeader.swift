@@ -4,7 +4,10 @@ import Tensors
 package struct PackHeader: Sendable, Equatable {
   package static let byteCount = 256
   package static let magic: [UInt8] = [0x49, 0x4E, 0x47, 0x4F, 0x54, 0x0D, 0x0A, 0x1A]
+  /// What a reader must know.
   package static let version: UInt16 = 1
+  /// The newest that a writer of this version follows, where it needs to.
+  package static let writerVersion: UInt16 = 2
   /// Bit of `requiredFeatures`: some chunk is a zstd frame.
   package static let zstdFeature: UInt64 = 1
   private static let rootHashOffset = 248
@@ -28,9 +31,11 @@ package struct PackHeader: Sendable, Equatable {
   }
 
   package init(
-    requiredFeatures: UInt64, tablesOffset: Int, tablesHash: UInt64, chunkCount: Int, tensorCount: Int, fileCount: Int,
+    writeVersion: UInt16 = Self.version, requiredFeatures: UInt64, tablesOffset: Int, tablesHash: UInt64,
+    chunkCount: Int, tensorCount: Int, fileCount: Int,
     stringsLength: Int
   ) {
+    self.writeVersion = writeVersion
     self.requiredFeatures = requiredFeatures
     self.tablesOffset = tablesOffset
     self.tablesHash = tablesHash

@@ -89,14 +89,17 @@ package struct PackPlan: Sendable {
 
   private mutating func addRows(of tensor: Tensor) {
     let rows = tensor.shape.rows
-    let rowByteCount = ContentLayout([.init(encoding: tensor.encoding, elementCount: tensor.shape.columns)]).byteCount
+    let rowByteCount = ContentLayout([
+      .init(encoding: tensor.encoding, elementCount: tensor.shape.columns, columns: tensor.shape.columns)
+    ]).byteCount
     var rowsPerChunk = max(1, rowChunkByteCount / max(rowByteCount, 1))
     // Multiples of 32 rows make full chunks multiples of 64 bytes, so that raw ones lie end to end.
     if rowsPerChunk > 32 { rowsPerChunk -= rowsPerChunk % 32 }
     rowsPerChunk = min(rowsPerChunk, rows)
     let layouts = stride(from: 0, to: rows, by: rowsPerChunk).map { start in
       let range = start..<min(start + rowsPerChunk, rows)
-      let part = ContentLayout.Part(encoding: tensor.encoding, elementCount: range.count * tensor.shape.columns)
+      let part = ContentLayout.Part(
+        encoding: tensor.encoding, elementCount: range.count * tensor.shape.columns, columns: tensor.shape.columns)
       return (range, ContentLayout([part]))
     }
     placements.append(
@@ -111,7 +114,10 @@ package struct PackPlan: Sendable {
   }
 
   private mutating func addExpert(_ projections: [Tensor], layer: Int, expert: Int) {
-    let layout = ContentLayout(projections.map { .init(encoding: $0.encoding, elementCount: $0.shape.elementCount) })
+    let layout = ContentLayout(
+      projections.map {
+        .init(encoding: $0.encoding, elementCount: $0.shape.elementCount, columns: $0.shape.columns)
+      })
     for (tensor, planes) in zip(projections, layout.planes) {
       placements.append(
         Placement(

@@ -143,11 +143,11 @@ package struct TensorRecord: Sendable, Equatable {
     out.append(UInt32(chunkCount))
     out.append(relativeRMSE)
     out.append(saturatedShare)
-    out.append(sourceEncoding.kind.rawValue)
+    out.append(sourceEncoding.kind.id)
     out.zeros(2)
     for axis in 0..<4 { out.append(axis < shape.dimensions.count ? UInt64(shape.dimensions[axis]) : 0) }
     out.append(UInt64(rowsPerChunk))
-    for plane in 0..<2 { out.append(UInt64(planeOffsets[plane])) }
+    for plane in 0..<2 { out.append(UInt64(plane < planeOffsets.count ? planeOffsets[plane] : 0)) }
     out.zeros(8)
   }
 
@@ -157,7 +157,7 @@ package struct TensorRecord: Sendable, Equatable {
   ) {
     self.name = name
     self.encoding = encoding
-    encodingID = encoding.kind.rawValue
+    encodingID = encoding.kind.id
     groupSize = UInt16(encoding.groupSize)
     self.shape = shape
     self.firstChunk = firstChunk
@@ -180,12 +180,12 @@ package struct TensorRecord: Sendable, Equatable {
     }
     let encodingID: UInt16 = bytes.integer(at: 6)
     let groupSize: UInt16 = bytes.integer(at: 8)
-    let kind = Encoding.Kind(rawValue: encodingID)
-    let encoding = kind.flatMap { Encoding(kind: $0, groupSize: Int(groupSize)) }
+    let isKnown = Encoding.Kind.all.contains { $0.id == encodingID }
+    let encoding = Encoding(id: encodingID, groupSize: Int(groupSize))
     (self.encodingID, self.groupSize, self.encoding) = (encodingID, groupSize, encoding)
-    let source = Encoding.Kind(rawValue: bytes.integer(at: 28)).flatMap { Encoding(kind: $0, groupSize: 0) }
+    let source = Encoding(id: bytes.integer(at: 28), groupSize: 0)
     // An unknown kind may come from a newer writer; a known kind with a group size it cannot have is damage.
-    guard kind == nil || encoding != nil, let source, encoding.map({ $0.isGrouped || $0 == source }) ?? true,
+    guard !isKnown || encoding != nil, let source, encoding.map({ $0.isGrouped || $0 == source }) ?? true,
       bytes.integer(at: 11, as: UInt8.self) == 0,
       bytes.integer(at: 30, as: UInt16.self) == 0, bytes.integer(at: 88, as: UInt64.self) == 0
     else { throw broken(.tensorEncoding, "encoding \(encodingID) with group size \(groupSize), or a reserved byte") }

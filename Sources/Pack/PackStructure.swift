@@ -5,9 +5,15 @@ package struct PackStructure: Sendable {
   /// A plane within a chunk's content.
   package struct Plane: Sendable {
     package let tensor: Int
-    package let isScale: Bool
     package let encoding: Encoding
+    package let description: Encoding.Plane
+    /// Of a row of the tensor.
+    package let columns: Int
     package let range: Range<Int>
+
+    package var isScale: Bool { description.isScale }
+    /// Bytes of one row.
+    package var rowByteCount: Int { description.byteCount(elements: columns, columns: columns) }
   }
 
   /// By chunk; nil where the record is broken.
@@ -93,10 +99,12 @@ extension PackTables {
               .tensorOrder, "does not come after `\(previous)`", at: tensorPlace(index), in: "tensor `\(tensor.name)`"))
         }
         previous = tensor.name
-        if tensor.encoding == nil, header.writeVersion == PackHeader.version {
+        // A newer writer may use what this version does not know, an older one nothing newer than itself.
+        if header.writeVersion < tensor.encoding?.kind.version ?? (PackHeader.writerVersion + 1) {
           report(
             PackViolation(
-              .tensorEncoding, "encoding \(tensor.encodingID) is not in the list", at: tensorPlace(index),
+              .tensorEncoding, "encoding \(tensor.encodingID) is not in the list of version \(header.writeVersion)",
+              at: tensorPlace(index),
               in: "tensor `\(tensor.name)`"))
         }
         try verifyChunks(of: tensor, index, &structure, &owners, report)
@@ -155,8 +163,10 @@ extension PackTables {
       do throws(PackViolation) {
         planes = try self.planes(of: tensor, encoding: encoding, position: position, in: chunk)
       } catch { throw broken(error.rule, error.detail) }
-      for (plane, range) in planes.enumerated() where plane == 0 || encoding.isGrouped {
-        structure.planes[chunkIndex].append(.init(tensor: index, isScale: plane == 1, encoding: encoding, range: range))
+      for (description, range) in zip(encoding.planes, planes) {
+        structure.planes[chunkIndex].append(
+          .init(
+            tensor: index, encoding: encoding, description: description, columns: tensor.shape.columns, range: range))
       }
     }
   }
@@ -240,10 +250,11 @@ extension PackTables {
       // By name down comes before gate and up; in the content it comes last.
       if chunk.kind == .expert, codes.count == 3 { codes.append(codes.removeFirst()) }
       let layout = ContentLayout(
-        codes.map { .init(encoding: $0.encoding, elementCount: $0.range.count * 8 / $0.encoding.codeBits) })
-      let found = codes.map { code in
-        [code.range, planes.first { $0.isScale && $0.tensor == code.tensor }?.range ?? 0..<0]
-      }
+        codes.map {
+          .init(
+            encoding: $0.encoding, elementCount: $0.range.count * 8 / $0.encoding.codeBits, columns: $0.columns)
+        })
+      let found = codes.map { code in planes.filter { $0.tensor == code.tensor }.map(\.range) }
       // A gigabyte that no tensor fills need not be unpacked to be wrong.
       if chunk.contentLength > layout.byteCount { structure.isRead[index] = false }
       if found != layout.planes || chunk.tailOffset != layout.tailOffset || chunk.contentLength != layout.byteCount {

@@ -109,27 +109,26 @@ package struct PackTables: ~Escapable {
   ) throws(PackViolation) -> [Range<Int>] {
     let elements =
       chunk.kind == .expert ? tensor.shape.elementCount : tensor.rows(inChunk: position).count * tensor.shape.columns
-    let lengths = [encoding.codeByteCount(elements: elements), encoding.scaleByteCount(elements: elements)]
-    var offsets = tensor.planeOffsets
     let isShort = chunk.kind == .rows && tensor.rows(inChunk: position).count < tensor.rowsPerChunk
-    if isShort, encoding.isGrouped { offsets = [0, lengths[0].roundedUp(to: PackLimits.alignment)] }
+    func misplaced(_ plane: Int, _ offset: Int, _ length: Int) -> PackViolation {
+      PackViolation(
+        .planePlace, "plane \(plane) of \(length) bytes at \(offset) of a content of \(chunk.contentLength)",
+        in: "tensor `\(tensor.name)`")
+    }
     var planes: [Range<Int>] = []
-    for plane in 0..<2 {
-      let exists = plane == 0 || encoding.isGrouped
-      let isWide = plane == 1 || encoding.codeBits == 16
-      let allowed = isWide ? chunk.tailOffset..<chunk.contentLength : 0..<chunk.tailOffset
-      let offset = offsets[plane]
+    for (index, plane) in encoding.planes.enumerated() {
+      let length = plane.byteCount(elements: elements, columns: tensor.shape.columns)
+      let next = (planes.last?.upperBound ?? 0).roundedUp(to: PackLimits.alignment)
+      let offset = isShort && encoding.isGrouped ? next : tensor.planeOffsets[index]
+      let allowed = plane.is16Bit ? chunk.tailOffset..<chunk.contentLength : 0..<chunk.tailOffset
       let fits =
-        exists
-        ? offset % PackLimits.alignment == 0 && offset >= allowed.lowerBound && offset <= allowed.upperBound
-          && lengths[plane] <= allowed.upperBound - offset
-        : offset == 0
-      guard fits else {
-        throw PackViolation(
-          .planePlace, "plane \(plane) of \(lengths[plane]) bytes at \(offset) of a content of \(chunk.contentLength)",
-          in: "tensor `\(tensor.name)`")
-      }
-      planes.append(exists ? offset..<offset + lengths[plane] : 0..<0)
+        offset % PackLimits.alignment == 0 && offset >= allowed.lowerBound && offset <= allowed.upperBound
+        && length <= allowed.upperBound - offset
+      guard fits else { throw misplaced(index, offset, length) }
+      planes.append(offset..<offset + length)
+    }
+    for index in planes.count..<tensor.planeOffsets.count where tensor.planeOffsets[index] != 0 {
+      throw misplaced(index, tensor.planeOffsets[index], 0)
     }
     return planes
   }

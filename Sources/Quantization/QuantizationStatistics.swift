@@ -1,22 +1,24 @@
+package import Kernels
+
 /// How far codes are from their source. Sums, so that the parts of a tensor add up: `Formats/encodings.md`, section 10.
 package struct QuantizationStatistics: Sendable, Equatable {
-  /// Σ (x − y)² over elements x and decoded elements y.
-  package var squaredError = 0.0
-  /// Σ x².
-  package var squaredWeight = 0.0
-  /// Codes at the end of their range.
-  package var saturated = 0
+  /// Σ (x − y)² and Σ x² over elements x and decoded elements y, codes at the end of their range, and groups whose scale is
+  /// below the range of their row.
+  package private(set) var sums = QuantizationSums()
   /// Elements.
-  package var count = 0
+  package private(set) var count = 0
 
   package init() {}
 
-  package init(squaredError: Double, squaredWeight: Double, saturated: Int, count: Int) {
-    self.squaredError = squaredError
-    self.squaredWeight = squaredWeight
-    self.saturated = saturated
+  package init(_ sums: QuantizationSums, count: Int) {
+    self.sums = sums
     self.count = count
   }
+
+  package var squaredError: Double { sums.squaredError }
+  package var squaredWeight: Double { sums.squaredWeight }
+  package var saturated: Int { sums.saturated }
+  package var clampedGroups: Int { sums.clamped }
 
   /// sqrt(Σ (x − y)² / Σ x²); 0 if all x are 0.
   package var relativeRMSE: Float {
@@ -28,9 +30,10 @@ package struct QuantizationStatistics: Sendable, Equatable {
 
   /// To give the same bits everywhere, parts are added in the order of the tensor.
   package static func += (sum: inout Self, part: Self) {
-    sum.squaredError += part.squaredError
-    sum.squaredWeight += part.squaredWeight
-    sum.saturated += part.saturated
+    sum.sums.squaredError += part.squaredError
+    sum.sums.squaredWeight += part.squaredWeight
+    sum.sums.saturated += part.saturated
+    sum.sums.clamped += part.clampedGroups
     sum.count += part.count
   }
 }

@@ -3,87 +3,75 @@ package import Tensors
 
 /// Encoding and decoding of runs of elements with a set of kernels.
 package enum Quantizer {
-  /// Encodes source numbers of type `dtype`, a whole number of groups, as `Formats/encodings.md` defines.
+  /// Encodes source numbers of type `dtype` as `Formats/encodings.md` defines: the next elements of a matrix, whose statistics
+  /// so far go on group by group. They come to the same bits wherever the matrix is cut.
   ///
   /// - Parameters:
-  ///   - source: n little-endian numbers, bf16, f16 or f32, at any alignment.
+  ///   - source: n little-endian numbers, bf16, f16 or f32, at any alignment; ``Encoding/unitElementCount(columns:)`` divides n.
+  ///   - columns: of a row.
   ///   - encoding: a grouped encoding; the others keep the source's bytes, so that there is nothing to compute.
   ///   - codes: (`encoding.codeByteCount(elements: n)` bytes), overwritten.
-  ///   - scales: (`encoding.scaleByteCount(elements: n)` bytes), overwritten.
+  ///   - scales: (`encoding.scaleByteCount(elements: n, columns: columns)` bytes), overwritten.
   /// - Throws: ``QuantizationError/notFinite(element:)`` or ``QuantizationError/scaleTooLarge(element:)``, whichever
   ///   comes in an earlier group, the former within one; ``QuantizationError/unsupported(_:)`` or
   ///   ``QuantizationError/unsupportedSource(_:)`` before anything is read. Codes and scales are then unspecified.
   @_lifetime(codes: copy codes)
   @_lifetime(scales: copy scales)
   package static func encode(
-    _ source: RawSpan, dtype: DType, as encoding: Encoding, solver: Solver, kernels: KernelSet,
-    codes: inout MutableRawSpan, scales: inout MutableRawSpan
-  ) throws(QuantizationError) -> QuantizationStatistics {
-    var statistics = QuantizationStatistics()
-    try encode(
-      source, dtype: dtype, as: encoding, solver: solver, kernels: kernels, codes: &codes, scales: &scales,
-      adding: &statistics)
-    return statistics
-  }
-
-  /// The same for the next elements of a run, whose statistics so far go on group by group: they come to the same bits
-  /// wherever the run is cut.
-  @_lifetime(codes: copy codes)
-  @_lifetime(scales: copy scales)
-  package static func encode(
-    _ source: RawSpan, dtype: DType, as encoding: Encoding, solver: Solver, kernels: KernelSet,
+    _ source: RawSpan, dtype: DType, columns: Int, as encoding: Encoding, solver: any Solver, kernels: KernelSet,
     codes: inout MutableRawSpan, scales: inout MutableRawSpan, adding statistics: inout QuantizationStatistics
   ) throws(QuantizationError) {
-    guard let format = CodeFormat(encoding) else { throw .unsupported(encoding) }
-    guard let float = FloatFormat(dtype) else { throw .unsupportedSource(dtype) }
-    var sums = QuantizationSums()
-    sums.squaredError = statistics.squaredError
-    sums.squaredWeight = statistics.squaredWeight
-    sums.saturated = statistics.saturated
-    let outcome = kernels.quantize(
-      source, source: float, as: format, searching: solver == .search, codes: &codes, scales: &scales, sums: &sums)
-    switch outcome {
-    case .done: break
-    case .notFinite(let group):
-      let start = group * format.groupSize
-      let found = firstNotFinite(source.extracting((start * float.byteCount)...), dtype: dtype, kernels: kernels)
-      throw .notFinite(element: start + (found ?? 0))
-    case .scaleTooLarge(let group):
-      let start = group * format.groupSize
-      let bytes = source.extracting(start * float.byteCount..<(start + format.groupSize) * float.byteCount)
-      throw .scaleTooLarge(element: start + largest(bytes, float, kernels))
-    }
-    statistics = QuantizationStatistics(
-      squaredError: sums.squaredError, squaredWeight: sums.squaredWeight, saturated: sums.saturated,
-      count: statistics.count + source.byteCount / float.byteCount)
-  }
-
-  /// The index of the first element of largest magnitude in one group.
-  private static func largest(_ group: RawSpan, _ format: FloatFormat, _ kernels: KernelSet) -> Int {
-    var values = [Float](repeating: 0, count: group.byteCount / format.byteCount)
-    var span = values.mutableSpan
-    kernels.widen(group, source: format, into: &span)
-    return values.indices.reduce(0) { abs(values[$1]) > abs(values[$0]) ? $1 : $0 }
+    guard encoding.isGrouped else { throw .unsupported(encoding) }
+    guard let format = FloatFormat(dtype) else { throw .unsupportedSource(dtype) }
+    let weights = SourceWeights(source, format: format, columns: columns, encoding: encoding)
+    try solver.encode(weights, kernels: kernels, codes: &codes, scales: &scales, adding: &statistics)
   }
 
   /// Decodes `y.count` elements to `Float`, those of `f32`, `f16` and `bf16` too.
   ///
   /// - Parameters:
   ///   - codes: (`encoding.codeByteCount(elements: y.count)` bytes).
-  ///   - scales: (`encoding.scaleByteCount(elements: y.count)` bytes).
-  ///   - y: a whole number of groups, overwritten.
-  /// - Throws: ``QuantizationError/unsupported(_:)``.
+  ///   - scales: (`encoding.scaleByteCount(elements: y.count, columns: columns)` bytes).
+  ///   - columns: of a row.
+  ///   - y: what ``Encoding/unitElementCount(columns:)`` divides, overwritten.
   @_lifetime(y: copy y)
   package static func decode(
-    codes: RawSpan, scales: RawSpan, as encoding: Encoding, kernels: KernelSet, into y: inout MutableSpan<Float>
-  ) throws(QuantizationError) {
-    switch encoding.kind {
-    case .f32: kernels.widen(codes, source: .f32, into: &y)
-    case .f16: kernels.widen(codes, source: .f16, into: &y)
-    case .bf16: kernels.widen(codes, source: .bf16, into: &y)
-    case .int8, .int4:
-      guard let format = CodeFormat(encoding) else { throw .unsupported(encoding) }
-      kernels.decode(codes: codes, scales: scales, as: format, into: &y)
+    codes: RawSpan, scales: RawSpan, as encoding: Encoding, columns: Int, kernels: KernelSet,
+    into y: inout MutableSpan<Float>
+  ) {
+    switch WeightFormat(encoding) {
+    case .float(let format): kernels.widen(codes, source: format, into: &y)
+    case .codes(let format): kernels.decode(codes: codes, scales: scales, as: format, columns: columns, into: &y)
+    }
+  }
+
+  /// The scales of plane 1, in the order of the groups.
+  package static func scales(_ plane: RawSpan, as encoding: Encoding, columns: Int) -> [Float] {
+    switch encoding.codes?.scale {
+    case nil: return []
+    case .bf16:
+      return (0..<plane.byteCount / 2).map { BFloat16.widen(plane.integer(at: 2 * $0)) }
+    case .byte:
+      let rowByteCount = 1 + columns / encoding.groupSize
+      var scales: [Float] = []
+      scales.reserveCapacity(plane.byteCount)
+      for row in stride(from: 0, to: plane.byteCount, by: rowByteCount) {
+        let base = UInt16(plane.integer(at: row, as: UInt8.self))
+        for at in row + 1..<row + rowByteCount {
+          let byte = UInt16(plane.integer(at: at, as: UInt8.self))
+          scales.append(BFloat16.widen((byte & 0x80) << 8 | ((byte & 0x7F) << 3) &+ (base << 7)))
+        }
+      }
+      return scales
+    }
+  }
+
+  /// Scales of plane 1 at the lowest value that the base of their row allows; 0 where scales have no base.
+  package static func lowestScaleCount(_ plane: RawSpan, as encoding: Encoding, columns: Int) -> Int {
+    guard encoding.codes?.scale == .byte else { return 0 }
+    let rowByteCount = 1 + columns / encoding.groupSize
+    return (0..<plane.byteCount).count { at in
+      at % rowByteCount != 0 && plane.integer(at: at, as: UInt8.self) & 0x7F == 0
     }
   }
 
@@ -91,24 +79,5 @@ package enum Quantizer {
   /// than bf16, f16 and f32.
   package static func firstNotFinite(_ source: RawSpan, dtype: DType, kernels: KernelSet) -> Int? {
     FloatFormat(dtype).flatMap { kernels.firstNotFinite(source, source: $0) }
-  }
-}
-
-extension CodeFormat {
-  /// Nil for encodings without a scheme.
-  fileprivate init?(_ encoding: Encoding) {
-    guard SchemeRegistry.scheme(of: encoding) != nil else { return nil }
-    self.init(bits: encoding.codeBits, groupSize: encoding.groupSize)
-  }
-}
-
-extension FloatFormat {
-  fileprivate init?(_ dtype: DType) {
-    switch dtype {
-    case .bf16: self = .bf16
-    case .f16: self = .f16
-    case .f32: self = .f32
-    default: return nil
-    }
   }
 }

@@ -1,62 +1,69 @@
-import Tensors
+package import Kernels
+package import Tensors
 
-/// How the scale of a group is chosen.
-package enum Solver: String, CaseIterable, Sendable {
-  /// The largest magnitude gets the largest code: `Formats/encodings.md`, section 8.
-  case absmax
-  /// The scale of least squared error among candidates: section 9.
-  case search
+/// Chooses the codes and scales of a matrix. One file and one line in ``Solvers/all`` make a solver.
+package protocol Solver: Sendable {
+  /// As recipes and the command line name it.
+  var name: String { get }
+  /// A line of help.
+  var summary: String { get }
+  /// What it must know beside the weights.
+  var needs: SolverNeeds { get }
+
+  /// Encodes `weights`.
+  ///
+  /// - Parameters:
+  ///   - codes: (`weights.encoding.codeByteCount`), overwritten.
+  ///   - scales: (`weights.encoding.scaleByteCount`), overwritten.
+  ///   - statistics: of the elements before, which go on group by group.
+  /// - Throws: see ``Quantizer``; codes, scales and statistics are then unspecified.
+  @_lifetime(codes: copy codes)
+  @_lifetime(scales: copy scales)
+  func encode(
+    _ weights: SourceWeights, kernels: KernelSet, codes: inout MutableRawSpan, scales: inout MutableRawSpan,
+    adding statistics: inout QuantizationStatistics
+  ) throws(QuantizationError)
 }
 
-/// The definition of the solvers, group by group; kernels do the same faster.
-extension Solver {
-  /// Groups up to this magnitude get the scale 0.
-  static var negligible: Float { 0x1p-18 }
+/// What a solver must know beside the weights of a matrix.
+package enum SolverNeeds: Sendable {
+  /// Nothing: it looks at each group by itself, so that a matrix may come in pieces.
+  case nothing
+  /// The second moments of the matrix's inputs, and the whole matrix at once.
+  case inputMoments
+}
 
-  /// The scale of a group of finite numbers as bf16 bits, or nil where no portable scale is large enough.
-  func scale<S: Scheme>(_ x: ArraySlice<Float>, _ scheme: S.Type) -> UInt16? {
-    switch self {
-    case .absmax: Self.absmaxScale(x, scheme)
-    case .search: Self.searchScale(x, scheme)
-    }
+/// Numbers of a checkpoint to be encoded: a matrix, or a part of it that ``Encoding/unitElementCount(columns:)`` divides.
+package struct SourceWeights: ~Escapable {
+  /// Little-endian, at any alignment.
+  package let bytes: RawSpan
+  package let format: FloatFormat
+  /// Of a row.
+  package let columns: Int
+  package let encoding: Encoding
+
+  @_lifetime(copy bytes)
+  init(_ bytes: RawSpan, format: FloatFormat, columns: Int, encoding: Encoding) {
+    self.bytes = bytes
+    self.format = format
+    self.columns = columns
+    self.encoding = encoding
   }
 
-  /// portable(x) of section 3 as bf16 bits, or nil where there is none.
-  static func portable(_ x: Float) -> UInt16? {
-    let rounded = BFloat16.narrow(x)
-    let magnitude = max(rounded & 0x7FFF, 0x3700)  // at least 2⁻¹⁷
-    return magnitude <= 0x477F ? rounded & 0x8000 | magnitude : nil  // at most 65280
-  }
+  package var count: Int { bytes.byteCount / format.byteCount }
+}
 
-  private static func absmaxScale<S: Scheme>(_ x: ArraySlice<Float>, _ scheme: S.Type) -> UInt16? {
-    let a = x.reduce(0) { max($0, abs($1)) }
-    return a <= negligible ? 0 : portable(a / Float(S.codes.upperBound))
-  }
+/// The only list of solvers: a new one is a line here.
+package enum Solvers {
+  package static let all: [any Solver] = [search, absmax]
 
-  private static func searchScale<S: Scheme>(_ x: ArraySlice<Float>, _ scheme: S.Type) -> UInt16? {
-    let (maximum, minimum) = x.reduce((-Float.infinity, Float.infinity)) { (max($0.0, $1), min($0.1, $1)) }
-    let m = maximum >= -minimum ? maximum : minimum
-    guard abs(m) > negligible else { return 0 }
-    let range = -Float(S.searchRange)
-    let f = range / m
-    let integers = x.map { Int(($0 * f).rounded(.toNearestOrEven)) }
+  package static let absmax: any Solver = GroupSolver(
+    name: "absmax", summary: "the largest magnitude gets the largest code", rule: .absmax)
+  package static let search: any Solver = GroupSolver(
+    name: "search", summary: "least squared error among candidates", rule: .search)
 
-    var best: Float = -1
-    var ratio: Float = 0
-    for r in S.multipliers {
-      var a = 0
-      var b = 0
-      for n in integers {
-        let q = S.clamp((n * r + (1 << 14)) >> 15)
-        a += n * q
-        b += q * q
-      }
-      let gain = b == 0 ? 0 : Float(a) * Float(a) / Float(b)
-      if gain > best {
-        best = gain
-        ratio = Float(a) / Float(b)
-      }
-    }
-    return portable(ratio * (m / range))
-  }
+  /// What is taken where nothing else is asked for.
+  package static var standard: any Solver { search }
+
+  package static func named(_ name: String) -> (any Solver)? { all.first { $0.name == name } }
 }

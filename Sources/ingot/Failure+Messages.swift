@@ -163,12 +163,12 @@ extension Failure {
         hint: "see names with `ingot inspect --all CHECKPOINT`, or mark the rule \"optional\" in a recipe file",
         code: .usage)
     case .groupSize(let tensor, let columns, let encoding, let decidedBy):
-      let fitting = Encoding.groupSizes.filter { columns % $0 == 0 }
+      let fitting = encoding.kind.encodings.filter { $0.divides(columns: columns) }
       let advice =
         fitting.isEmpty
         ? "no group size divides \(columns): --override '^\(tensor)$=keep'"
         : "use a group size that divides \(columns): "
-          + fitting.map { "\(encoding.kind)-g\($0)" }.joined(separator: ", ")
+          + fitting.map(\.description).joined(separator: ", ")
           + "; for some tensors only with --override 'REGEX=ENCODING'"
       self.init(
         what: "\(decidedBy) asks for group size \(encoding.groupSize), but `\(tensor)` has \(columns) columns",

@@ -15,7 +15,7 @@ struct QuantizeCommand: ParsableCommand {
     abstract: "Turn a checkpoint directory into a pack.",
     discussion: """
       Routed experts are quantized, everything else is kept, unless told otherwise; the router, norms and biases always \
-      are. Encodings: keep, int4-g32, int4-g64, int4-g128, int8-g32, int8-g64, int8-g128.
+      are. Encodings: keep, \(Encoding.grouped.map(\.description).joined(separator: ", ")).
 
       EXAMPLES
         ingot quantize LLaDA2.0-mini -o mini.ingot
@@ -53,8 +53,11 @@ struct QuantizeCommand: ParsableCommand {
       "Leave out tensors whose name matches and that the model does without; repeatable.", valueName: "regex"))
   var drops: [String] = []
 
-  @Option(help: "How scales are chosen: absmax or search (least squared error).")
-  var solver = Solver.search
+  @Option(
+    help: ArgumentHelp(
+      "How scales are chosen where the recipe does not say: "
+        + Solvers.all.map { "\($0.name) (\($0.summary))" }.joined(separator: " or ") + ".", valueName: "solver"))
+  var solver = SolverName(argument: Solvers.standard.name)!  // in the list
 
   @Option(help: "none keeps chunks mappable; zstd saves about 14 % more and is unpacked when read.")
   var compress = Compression.none
@@ -124,7 +127,7 @@ struct QuantizeCommand: ParsableCommand {
       for text in overrides { options.recipe.overrides.append(try Recipe.rule(parsing: text)) }
     } catch { throw .recipe(error) }
     options.drops = drops
-    options.solver = solver
+    options.solver = solver.solver
     options.compression = compress
     options.tool = "ingot \(toolVersion)"
     return options
@@ -159,11 +162,13 @@ struct QuantizeCommand: ParsableCommand {
         "shape": .array(tensor.shape.dimensions.map { JSONValue($0) }),
         "source": .string(tensor.sourceEncoding.description), "encoding": .string(tensor.encoding.description),
         "decided_by": .string(decision.decidedBy),
+        "solver": tensor.encoding.isGrouped ? .string(plan.solvers[index].name) : .null,
       ]
       Console.print(result)
     } else {
       Console.print("\(name)  \(tensor.shape)  \(tensor.sourceEncoding) -> \(tensor.encoding)")
       Console.print("decided by: \(decision.decidedBy)")
+      if tensor.encoding.isGrouped { Console.print("solver: \(plan.solvers[index].name)") }
     }
   }
 
@@ -207,5 +212,17 @@ struct QuantizeCommand: ParsableCommand {
   }
 }
 
-extension Solver: ExpressibleByArgument {}
+/// A solver as an argument.
+struct SolverName: ExpressibleByArgument {
+  let solver: any Solver
+
+  init?(argument: String) {
+    guard let solver = Solvers.named(argument) else { return nil }
+    self.solver = solver
+  }
+
+  var defaultValueDescription: String { solver.name }
+  static var allValueStrings: [String] { Solvers.all.map(\.name) }
+}
+
 extension Compression: ExpressibleByArgument {}

@@ -79,7 +79,7 @@ struct QuantizeReport {
     let recipe = plan.options.recipe
     let overrides =
       recipe.overrides.isEmpty ? "" : ", \(recipe.overrides.count) override\(recipe.overrides.count == 1 ? "" : "s")"
-    return "experts \(recipe.experts), rest \(recipe.rest)\(overrides); scales by \(plan.options.solver.rawValue)"
+    return "experts \(recipe.experts), rest \(recipe.rest)\(overrides); scales by \(plan.options.solver.name)"
       + (plan.options.compression == .none ? "" : "; \(plan.options.compression.rawValue)")
   }
 
@@ -95,6 +95,10 @@ struct QuantizeReport {
     let rate = { (bytes: Int) in Format.bytes(Int(Double(bytes) / max(seconds, 1e-9))) + "/s" }
     Console.note(
       "\(Format.fixed(seconds, 1)) s, \(rate(plan.sourceByteCount)) in, \(rate(outcome.byteCount)) out")
+    let clamped = outcome.statistics.reduce(0) { $0 + $1.clampedGroups }
+    if clamped > 0 {
+      Console.note("\(Format.count(clamped)) groups are too small for the byte scales of their rows and lose precision")
+    }
     let worst = worstTensors(outcome)
     guard !worst.isEmpty else { return }
     Console.note("largest relative RMSE:")
@@ -142,13 +146,14 @@ struct QuantizeReport {
       "tensors_dropped": JSONValue(plan.droppedCount),
       "dropped": .array(plan.model.dropped.map(\.json)),
       "recipe": plan.options.recipe.json,
-      "solver": .string(plan.options.solver.rawValue),
+      "solver": .string(plan.options.solver.name),
       "compress": .string(plan.options.compression.rawValue),
       "kernels": .string(converter.kernels.name),
       "threads": JSONValue(converter.threads),
       "memory_planned_bytes": JSONValue(converter.budget.peak),
       "memory_peak_anonymous_bytes": JSONValue(peakAnonymous),
       "seconds": JSONValue(seconds),
+      "clamped_groups": JSONValue(outcome.statistics.reduce(0) { $0 + $1.clampedGroups }),
       "worst_tensors": .array(
         worstTensors(outcome).map { ["name": .string($0.name), "relative_rmse": JSONValue($0.error)] }),
       "notes": .array(notes.map { JSONValue($0) }),

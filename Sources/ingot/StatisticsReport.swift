@@ -33,7 +33,9 @@ struct StatisticsReport {
     if let scales = statistics.scales, scales.count > 0 {
       let zeros = scales.zeroCount == 0 ? "" : ", \(Format.count(scales.zeroCount)) are 0"
       let least = scales.leastMagnitude.isFinite ? ", magnitudes from \(number(scales.leastMagnitude))" : ""
-      rows.append(["scales", "\(number(scales.minimum)) … \(number(scales.maximum))\(least)\(zeros)"])
+      let lowest =
+        scales.lowestCount == 0 ? "" : ", \(Format.count(scales.lowestCount)) are the lowest that their row allows"
+      rows.append(["scales", "\(number(scales.minimum)) … \(number(scales.maximum))\(least)\(zeros)\(lowest)"])
     }
     for line in Format.table(rows) { Console.print("  \(line)") }
     for line in bars(statistics) { Console.print("  \(line)") }
@@ -89,6 +91,7 @@ struct StatisticsReport {
         [
           "count": JSONValue(scales.count), "zero": JSONValue(scales.zeroCount), "min": JSONValue(scales.minimum),
           "max": JSONValue(scales.maximum), "min_magnitude": JSONValue(scales.leastMagnitude),
+          "lowest": JSONValue(scales.lowestCount),
         ]
       } ?? .null,
       "code_histogram": .array(

@@ -52,7 +52,7 @@ struct GoldenListing {
       "group_size": JSONValue(Int(tensor.groupSize)),
       "dimensions": .array(tensor.shape.dimensions.map { JSONValue($0) }),
       "first_chunk": JSONValue(tensor.firstChunk), "chunk_count": JSONValue(tensor.chunkCount),
-      "source_encoding": JSONValue(Int(tensor.sourceEncoding.kind.rawValue)),
+      "source_encoding": JSONValue(Int(tensor.sourceEncoding.kind.id)),
       "rows_per_chunk": JSONValue(tensor.rowsPerChunk), "plane_0_offset": JSONValue(tensor.planeOffsets[0]),
       "plane_1_offset": JSONValue(tensor.planeOffsets[1]),
     ]

@@ -85,7 +85,8 @@ import Testing
       try tiny.write(to: directory)
       let rules = [Recipe.Rule(match: "lm_head", choice: .keep, isOptional: true)]
       try convert(
-        directory, ConversionPlan.Options(rest: "int8-g32", rules, solver: .absmax, compress: .zstd), Run(threads: 3))
+        directory, ConversionPlan.Options(rest: "int8-g32", rules, solver: Solvers.absmax, compress: .zstd),
+        Run(threads: 3))
       let pack = try PackFile(path: directory + "/out.ingot")
       let text = String(decoding: try pack.file(named: "provenance.json"), as: UTF8.self)
       #expect(!text.contains(directory) && !text.contains("/"))

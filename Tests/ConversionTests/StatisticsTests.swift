@@ -8,10 +8,10 @@ import Testing
 @Suite struct StatisticsTests {
   struct Case: Sendable, CustomTestStringConvertible {
     let encoding: Encoding
-    let solver: Solver
-    var testDescription: String { "\(encoding), \(solver)" }
-    static let all = Encoding.all.filter(\.isGrouped).flatMap { encoding in
-      Solver.allCases.map { Case(encoding: encoding, solver: $0) }
+    let solver: any Solver
+    var testDescription: String { "\(encoding), \(solver.name)" }
+    static let all = Encoding.grouped.flatMap { encoding in
+      Solvers.all.map { Case(encoding: encoding, solver: $0) }
     }
   }
 
@@ -25,11 +25,10 @@ import Testing
     var relativeRMSE: Float { squaredWeight == 0 ? 0 : Float((squaredError / squaredWeight).squareRoot()) }
     var saturatedShare: Float { Float(Double(saturated) / Double(count)) }
 
-    mutating func add(_ x: ArraySlice<Float>, _ codes: [UInt8], _ scales: [UInt16], _ encoding: Encoding) {
-      let limits = encoding.kind == .int4 ? (-8, 7) : (-127, 127)
+    mutating func add(_ x: ArraySlice<Float>, _ codes: [UInt8], _ scales: [Float], _ encoding: Encoding) {
+      let limits = encoding.codes?.code == .int4 ? (-8, 7) : (-127, 127)
       var sums = (0.0, 0.0)
-      for (group, scale) in scales.enumerated() {
-        let s = BFloat16.widen(scale)
+      for (group, s) in scales.enumerated() {
         var (error, weight) = ([Float](repeating: 0, count: 16), [Float](repeating: 0, count: 16))
         for i in 0..<encoding.groupSize {
           let element = group * encoding.groupSize + i
@@ -49,7 +48,7 @@ import Testing
     }
 
     private func code(_ codes: [UInt8], _ element: Int, _ encoding: Encoding) -> Int {
-      guard encoding.kind == .int4 else { return Int(Int8(bitPattern: codes[element])) }
+      guard encoding.codes?.code == .int4 else { return Int(Int8(bitPattern: codes[element])) }
       let byte = codes[element / 32 * 16 + element % 16]
       return Int(element % 32 < 16 ? byte & 15 : byte >> 4) - 8
     }
@@ -69,7 +68,7 @@ import Testing
       let scales = bytes.extracting(planes[1])
       let rows = record.chunkCount == 1 ? 0..<record.shape.rows : record.rows(inChunk: position)
       let elements = rows.lowerBound * record.shape.columns..<rows.upperBound * record.shape.columns
-      let list = (0..<scales.byteCount / 2).map { scales.integer(at: 2 * $0, as: UInt16.self) }
+      let list = Quantizer.scales(scales, as: encoding, columns: record.shape.columns)
       errors.add(x[elements], codes, list, encoding)
     }
     return errors

@@ -1,4 +1,5 @@
 import Kernels
+import Tensors
 import TestSupport
 import Testing
 
@@ -34,11 +35,9 @@ private struct Reference {
         for g in 0..<groups {
           var sum = 0
           for k in g * groupSize..<(g + 1) * groupSize {
-            sum += Self.code(weights.codes, r * columns + k, format.bits) * Int(codes[t * columns + k])
+            sum += Self.code(weights.codes, r * columns + k, format.code.bits) * Int(codes[t * columns + k])
           }
-          let place = 2 * (r * groups + g)
-          let bits = UInt32(weights.scales[place]) << 16 | UInt32(weights.scales[place + 1]) << 24
-          y += Float(sum) * Float(bitPattern: bits) * scales[t * groups + g]
+          y += Float(sum) * weights.scale(row: r, group: g, format) * scales[t * groups + g]
         }
         return y
       }
@@ -54,6 +53,18 @@ private struct Reference {
 }
 
 extension Weights {
+  fileprivate func scale(row: Int, group: Int, _ format: CodeFormat) -> Float {
+    let groups = columns / format.groupSize
+    if format.scale == .byte {
+      let start = row * (1 + groups)
+      let base = UInt32(scales[start])
+      let byte = UInt32(scales[start + 1 + group])
+      return Float(bitPattern: (byte & 0x80) << 24 | (((byte & 0x7F) << 19) + (base << 23)))
+    }
+    let place = 2 * (row * groups + group)
+    return Float(bitPattern: UInt32(scales[place]) << 16 | UInt32(scales[place + 1]) << 24)
+  }
+
   /// (tokens, rowOffset + rows + 3) of products with int8 activations; what is not ours to write stays 7.
   fileprivate func multiplyInt8(
     _ x: [Float], tokens: Int, _ test: ProductCase, _ format: CodeFormat, rowOffset: Int = 0, shift: Int = 0,
@@ -100,7 +111,7 @@ private func rounded(_ kernels: KernelSet, _ x: [Float], tokens: Int, groupSize:
     #expect(bits(found) == bits(expected), "\(weights.rows) × \(weights.columns), \(tokens) tokens, \(note)")
   }
 
-  @Test("codes and scales of activations", arguments: KernelSet.available, [32, 64, 128])
+  @Test("codes and scales of activations", arguments: KernelSet.available, [16, 32, 64, 128])
   func rounding(kernels: KernelSet, groupSize: Int) {
     let seed = UInt64.random(in: 0...UInt64.max)
     var groups = Samples.edgeGroups(size: groupSize)
@@ -123,7 +134,7 @@ private func rounded(_ kernels: KernelSet, _ x: [Float], tokens: Int, groupSize:
   @Test("every number of tokens and rows", arguments: cases)
   func tokensAndRows(test: ProductCase) throws {
     let seed = UInt64.random(in: 0...UInt64.max)
-    let columns = 3 * test.groupSize
+    let columns = 3 * test.unit
     for rows in [1, 2, 7, 8, 9, 15, 16, 17, 24, 33, 41] {
       let weights = Weights(rows: rows, columns: columns, format: test.format, seed: seed)
       for tokens in Array(1...9) + [15, 16, 17, 32, 63, 65] {
@@ -136,7 +147,7 @@ private func rounded(_ kernels: KernelSet, _ x: [Float], tokens: Int, groupSize:
   @Test("columns from one group to several pieces, rows over threads", arguments: cases)
   func columnsAndThreads(test: ProductCase) throws {
     let seed = UInt64.random(in: 0...UInt64.max)
-    for columns in [32, 64, 128, 160, 384, 512, 640, 1024, 1408, 2048] where columns % test.groupSize == 0 {
+    for columns in [32, 64, 128, 160, 384, 512, 640, 1024, 1408, 2048] where columns % test.unit == 0 {
       let weights = Weights(rows: 77, columns: columns, format: test.format, seed: seed)
       for (tokens, threads) in [(1, 1), (2, 3), (11, 2), (33, 8)] {
         let x = activations(count: tokens * columns, seed: seed)
@@ -149,10 +160,10 @@ private func rounded(_ kernels: KernelSet, _ x: [Float], tokens: Int, groupSize:
   @Test("codes at the ends of their range", arguments: cases)
   func extremes(test: ProductCase) throws {
     let format = try #require(test.codes)
-    let columns = 2 * format.groupSize
-    let ends: [UInt8] = format.bits == 8 ? [0x7F, 0x81, 0x80] : [0xFF, 0x00, 0x88, 0x0F]
+    let columns = 2 * test.unit
+    let ends: [UInt8] = format.code.bits == 8 ? [0x7F, 0x81, 0x80] : [0xFF, 0x00, 0x88, 0x0F]
     var weights = Weights(rows: ends.count * 8, columns: columns, format: test.format, seed: 1)
-    let rowBytes = columns / 8 * format.bits
+    let rowBytes = columns / 8 * format.code.bits
     for row in 0..<weights.rows {
       for byte in 0..<rowBytes {
         // Rows of one value, then rows in which values take turns.
@@ -166,9 +177,11 @@ private func rounded(_ kernels: KernelSet, _ x: [Float], tokens: Int, groupSize:
 
   @Test("zeros have the scale 0 and make zeros", arguments: cases)
   func zeros(test: ProductCase) throws {
-    let columns = 2 * test.groupSize
+    let columns = 2 * test.unit
     var weights = Weights(rows: 20, columns: columns, format: test.format, seed: 2)
-    for byte in 0..<80 { weights.scales[byte] = 0 }  // +0 as a scale of weights too
+    if test.codes?.scale == .bf16 {
+      for byte in 0..<80 { weights.scales[byte] = 0 }  // +0 as a scale of weights too
+    }
     var x = activations(count: 3 * columns, seed: 3)
     for k in columns..<2 * columns { x[k] = k % 2 == 0 ? 0 : -0.0 }
     try check(weights, x, tokens: 3, test, "zeros")
@@ -179,7 +192,7 @@ private func rounded(_ kernels: KernelSet, _ x: [Float], tokens: Int, groupSize:
   @Test("an activation that is not finite makes all results of its token NaN, no others", arguments: cases)
   func notFinite(test: ProductCase) throws {
     let format = try #require(test.codes)
-    let columns = 2 * test.groupSize
+    let columns = 2 * test.unit
     let weights = Weights(rows: 19, columns: columns, format: test.format, seed: 4)
     for bad: Float in [.nan, .infinity, -.infinity] {
       for tokens in [1, 2, 9] {
@@ -198,7 +211,7 @@ private func rounded(_ kernels: KernelSet, _ x: [Float], tokens: Int, groupSize:
   @Test("results are within the rounding of the activations", arguments: cases)
   func drift(test: ProductCase) throws {
     let format = try #require(test.codes)
-    let columns = 4 * test.groupSize
+    let columns = 4 * test.unit
     let weights = Weights(rows: 32, columns: columns, format: test.format, seed: 6)
     let x = activations(count: 2 * columns, seed: 7)
     let exact = weights.exact(x, xStride: columns, tokens: 2)
@@ -206,8 +219,8 @@ private func rounded(_ kernels: KernelSet, _ x: [Float], tokens: Int, groupSize:
     for t in 0..<2 {
       for r in 0..<32 {
         var most = 0.0
-        for g in 0..<4 {
-          let part = g * test.groupSize..<(g + 1) * test.groupSize
+        for g in 0..<columns / format.groupSize {
+          let part = g * format.groupSize..<(g + 1) * format.groupSize
           let step = part.reduce(0) { max($0, abs(Double(x[t * columns + $1]))) } / 127
           most += part.reduce(0) { $0 + abs(Double(weights.decoded[r * columns + $1])) } * step / 2
         }

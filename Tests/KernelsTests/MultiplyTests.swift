@@ -1,4 +1,5 @@
 import Kernels
+import Tensors
 import TestSupport
 import Testing
 
@@ -11,7 +12,7 @@ struct ProductCase: Sendable, CustomTestStringConvertible {
 
   static let formats: [WeightFormat] =
     FloatFormat.allCases.map { .float($0) }
-    + [4, 8].flatMap { bits in [32, 64, 128].map { .codes(CodeFormat(bits: bits, groupSize: $0)) } }
+    + Encoding.grouped.map { WeightFormat($0) }
 
   static let all: [ProductCase] = KernelSet.available.flatMap { kernels in
     formats.map { ProductCase(kernels: kernels, format: $0) }
@@ -22,10 +23,11 @@ struct ProductCase: Sendable, CustomTestStringConvertible {
     if case .codes(let codes) = format { codes } else { nil }
   }
 
-  var groupSize: Int {
+  /// Columns that are encoded together.
+  var unit: Int {
     switch format {
     case .float: 1
-    case .codes(let format): format.groupSize
+    case .codes(let format): max(32, format.groupSize)
     }
   }
 }
@@ -45,11 +47,11 @@ struct Weights {
     switch format {
     case .float(let float): codes = float.bytes(decoded)
     case .codes(let code):
-      let test = QuantizeCase(kernels: scalar, bits: code.bits, groupSize: code.groupSize, searching: false)
-      let quantized = quantize(Samples.f32(decoded), .f32, test, kernels: scalar)
+      let test = QuantizeCase(kernels: scalar, format: code, rule: .absmax)
+      let quantized = quantize(Samples.f32(decoded), .f32, test, kernels: scalar, columns: columns)
       codes = quantized.codes
       scales = quantized.scales
-      decoded = decodedPlanes(codes, scales, code)
+      decoded = decodedPlanes(codes, scales, code, columns: columns)
     }
   }
 
@@ -91,8 +93,8 @@ struct Weights {
   }
 }
 
-func decodedPlanes(_ codes: [UInt8], _ scales: [UInt8], _ format: CodeFormat) -> [Float] {
-  decoded(codes, scales, format, scalar)
+func decodedPlanes(_ codes: [UInt8], _ scales: [UInt8], _ format: CodeFormat, columns: Int) -> [Float] {
+  decoded(codes, scales, format, columns: columns, scalar)
 }
 
 func activations(count: Int, seed: UInt64) -> [Float] {
@@ -140,7 +142,7 @@ func activations(count: Int, seed: UInt64) -> [Float] {
   @Test("every number of tokens and rows", arguments: ProductCase.all)
   func tokensAndRows(test: ProductCase) {
     let seed = UInt64.random(in: 0...UInt64.max)
-    let columns = max(96, 3 * test.groupSize) / test.groupSize * test.groupSize
+    let columns = max(96, 3 * test.unit) / test.unit * test.unit
     for rows in [1, 2, 3, 4, 5, 7, 8, 9, 11, 12, 13, 25] {
       let weights = Weights(rows: rows, columns: columns, format: test.format, seed: seed)
       for tokens in Self.tokenCounts {
@@ -152,7 +154,7 @@ func activations(count: Int, seed: UInt64) -> [Float] {
   @Test("columns from one group to several blocks", arguments: ProductCase.all)
   func columns(test: ProductCase) {
     let seed = UInt64.random(in: 0...UInt64.max)
-    for columns in [32, 64, 128, 160, 256, 384, 512, 1024, 1120, 1408, 2048, 2304] where columns % test.groupSize == 0 {
+    for columns in [32, 64, 128, 160, 256, 384, 512, 1024, 1120, 1408, 2048, 2304] where columns % test.unit == 0 {
       let weights = Weights(rows: 7, columns: columns, format: test.format, seed: seed)
       for tokens in [1, 2, 4, 8, 16, 33] { check(weights, tokens: tokens, test.kernels, seed: seed) }
     }

@@ -110,7 +110,7 @@ import Testing
       var codeBytes = codes.mutableRawBytes
       var scaleBytes = scales.mutableRawBytes
       _ = test.kernels.quantize(
-        part.rawBytes, source: .bf16, as: test.format, searching: test.searching, codes: &codeBytes,
+        part.rawBytes, source: .bf16, as: test.format, by: test.rule, columns: test.columns, codes: &codeBytes,
         scales: &scaleBytes, sums: &sums)
     }
     #expect(sums == whole.sums)

@@ -15,7 +15,7 @@ import Testing
     var random = SeededRandom(seed: seed)
     let blocks = [0..<24, 24..<40].map { rows in
       let codes = encoding.codeByteCount(elements: rows.count * Self.columns)
-      let scales = encoding.scaleByteCount(elements: rows.count * Self.columns)
+      let scales = encoding.scaleByteCount(elements: rows.count * Self.columns, columns: Self.columns)
       var bytes = (0..<codes).map { _ in UInt8(truncatingIfNeeded: random.next()) }
       if !encoding.isGrouped {
         bytes = (0..<codes / 2).flatMap { _ in elementBytes(random.normal() / 8, as: .bf16) }

@@ -23,7 +23,7 @@ import Testing
   private func contents(_ plan: PackPlan) -> [[UInt8]] {
     plan.chunks.map { chunk in
       var content = [UInt8](repeating: 0, count: chunk.layout.byteCount)
-      for (position, tensor) in chunk.tensors.enumerated() where plan.tensors[tensor].encoding.kind == .int4 {
+      for (position, tensor) in chunk.tensors.enumerated() where plan.tensors[tensor].encoding.codes?.code == .int4 {
         for byte in chunk.layout.planes[position][0] { content[byte] = 0x88 }
       }
       return content

@@ -7,24 +7,39 @@ import Testing
 @Suite struct PackLayoutTests {
   @Test func sixteenBitPlanesComeLastInAnExpert() {
     let layout = ContentLayout([
-      .init(encoding: TinyPack.encoding("int4-g32"), elementCount: 96),
-      .init(encoding: .bf16, elementCount: 33),
-      .init(encoding: TinyPack.encoding("int8-g64"), elementCount: 64),
+      .init(encoding: TinyPack.encoding("int4-g32"), elementCount: 96, columns: 96),
+      .init(encoding: .bf16, elementCount: 33, columns: 33),
+      .init(encoding: TinyPack.encoding("int8-g64"), elementCount: 64, columns: 64),
     ])
     // 96 codes in 48 bytes at 0; 64 codes at 64; then at 128: 3 scales, at 192: 66 bytes of bf16, at 320: one scale.
-    #expect(layout.planes == [[0..<48, 128..<134], [192..<258, 0..<0], [64..<128, 320..<322]])
+    #expect(layout.planes == [[0..<48, 128..<134], [192..<258], [64..<128, 320..<322]])
     #expect(layout.tailOffset == 128 && layout.byteCount == 322)
   }
 
+  @Test func byteScalesComeBeforeTheTail() {
+    let layout = ContentLayout([
+      .init(encoding: TinyPack.encoding("int4-g16s8"), elementCount: 128, columns: 64),
+      .init(encoding: .bf16, elementCount: 4, columns: 4),
+      .init(encoding: TinyPack.encoding("int8-g32s8"), elementCount: 64, columns: 64),
+    ])
+    // 128 codes in 64 bytes at 0; 64 codes at 64; 2 rows of a base and 4 scales at 128, one of a base and 2 at 192.
+    #expect(layout.planes == [[0..<64, 128..<138], [256..<264], [64..<128, 192..<195]])
+    #expect(layout.tailOffset == 256 && layout.byteCount == 264)
+  }
+
   @Test func contentWithoutSixteenBitPlanesHasNoTail() {
-    let layout = ContentLayout([.init(encoding: .f32, elementCount: 5), .init(encoding: .f32, elementCount: 1)])
-    #expect(layout.planes == [[0..<20, 0..<0], [64..<68, 0..<0]])
+    let layout = ContentLayout([
+      .init(encoding: .f32, elementCount: 5, columns: 5), .init(encoding: .f32, elementCount: 1, columns: 1),
+    ])
+    #expect(layout.planes == [[0..<20], [64..<68]])
     #expect(layout.tailOffset == 68 && layout.byteCount == 68)
   }
 
   @Test func contentOfSixteenBitPlanesIsAllTail() {
-    let layout = ContentLayout([.init(encoding: .f16, elementCount: 3), .init(encoding: .bf16, elementCount: 32)])
-    #expect(layout.planes == [[0..<6, 0..<0], [64..<128, 0..<0]])
+    let layout = ContentLayout([
+      .init(encoding: .f16, elementCount: 3, columns: 3), .init(encoding: .bf16, elementCount: 32, columns: 32),
+    ])
+    #expect(layout.planes == [[0..<6], [64..<128]])
     #expect(layout.tailOffset == 0 && layout.byteCount == 128)
   }
 

@@ -13,7 +13,7 @@ import Testing
   @Test func sizesAreThoseOfTheSpecification() throws {
     let int4 = try #require(Encoding(name: "int4-g64"))
     #expect(int4.codeByteCount(elements: 2048) == 1024)
-    #expect(int4.scaleByteCount(elements: 2048) == 64)
+    #expect(int4.scaleByteCount(elements: 2048, columns: 2048) == 64)
     #expect(int4.bitsPerWeight == 4.25)
     let int8 = try #require(Encoding(name: "W8A16"))
     #expect(int8.description == "int8-g128")

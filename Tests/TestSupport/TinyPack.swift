@@ -53,14 +53,16 @@ package enum TinyPack {
       var content = [UInt8](repeating: 0, count: chunk.layout.byteCount)
       for (position, tensor) in chunk.tensors.enumerated() {
         let planes = chunk.layout.planes[position]
-        fill(&content, planes[0], planes[1], plan.tensors[tensor].encoding, &random)
+        let planned = plan.tensors[tensor]
+        fill(
+          &content, planes[0], planes.count > 1 ? planes[1] : 0..<0, planned.encoding, planned.shape.columns, &random)
       }
       return content
     }
   }
 
   private static func fill(
-    _ content: inout [UInt8], _ codes: Range<Int>, _ scales: Range<Int>, _ encoding: Encoding,
+    _ content: inout [UInt8], _ codes: Range<Int>, _ scales: Range<Int>, _ encoding: Encoding, _ columns: Int,
     _ random: inout SeededRandom
   ) {
     let dtype: DType? = encoding == .f32 ? .f32 : encoding == .f16 ? .f16 : encoding == .bf16 ? .bf16 : nil
@@ -68,6 +70,18 @@ package enum TinyPack {
       var writer = ByteWriter()
       while writer.bytes.count < codes.count { writer.append(elementBytes(random.normal() / 32, as: dtype)) }
       content.replaceSubrange(codes, with: writer.bytes)
+      return
+    }
+    if encoding.codes?.scale == .byte {
+      let rowByteCount = 1 + columns / encoding.groupSize
+      for place in scales {
+        let isBase = (place - scales.lowerBound) % rowByteCount == 0
+        content[place] = isBase ? 110 + UInt8(random.next() % 26) : UInt8(truncatingIfNeeded: random.next() >> 24)
+      }
+      for place in codes {
+        let code = UInt8(truncatingIfNeeded: random.next() >> 24)
+        content[place] = encoding.codes?.code == .int8 && code == 0x80 ? 0x7F : code
+      }
       return
     }
     let groupByteCount = encoding.groupSize * encoding.codeBits / 8
@@ -79,7 +93,7 @@ package enum TinyPack {
       content[scales.lowerBound + 2 * group + 1] = UInt8(truncatingIfNeeded: scale >> 8)
       for byte in 0..<groupByteCount {
         var code = UInt8(truncatingIfNeeded: random.next() >> 24)
-        if encoding.kind == .int8 {
+        if encoding.codes?.code == .int8 {
           if code == 0x80 { code = 0x7F }
           if isZero { code = 0 }
         } else if isZero {

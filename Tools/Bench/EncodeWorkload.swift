@@ -18,9 +18,9 @@ struct EncodeWorkload {
   func run() {
     for kernels in KernelSet.available {
       for threads in 1...Self.laneCount {
-        for encoding in Encoding.all where encoding.isGrouped {
-          for solver in Solver.allCases {
-            guard options.wants("\(encoding) \(solver.rawValue) \(kernels) \(threads)") else { continue }
+        for encoding in Encoding.grouped {
+          for solver in Solvers.all {
+            guard options.wants("\(encoding) \(solver.name) \(kernels) \(threads)") else { continue }
             measure(encoding, solver, kernels, threads: threads)
           }
         }
@@ -28,7 +28,7 @@ struct EncodeWorkload {
     }
   }
 
-  private func measure(_ encoding: Encoding, _ solver: Solver, _ kernels: KernelSet, threads: Int) {
+  private func measure(_ encoding: Encoding, _ solver: any Solver, _ kernels: KernelSet, threads: Int) {
     // Plain loops take minutes for the whole; a part is enough, as they are far from the limit of memory.
     let elementCount = lanes[0].elementCount / (kernels.name == "scalar" ? 64 : 1)
     let byteCount = elementCount * 2 * Self.laneCount
@@ -56,7 +56,7 @@ struct EncodeWorkload {
     }
     print(
       """
-      {"workload":"encode","encoding":"\(encoding)","solver":"\(solver.rawValue)","set":"\(kernels)",\
+      {"workload":"encode","encoding":"\(encoding)","solver":"\(solver.name)","set":"\(kernels)",\
       "threads":\(threads),"shape":[\(elementCount * Self.laneCount / 2048),2048],"bytes":\(byteCount),\
       "runs":\(options.runs),"gb_per_s":\(encode.json),"read_gb_per_s":\(read.json),\
       "share_of_read":\(digits(encode.median / read.median)),"rmse":\(statistics.relativeRMSE),\
@@ -95,6 +95,9 @@ private final class Lane: @unchecked Sendable {
     }
   }
 
+  /// Of a row, as in the experts of LLaDA2.0-mini.
+  private static let columns = 2048
+
   // Spans are taken in static functions: those of a class's properties cannot leave the access.
   func read(_ count: Int) { sum &+= Self.read(source, count) }
 
@@ -105,25 +108,27 @@ private final class Lane: @unchecked Sendable {
   /// Of the codes and scales of the last encoding; the same for all sets.
   func checksum(_ count: Int, _ encoding: Encoding) -> UInt64 {
     Self.read(codes, encoding.codeByteCount(elements: count) / 2)
-      &+ Self.read(scales, encoding.scaleByteCount(elements: count) / 2)
+      &+ Self.read(scales, encoding.scaleByteCount(elements: count, columns: Self.columns) / 2)
   }
 
-  func encode(_ count: Int, _ encoding: Encoding, _ solver: Solver, _ kernels: KernelSet) {
+  func encode(_ count: Int, _ encoding: Encoding, _ solver: any Solver, _ kernels: KernelSet) {
     statistics = Self.encode(source, count, encoding, solver, kernels, codes: &codes, scales: &scales)
   }
 
   private static func encode(
-    _ source: borrowing AlignedBuffer, _ count: Int, _ encoding: Encoding, _ solver: Solver, _ kernels: KernelSet,
+    _ source: borrowing AlignedBuffer, _ count: Int, _ encoding: Encoding, _ solver: any Solver, _ kernels: KernelSet,
     codes: inout AlignedBuffer, scales: inout AlignedBuffer
   ) -> QuantizationStatistics {
     var allCodes = codes.mutableBytes
     var allScales = scales.mutableBytes
     var to = allCodes._mutatingExtracting(..<encoding.codeByteCount(elements: count))
-    var scalesTo = allScales._mutatingExtracting(..<encoding.scaleByteCount(elements: count))
+    var scalesTo = allScales._mutatingExtracting(..<encoding.scaleByteCount(elements: count, columns: Self.columns))
+    var statistics = QuantizationStatistics()
     do throws(QuantizationError) {
-      return try Quantizer.encode(
-        source.bytes.extracting(..<(count * 2)), dtype: .bf16, as: encoding, solver: solver, kernels: kernels,
-        codes: &to, scales: &scalesTo)
+      try Quantizer.encode(
+        source.bytes.extracting(..<(count * 2)), dtype: .bf16, columns: columns, as: encoding, solver: solver,
+        kernels: kernels, codes: &to, scales: &scalesTo, adding: &statistics)
+      return statistics
     } catch {
       fatalError("\(error)")
     }

@@ -7,8 +7,7 @@ struct ProductWorkload {
   private static let expertCount = 256
   private static let shapes = [(rows: 512, columns: 2048), (rows: 2048, columns: 512)]
   private static let formats: [WeightFormat] =
-    [128, 64, 32].map { .codes(CodeFormat(bits: 4, groupSize: $0)) }
-    + [128, 64, 32].map { .codes(CodeFormat(bits: 8, groupSize: $0)) } + [.float(.bf16), .float(.f16), .float(.f32)]
+    Encoding.grouped.map { WeightFormat($0) } + [.float(.bf16), .float(.f16), .float(.f32)]
 
   private let options: Options
   /// Any bytes do as codes; as bf16 these are weights, and as f16 and f32 they are at least finite.

@@ -8,9 +8,9 @@
 
 // What vectors.py writes before the bytes of a vector.
 typedef struct {
-  int32_t bits, group_size, solver, is_f32, is_refused;
+  int32_t bits, group_size, scale, row_groups, solver, is_f32, is_refused;
   uint32_t x_bytes, code_bytes, scale_bytes;
-  double squared_error, squared_weight, saturated;
+  double squared_error, squared_weight, saturated, clamped;
 } vector;
 
 static int failures;
@@ -29,7 +29,8 @@ static void *filled(FILE *file, size_t bytes) {
 
 static void check_vector(const ck_kernel_set *set, size_t index, const vector *v, const void *x, const void *codes,
                          const void *scales) {
-  const ck_scheme scheme = {.bits = v->bits, .group_size = v->group_size, .solver = v->solver};
+  const ck_scheme scheme = {.bits = v->bits, .group_size = v->group_size, .scale = v->scale,
+                            .solver = v->solver, .row_groups = (size_t)v->row_groups};
   const size_t count = v->x_bytes / (v->is_f32 ? 4 : 2), groups = count / (size_t)v->group_size;
   uint8_t *found = malloc(count), *found_scales = malloc(count);  // vectors that are refused have no results
   float *y = malloc(8 * count), *expected = y + count;
@@ -42,7 +43,7 @@ static void check_vector(const ck_kernel_set *set, size_t index, const vector *v
     check(memcmp(found, codes, v->code_bytes) == 0, set->name, "a code of vector", index);
     check(memcmp(found_scales, scales, v->scale_bytes) == 0, set->name, "a scale of vector", index);
     check(sums.squared_error == v->squared_error && sums.squared_weight == v->squared_weight &&
-              (double)sums.saturated == v->saturated,
+              (double)sums.saturated == v->saturated && (double)sums.clamped == v->clamped,
           set->name, "a sum of vector", index);
     set->decode(found, found_scales, groups, &scheme, y);
     ck_select("scalar")->decode(found, found_scales, groups, &scheme, expected);

@@ -26,19 +26,38 @@ class Refusal(Exception):
 
 # 1. List --------------------------------------------------------------------------------------------------------------
 
-NAMES = {0: "f32", 1: "f16", 2: "bf16", 16: "int8", 17: "int4"}
-PLAIN = {"f32", "f16", "bf16"}
-GROUP_SIZES = (32, 64, 128)
+class Encoding:
+    """One row of the table of ids: `code` is the kind of codes, or None where elements stand for themselves."""
+
+    def __init__(self, id, name, code=None, scale=None, group_sizes=(0,), version=1):
+        self.id, self.name, self.code, self.scale, self.group_sizes, self.version = \
+            id, name, code, scale, group_sizes, version
+
+    def full_name(self, group_size):
+        if not self.code:
+            return self.name
+        return f"{self.code}-g{group_size}" + ("s8" if self.scale == "byte" else "")
+
+
+ENCODINGS = {e.id: e for e in (
+    Encoding(0, "f32"), Encoding(1, "f16"), Encoding(2, "bf16"),
+    Encoding(16, "int8", "int8", "bf16", (32, 64, 128)), Encoding(17, "int4", "int4", "bf16", (32, 64, 128)),
+    Encoding(18, "int8s8", "int8", "byte", (32, 64), 2), Encoding(19, "int4s8", "int4", "byte", (16, 32, 64, 128), 2))}
+PLAIN = {e.name for e in ENCODINGS.values() if not e.code}
 
 
 def encoding_name(id, group_size):
     """The name of a pair, or None if the pair is reserved."""
-    name = NAMES.get(id)
-    if name in PLAIN:
-        return name if group_size == 0 else None
-    if name and group_size in GROUP_SIZES:
-        return f"{name}-g{group_size}"
-    return None
+    e = ENCODINGS.get(id)
+    return e.full_name(group_size) if e and group_size in e.group_sizes else None
+
+
+def divides(id, group_size, columns):
+    """Whether rows of so many columns can be encoded (§2, §3.2)."""
+    e = ENCODINGS[id]
+    if not e.code:
+        return True
+    return columns % max(group_size, 32) == 0 and (e.scale != "byte" or columns <= 1 << 20)
 
 
 def from_bf16(bits):
@@ -61,7 +80,7 @@ def groups_of(x, group_size):
     return np.ascontiguousarray(x, f32).reshape(-1, group_size)
 
 
-# 3. Scales ------------------------------------------------------------------------------------------------------------
+# 3.1 bf16 scales ------------------------------------------------------------------------------------------------------------
 
 LEAST = f32(2.0 ** -17)
 MOST = f32(65280)
@@ -83,6 +102,38 @@ def portable(x):
     if (np.abs(s) > MOST).any():
         raise Refusal(f"a scale of {np.abs(x).max()} is above {MOST}")
     return s
+
+
+# 3.2 Byte scales ------------------------------------------------------------------------------------------------------
+
+BASES = range(110, 136)
+BELOW = {"int4": 9, "int8": 13}         # from the exponent of a row's largest magnitude to its base
+
+
+def bits_of(x):
+    return np.asarray(x, f32).view(np.uint32).astype(np.int64)
+
+
+def bases_of(x, code):
+    """The bases [rows] of rows x [rows, columns]."""
+    exponents = bits_of(np.abs(x).max(axis=1)) >> 23
+    bases = np.maximum(exponents - BELOW[code], BASES[0])
+    if (bases > BASES[-1]).any():
+        raise Refusal(f"a magnitude of {np.abs(x).max()} has no byte scale")
+    return bases
+
+
+def grid(index):
+    """The scale of an index: exponent and four bits of mantissa."""
+    return (np.asarray(index).astype(np.uint32) << np.uint32(19)).view(f32)
+
+
+def join_bytes(plane, row_groups):
+    """Plane 1 to scales [groups], binary32."""
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, 1 + row_groups).astype(np.uint32)
+    base, byte = rows[:, :1], rows[:, 1:]
+    bits = (byte & 0x80) << np.uint32(8) | (((byte & 0x7F) << np.uint32(3)) + (base << np.uint32(7)))
+    return from_bf16(bits.astype(np.uint16)).reshape(-1)
 
 
 # 4, 5. int8 and int4 --------------------------------------------------------------------------------------------------
@@ -110,22 +161,33 @@ def unpack_codes(plane, kind):
 
 # 6. Sizes -------------------------------------------------------------------------------------------------------------
 
-def plane_bytes(id, group_size, n):
-    """Bytes of plane 0 and of plane 1 (0 if there is none)."""
-    return {0: 4 * n, 1: 2 * n, 2: 2 * n, 16: n, 17: n // 2}[id], 2 * n // group_size if group_size else 0
+def plane_bytes(id, group_size, n, columns):
+    """Bytes of plane 0 and of plane 1 (0 if there is none) of n elements in rows of `columns`."""
+    e = ENCODINGS[id]
+    if not e.code:
+        return {"f32": 4 * n, "f16": 2 * n, "bf16": 2 * n}[e.name], 0
+    scales = 2 * n // group_size if e.scale == "bf16" else n // columns * (1 + columns // group_size)
+    return n if e.code == "int8" else n // 2, scales
 
 
-def decode(id, group_size, plane_0, plane_1):
+def is_16_bit(id, plane):
+    """Whether a plane is one of 16-bit values."""
+    e = ENCODINGS[id]
+    return e.scale == "bf16" if plane else e.name in ("f16", "bf16")
+
+
+def decode(id, group_size, plane_0, plane_1, columns):
     """The elements, as binary32 [n]."""
-    name = NAMES[id]
-    if name == "f32":
+    e = ENCODINGS[id]
+    if e.name == "f32":
         return np.frombuffer(plane_0, "<f4")
-    if name == "f16":
+    if e.name == "f16":
         return np.frombuffer(plane_0, "<f2").astype(f32)
-    if name == "bf16":
+    if e.name == "bf16":
         return from_bf16(np.frombuffer(plane_0, "<u2"))
-    codes = unpack_codes(plane_0, name).reshape(-1, group_size)
-    scales = from_bf16(np.frombuffer(plane_1, "<u2"))
+    codes = unpack_codes(plane_0, e.code).reshape(-1, group_size)
+    scales = from_bf16(np.frombuffer(plane_1, "<u2")) if e.scale == "bf16" \
+        else join_bytes(plane_1, columns // group_size)
     return (codes.astype(f32) * scales[:, None]).reshape(-1)
 
 
@@ -151,6 +213,19 @@ def absmax(x, kind):
     p = f32(127 if kind == "int8" else 7)
     s = np.where(nothing, f32(0), portable(np.where(nothing, f32(1), a / p)))
     return s
+
+
+LARGEST = {"int8": 127, "int4": 7}
+
+
+def absmax_index(x, code):
+    """§8.2: the indices [groups] of the least scales under which no element is more than half a step beyond."""
+    return bits_of(np.abs(x).max(axis=1) / f32(LARGEST[code] + 0.5)) + 0x7FFFF >> 19
+
+
+def absmax_bytes(x, code, lowest):
+    """The bytes [groups] of groups x [groups, G] whose rows have lowest indices `lowest`."""
+    return np.clip(absmax_index(x, code) - lowest, 0, 127)
 
 
 # 9. Solver search -----------------------------------------------------------------------------------------------------
@@ -185,17 +260,58 @@ def search(x, kind):
     return np.where(nothing, f32(0), portable(np.where(nothing, f32(1), best * (m / f32(-X)))))
 
 
+GRID_C = {"int4": f32(27 / 256), "int8": f32(1 / 128)}
+GRID_K = {"int4": 12, "int8": 4}
+
+
+def search_bytes(x, code, lowest):
+    """§9.2: the bytes [groups] of groups x [groups, G]."""
+    X, (lo, hi) = SEARCH_X[code], RANGE[code]
+    most, least = x.max(axis=1), x.min(axis=1)
+    m = np.where(most >= -least, most, least)
+    nothing = np.abs(m) <= NOTHING
+    m = np.where(nothing, f32(1), m)
+    f = f32(-X) / m
+    xi = np.rint(x * f[:, None]).astype(np.int64)
+    first = bits_of(np.abs(m) * GRID_C[code]) >> 19
+
+    best_gain = np.full(len(x), -np.inf, f32)
+    best = np.zeros(len(x), np.int64)
+    for k in range(GRID_K[code]):
+        byte = np.clip(first + k - lowest, 0, 127)
+        u = grid(lowest + byte) * np.abs(f)
+        r = np.rint(f32(2 ** 15) / u).astype(np.int64)
+        q = np.clip((xi * r[:, None] + (1 << 14)) >> 15, lo, hi)
+        A = (xi * q).sum(axis=1).astype(f32)
+        B = (q * q).sum(axis=1).astype(f32)
+        gain = u * ((A + A) - u * B)
+        better = gain > best_gain
+        best_gain = np.where(better, gain, best_gain)
+        best = np.where(better, byte, best)
+    return np.where(nothing, 0, np.where(m > 0, best | 0x80, best))
+
+
 SOLVERS = {"absmax": absmax, "search": search}
+BYTE_SOLVERS = {"absmax": absmax_bytes, "search": search_bytes}
 
 
-def encode(x, kind, group_size, solver):
-    """Plane 0, plane 1 (bf16 bits) and the statistics of a tensor x in one chunk."""
+def encode(x, code, scale, group_size, solver):
+    """Plane 0, plane 1 (bf16 bits or bytes), the statistics of a tensor x in one chunk, and its clamped groups."""
     if not np.isfinite(x).all():
         raise Refusal("an element is not finite")
     groups = groups_of(x, group_size)
-    s = SOLVERS[solver](groups, kind)
-    codes = codes_for(groups, s, kind)
-    return pack_codes(codes, kind), to_bf16(s), statistics(groups, s, kind)
+    if scale == "bf16":
+        s = SOLVERS[solver](groups, code)
+        plane, clamped = to_bf16(s), 0
+    else:
+        bases = bases_of(x, code)
+        row_groups = x.shape[1] // group_size
+        lowest = np.repeat(16 * bases, row_groups)
+        found = BYTE_SOLVERS[solver](groups, code, lowest)
+        plane = np.concatenate([bases[:, None], found.reshape(-1, row_groups)], axis=1).astype(np.uint8).reshape(-1)
+        s = join_bytes(plane.tobytes(), row_groups)
+        clamped = int(((np.abs(groups).max(axis=1) > 0) & (absmax_index(groups, code) < lowest)).sum())
+    return pack_codes(codes_for(groups, s, code), code), plane, statistics(groups, s, code), clamped
 
 
 # 10. Errors of a tensor -----------------------------------------------------------------------------------------------
@@ -360,34 +476,48 @@ def derive_decode():
                             ("int4", 17, np.arange(256).astype(np.uint8))):
         s = scales[:2 * plane.size // 32 if kind == "int4" else plane.size // 32]
         tensors[kind + ".codes"], tensors[kind + ".scales"] = ("U8", plane), ("BF16", s)
-        tensors[kind + ".decoded"] = "F32", decode(id, 32, plane.tobytes(), s.tobytes())
+        tensors[kind + ".decoded"] = "F32", decode(id, 32, plane.tobytes(), s.tobytes(), 32)
+    # One row with the least base and one with the largest, every scale in one of them.
+    for name, id, group_size, plane in (
+            ("int8s8", 18, 32, (np.arange(8192) * 37 % 255 - 127).astype(np.int8).view(np.uint8)),
+            ("int4s8", 19, 16, (np.arange(2048) * 37 % 256).astype(np.uint8))):
+        for row, base in enumerate((BASES[0], BASES[-1])):
+            s = np.concatenate([[base], np.arange(256)]).astype(np.uint8)
+            stem = f"{name}.{row}"
+            tensors[stem + ".codes"], tensors[stem + ".scales"] = ("U8", plane), ("U8", s)
+            tensors[stem + ".decoded"] = "F32", decode(id, group_size, plane.tobytes(), s.tobytes(), 256 * group_size)
     f16 = np.concatenate([np.arange(0, 0x7C01, 0xFF), [1, 0x3FF, 0x400, 0x7BFF, 0x7C00]]).astype(np.uint16)
     f16 = np.concatenate([f16, f16 | 0x8000])
-    tensors["f16.elements"], tensors["f16.decoded"] = ("F16", f16), ("F32", decode(1, 0, f16.tobytes(), b""))
+    tensors["f16.elements"], tensors["f16.decoded"] = ("F16", f16), ("F32", decode(1, 0, f16.tobytes(), b"", 1))
     bf16 = np.concatenate([np.arange(0, 0x7F81, 0xFF), [1, 0x7F, 0x80, 0x7F7F, 0x7F80]]).astype(np.uint16)
     bf16 = np.concatenate([bf16, bf16 | 0x8000])
-    tensors["bf16.elements"], tensors["bf16.decoded"] = ("BF16", bf16), ("F32", decode(2, 0, bf16.tobytes(), b""))
+    tensors["bf16.elements"], tensors["bf16.decoded"] = ("BF16", bf16), ("F32", decode(2, 0, bf16.tobytes(), b"", 1))
     return tensors
 
 
 def derive(inputs):
     """{file: (tensors, metadata)} of everything that follows from the inputs."""
     files = {"decode.safetensors": (derive_decode(), {}), "portable.safetensors": (derive_portable(), {})}
-    for kind in RANGE:
-        for group_size in GROUP_SIZES:
+    for e in (e for e in ENCODINGS.values() if e.code):
+        for group_size in e.group_sizes:
             for solver in SOLVERS:
-                tensors, table, refused = {}, [], []
+                tensors, table, all_clamped, refused = {}, [], [], []
                 for case, (dtype, array) in sorted(inputs.items()):
                     try:
-                        codes, scales, numbers = encode(as_f32(dtype, array), kind, group_size, solver)
+                        codes, scales, numbers, clamped = encode(
+                            as_f32(dtype, array), e.code, e.scale, group_size, solver)
                     except Refusal:
                         refused.append(case)
                         continue
                     tensors[case + ".codes"] = "U8", codes
-                    tensors[case + ".scales"] = "BF16", scales
+                    tensors[case + ".scales"] = "BF16" if e.scale == "bf16" else "U8", scales
                     table.append(numbers)
+                    all_clamped.append(clamped)
                 tensors["statistics"] = "F64", np.array(table)
-                files[f"{kind}-g{group_size}-{solver}.safetensors"] = tensors, {"refused": " ".join(refused)}
+                if e.scale == "byte":
+                    tensors["clamped"] = "F64", np.array(all_clamped, np.float64)
+                name = f"{e.full_name(group_size)}-{solver}.safetensors"
+                files[name] = tensors, {"refused": " ".join(refused)}
     return files
 
 
@@ -398,8 +528,13 @@ def check_laws(files):
         if kind not in RANGE:
             continue
         for name in (n[:-6] for n in tensors if n.endswith(".codes")):
-            codes = unpack_codes(tensors[name + ".codes"][1], kind).reshape(-1, int(group_size))
+            has_bytes = group_size.endswith("s8")
+            size = int(group_size.removesuffix("s8"))
+            codes = unpack_codes(tensors[name + ".codes"][1], kind).reshape(-1, size)
             scales = tensors[name + ".scales"][1]
+            if has_bytes:
+                columns = 512 if name == "normal-many-groups" else 256
+                scales = to_bf16(join_bytes(scales.tobytes(), columns // size))
             assert is_portable(scales).all() and codes.min() >= RANGE[kind][0], (file, name)
             assert not codes[scales == 0].any(), (file, name)
 

@@ -43,6 +43,7 @@ def module(name):
 MAX_CHUNKS, MAX_TENSORS, MAX_FILES = 1 << 24, 1 << 22, 1 << 10
 MAX_STRINGS, MAX_NAME, MAX_CONTENT, MAX_ELEMENTS = 1 << 28, 1024, 1 << 30, 1 << 48
 MAX_JSON_VALUES, MAX_JSON_DEPTH = 1 << 18, 64
+NEWEST = 2                          # write_version up to which this reader knows the encodings
 
 
 class Failure(Exception):
@@ -176,14 +177,13 @@ def planes_of(pack, i, n):
     """The planes of tensor i in a chunk with n of its rows."""
     t = pack.tensors[i]
     _, columns = rows_of(t)
-    length_0, length_1 = encodings.plane_bytes(t.encoding, t.group_size, n * columns)
+    length_0, length_1 = encodings.plane_bytes(t.encoding, t.group_size, n * columns, columns)
     start_0, start_1 = t.plane_0_offset, t.plane_1_offset
     if n < t.rows_per_chunk:        # the last chunk; the record is for full ones
         start_0, start_1 = 0, up(length_0, 64)
-    is_16_bit = encodings.NAMES[t.encoding] in ("f16", "bf16")
-    planes = [Plane(start_0, start_0 + length_0, is_16_bit, i, 0)]
+    planes = [Plane(start_0, start_0 + length_0, encodings.is_16_bit(t.encoding, 0), i, 0)]
     if length_1:
-        planes.append(Plane(start_1, start_1 + length_1, True, i, 1))
+        planes.append(Plane(start_1, start_1 + length_1, encodings.is_16_bit(t.encoding, 1), i, 1))
     return planes
 
 
@@ -195,10 +195,11 @@ def part_of(pack, i, chunk):
 
 
 def expected_order(planes, pack):
-    """Planes that are not 16-bit, then the others; within these, of gate, up, down; plane 0 before plane 1."""
+    """Planes that are not 16-bit, plane 0 of all tensors before plane 1; then the others, tensor by tensor."""
     def key(p):
         name = EXPERT_NAME.fullmatch(pack.tensors[p.tensor].name)
-        return p.is_16_bit, [b"gate", b"up", b"down"].index(name[3]) if name else 0, p.number
+        place = [b"gate", b"up", b"down"].index(name[3]) if name else 0
+        return p.is_16_bit, (place, p.number) if p.is_16_bit else (p.number, place)
     return sorted(planes, key=key)
 
 
@@ -370,7 +371,8 @@ def check_tensor_record(pack, i):
 
     if not known(t):
         claims = False
-    if not known(t) and (pack.header.write_version == 1 or t.encoding in (0, 1, 2, 16, 17)):
+    family = encodings.ENCODINGS.get(t.encoding)
+    if pack.header.write_version < (family.version if family else NEWEST + 1) or family and not known(t):
         yield Violation(23, subject, f"encoding {t.encoding} with group size {t.group_size} is not known")
     if encodings.encoding_name(t.source_encoding, 0) not in encodings.PLAIN:
         yield Violation(23, subject, f"source_encoding {t.source_encoding} is not a plain encoding")
@@ -386,8 +388,8 @@ def check_tensor_record(pack, i):
         yield Violation(24, subject, f"dimensions {t.dimensions[:t.rank]} make more than 2^48 elements")
         return
     rows, columns = rows_of(t)
-    if t.group_size and columns % t.group_size:
-        yield Violation(24, subject, f"{columns} columns are no multiple of the group size {t.group_size}")
+    if t.group_size and columns % t.group_size or known(t) and not encodings.divides(t.encoding, t.group_size, columns):
+        yield Violation(24, subject, f"{columns} columns do not go with the group size {t.group_size}")
         claims = False
 
     if not 1 <= t.rows_per_chunk <= rows:
@@ -577,7 +579,20 @@ def check_numbers(pack, i):
         if p.number == 0:
             continue
         t, codes = pack.tensors[p.tensor], of[p.tensor, 0]
-        kind, size = encodings.NAMES[t.encoding], t.group_size
+        family = encodings.ENCODINGS[t.encoding]
+        kind = family.code
+        if kind == "int8":
+            wrong = np.flatnonzero(content[codes.start:codes.end] == 0x80)
+            if wrong.size:
+                yield Violation(31, subject, f"tensor {p.tensor}: code −128 at content {codes.start + wrong[0]}")
+        if family.scale == "byte":
+            row = 1 + rows_of(t)[1] // t.group_size
+            bases = content[p.start:p.end:row]
+            wrong = np.flatnonzero(~np.isin(bases, encodings.BASES))
+            if wrong.size:
+                yield Violation(31, subject, f"tensor {p.tensor}: base {bases[wrong[0]]} of row {wrong[0]}, content "
+                                             f"{p.start + row * wrong[0]}, makes scales that are not portable")
+            continue
         scales = np.frombuffer(content[p.start:p.end].tobytes(), "<u2")
         group = content[codes.start:codes.end].reshape(len(scales), -1)     # the bytes of each group's codes
         wrong = np.flatnonzero(~encodings.is_portable(scales))
@@ -590,10 +605,6 @@ def check_numbers(pack, i):
             first = codes.start + wrong[0] * group.shape[1]
             yield Violation(31, subject, f"tensor {p.tensor}: codes of group {wrong[0]}, content "
                                          f"{first}–{first + group.shape[1] - 1}, are not 0, its scale is")
-        if kind == "int8":
-            wrong = np.flatnonzero(group == 0x80)
-            if wrong.size:
-                yield Violation(31, subject, f"tensor {p.tensor}: code −128 at content {codes.start + wrong[0]}")
 
 
 def check_json(pack, i):
@@ -752,7 +763,7 @@ def decode_tensor(a):
             require(pack, check_chunk_bytes(pack, chunk))
             first, n = part_of(pack, i, chunk)
             planes = {p.number: pack.content[p.start:p.end].tobytes() for p in planes_of(pack, i, n)}
-            x = encodings.decode(t.encoding, t.group_size, planes[0], planes.get(1))
+            x = encodings.decode(t.encoding, t.group_size, planes[0], planes.get(1), rows_of(t)[1])
             elements[first:first + n] = x.reshape(n, -1)
         out.flush()
     except BaseException:

@@ -13,12 +13,13 @@ INLINE I i_add_pairs(I sum, __m256i pairs) {
   return sum + (I)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 
-// 32 columns.
-INLINE void i_add_products(I *sum, const I *weights, const int8_t *const *x, int format, int tokens) {
+// 4 · quads columns.
+INLINE void i_add_products(I *sum, const I *weights, const int8_t *const *x, int format, int tokens,
+                           int quads) {
   const __m256i *w = (const __m256i *)weights;
   UNROLL for (int t = 0; t < tokens; t++) {
     __m256i pairs = _mm256_setzero_si256();
-    UNROLL for (int q = 0; q < 8; q++) {
+    UNROLL for (int q = 0; q < quads; q++) {
       int32_t four;
       __builtin_memcpy(&four, x[t] + 4 * q, 4);
       __m256i xt = _mm256_set1_epi32(four);

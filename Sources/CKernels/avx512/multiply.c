@@ -14,8 +14,10 @@ typedef struct {
   V scale;
 } group_t;
 
+INLINE int is_int4(int format);
+
 INLINE group_t group_of(int format, float scale) {
-  if (format != CK_INT4) return (group_t){v_set1(scale)};
+  if (!is_int4(format)) return (group_t){v_set1(scale)};
   return (group_t){(V){-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7} * scale};
 }
 
@@ -52,18 +54,48 @@ INLINE V codes_at(I v, int n) {
   return v_of_lower((I)((U)v >> 4 * n), group_of(CK_INT4, 1));
 }
 
-// The scales of 128 columns, each in the lanes of its group.
-INLINE V run_scales(const char *scales, int group) {
-  if (group == RUN) return v_set1(load_scale(scales));
-  uint64_t bits = 0;
-  __builtin_memcpy(&bits, scales, 2 * RUN / (size_t)group);
-  __m128i few = _mm_slli_epi32(_mm_cvtepu16_epi32(_mm_cvtsi64_si128((long long)bits)), 16);
-  const I index = group == 32 ? (I){0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3}
-                              : (I){0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1};
-  return _mm512_permutexvar_ps((__m512i)index, _mm512_castps128_ps512(_mm_castsi128_ps(few)));
+// Of scales one after the other from `first` on, that of its group in each lane: with groups of 16 those of the lower or of
+// the upper nibbles, otherwise of both.
+INLINE V in_lanes(I few, int group, int first, int upper) {
+  const I index = group == 128  ? (I){0}
+                  : group == 64 ? (I){0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1}
+                  : group == 32 ? (I){0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3}
+                                : (I){0, 0, 0, 0, 2, 2, 2, 2, 4, 4, 4, 4, 6, 6, 6, 6} + upper;
+  return (V)_mm512_permutexvar_epi32((__m512i)(index + first), (__m512i)few);
 }
 
-INLINE void run_block(const ck_product *p, size_t row, const float *x, float *y, int group, int rows, int tokens) {
+// The scales of RUN columns of some rows, from group `index` on.
+INLINE void run_scales(const char *const *scales, const I *bases, int scale, size_t index, int group, int rows,
+                       V (*out)[2]) {
+  const int each = RUN / group;
+  if (scale == CK_SCALE_BF16) {
+    UNROLL for (int r = 0; r < rows; r++) {
+      uint64_t bits = 0;
+      __builtin_memcpy(&bits, scales[r] + 2 * index, 2 * (size_t)each);
+      __m128i few = _mm_slli_epi32(_mm_cvtepu16_epi32(_mm_cvtsi64_si128((long long)bits)), 16);
+      out[r][0] = group == RUN ? v_set1(ck_scale_of(scale, scales[r], index))
+                               : in_lanes((I)_mm512_castsi128_si512(few), group, 0, 0);
+    }
+    return;
+  }
+  uint64_t words[RUN_ROWS] = {0};  // the bytes of all rows, one after the other
+  UNROLL for (int r = 0; r < rows; r++) {
+    uint64_t bytes = 0;
+    __builtin_memcpy(&bytes, scales[r] + 1 + index, (size_t)each);
+    words[r * each / 8] |= bytes << r * each % 8 * 8;
+  }
+  I few[2];
+  UNROLL for (int i = 0; 16 * i < rows * each; i++) {
+    I bytes = (I)_mm512_cvtepu8_epi32(_mm_set_epi64x((long long)words[2 * i + 1], (long long)words[2 * i]));
+    few[i] = (bytes & 0x80) << 24 | (bases[i] + ((bytes & 0x7F) << 19));
+  }
+  UNROLL for (int r = 0; r < rows; r++)
+    UNROLL for (int half = 0; half < (group == 16 ? 2 : 1); half++)
+      out[r][half] = in_lanes(few[r * each / 16], group, r * each % 16, half);
+}
+
+INLINE void run_block(const ck_product *p, size_t row, const float *x, float *y, int scale, int group, int rows,
+                      int tokens) {
   const char *w[RUN_ROWS], *scales[RUN_ROWS];
   V sum[RUN_ROWS][RUN_TOKENS];
   UNROLL for (int r = 0; r < rows; r++) {
@@ -72,22 +104,32 @@ INLINE void run_block(const ck_product *p, size_t row, const float *x, float *y,
     scales[r] = scales_of(p, index);
     UNROLL for (int t = 0; t < tokens; t++) sum[r][t] = v_zero();
   }
+  I bases[2] = {{0}};  // in the lanes that the scales of a row take
+  if (scale == CK_SCALE_BYTE)
+    UNROLL for (int i = 0; i < 16 * 2; i++) {
+      const int r = i / (RUN / group);
+      if (r < rows) bases[i / 16][i % 16] = (int32_t)((uint32_t)(uint8_t)scales[r][0] << 23);
+    }
   const struct ahead ahead = look_ahead(p->columns / 2, rows);
   for (size_t at = 0; at < p->columns / 2; at += 64) {
     size_t next = at + (at < ahead.turn ? ahead.before : ahead.after);
+    V s[RUN_ROWS][2];
+    run_scales(scales, bases, scale, at / 64 * (RUN / (size_t)group), group, rows, s);
     UNROLL for (int r = 0; r < rows; r++) {
       __builtin_prefetch(w[r] + next);
       I v = LOAD(I, w[r] + at);
-      V part[RUN_TOKENS];
+      V part[RUN_TOKENS][2];
+      const int parts = group == 16 ? 2 : 1;
       UNROLL for (int n = 0; n < 8; n++) {
         V codes = codes_at(v, n);
         UNROLL for (int t = 0; t < tokens; t++) {
           V xt = v_load(x + (size_t)t * p->columns + 2 * at + 16 * (size_t)n);
-          part[t] = n == 0 ? v_mul(codes, xt) : v_fma(codes, xt, part[t]);
+          V *sum_of_part = &part[t][n % parts];
+          *sum_of_part = n < parts ? v_mul(codes, xt) : v_fma(codes, xt, *sum_of_part);
         }
       }
-      V s = run_scales(scales[r] + at / 64 * (2 * RUN / (size_t)group), group);
-      UNROLL for (int t = 0; t < tokens; t++) sum[r][t] = v_fma(part[t], s, sum[r][t]);
+      UNROLL for (int t = 0; t < tokens; t++)
+        UNROLL for (int i = 0; i < parts; i++) sum[r][t] = v_fma(part[t][i], s[r][i], sum[r][t]);
     }
   }
   UNROLL for (int r = 0; r < rows; r++) {
@@ -96,24 +138,31 @@ INLINE void run_block(const ck_product *p, size_t row, const float *x, float *y,
   }
 }
 
-#define RUNS(group, height, tokens)                                                                      \
-  static void runs_g##group##_##tokens(const ck_product *p, const float *x, float *y) {                  \
-    for (size_t row = 0; row < p->rows; row += height) run_block(p, row, x, y, group, height, tokens);   \
+#define RUNS(name, scale, group, height, tokens)                                                              \
+  static void runs_##name##_g##group##_##tokens(const ck_product *p, const float *x, float *y) {              \
+    for (size_t row = 0; row < p->rows; row += height) run_block(p, row, x, y, scale, group, height, tokens); \
   }
-#define RUNS_OF(group) RUNS(group, 4, 1) RUNS(group, 2, 2)
-RUNS_OF(32)
-RUNS_OF(64)
-RUNS_OF(128)
+#define RUNS_OF(name, scale, group) RUNS(name, scale, group, 4, 1) RUNS(name, scale, group, 2, 2)
+RUNS_OF(bf16, CK_SCALE_BF16, 32)
+RUNS_OF(bf16, CK_SCALE_BF16, 64)
+RUNS_OF(bf16, CK_SCALE_BF16, 128)
+RUNS_OF(byte, CK_SCALE_BYTE, 16)
+RUNS_OF(byte, CK_SCALE_BYTE, 32)
+RUNS_OF(byte, CK_SCALE_BYTE, 64)
+RUNS_OF(byte, CK_SCALE_BYTE, 128)
 
 static int multiply_special(const ck_product *p, const float *x, float *y, size_t tokens) {
   typedef void runs(const ck_product *p, const float *x, float *y);
-  static runs *const all[3][RUN_TOKENS] = {
-      {runs_g32_1, runs_g32_2}, {runs_g64_1, runs_g64_2}, {runs_g128_1, runs_g128_2}};
+#define RUNS_BY_TOKENS(name, group) {runs_##name##_g##group##_1, runs_##name##_g##group##_2}
+  // By scale and the logarithm of the group size, from 16 on.
+  static runs *const all[2][4][RUN_TOKENS] = {
+      {{0}, RUNS_BY_TOKENS(bf16, 32), RUNS_BY_TOKENS(bf16, 64), RUNS_BY_TOKENS(bf16, 128)},
+      {RUNS_BY_TOKENS(byte, 16), RUNS_BY_TOKENS(byte, 32), RUNS_BY_TOKENS(byte, 64), RUNS_BY_TOKENS(byte, 128)}};
   if (p->format != CK_INT4 || tokens > RUN_TOKENS) return 0;
   if (p->columns % RUN != 0 || tokens * p->columns > RUN_NUMBERS) return 0;
   _Alignas(64) float arranged[RUN_NUMBERS];
   for (size_t t = 0; t < tokens; t++) arrange(x + t * p->x_stride, p->columns, arranged + t * p->columns);
-  all[p->group_size == 32 ? 0 : p->group_size == 64 ? 1 : 2][tokens - 1](p, arranged, y);
+  all[p->scale][__builtin_ctz((unsigned)p->group_size) - 4][tokens - 1](p, arranged, y);
   return 1;
 }
 

@@ -8,10 +8,11 @@ INLINE I i_start(int32_t start, int format) { return i_set1((format == CK_INT4 ?
 
 INLINE I i_dot(I sum, I w, I x) { return (I)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)w, (__m512i)x); }
 
-// 32 columns.
-INLINE void i_add_products(I *sum, const I *w, const int8_t *const *x, int format, int tokens) {
+// 4 · quads columns.
+INLINE void i_add_products(I *sum, const I *w, const int8_t *const *x, int format, int tokens,
+                           int quads) {
   (void)format;
-  UNROLL for (int q = 0; q < 8; q++)
+  UNROLL for (int q = 0; q < quads; q++)
     UNROLL for (int t = 0; t < tokens; t++) {
       int32_t four;
       __builtin_memcpy(&four, x[t] + 4 * q, 4);
@@ -46,7 +47,8 @@ INLINE void few_piece(const struct piece *piece, const ck_product *p, const ck_a
                       size_t k, size_t count, int format, int group, int tokens) {
   enum { MOST_TURNED = 8 };
   const size_t row_bytes = bytes_of(format, p->columns), groups = p->columns / (size_t)group;
-  const int turned = format == CK_INT8 ? 8 : 4, of_group = group * turned / RUN;
+  // Vectors of sums that are turned: of 16 columns each, or of 32 whose halves may come together.
+  const int turned = format == CK_INT8 || group < UNIT ? 8 : 4, of_group = group * turned / RUN;
   const struct ahead ahead = look_ahead(row_bytes, LANES);
   const float *s = piece->scales[0];
   V y[FEW_TOKENS];
@@ -71,15 +73,17 @@ INLINE void few_piece(const struct piece *piece, const ck_product *p, const ck_a
       UNROLL for (int half = 0; half < turned / 4; half++) {
         I sum[FEW_TOKENS][4];
         UNROLL for (int r = 0; r < 4; r++) {
-          const char *from = w + (size_t)r * row_bytes + 64 * half;
+          const char *from = w + (size_t)r * row_bytes + (format == CK_INT8 ? 64 * half : 0);
           __builtin_prefetch(from + next);
-          I v = LOAD(I, from);
+          I v = LOAD(I, from), upper = i_nibbles(i_shift_nibble(v));
           UNROLL for (int t = 0; t < tokens; t++) {
-            const I zero = {0};
-            sum[t][r] = format == CK_INT8
-                            ? i_dot(zero, i_int8_weights(v), half == 0 ? first[t] : second[t])
-                            : i_dot(i_dot(zero, i_nibbles(v), first[t]),
-                                                  i_nibbles(i_shift_nibble(v)), second[t]);
+            const I zero = {0}, own = half == 0 ? first[t] : second[t];
+            if (format == CK_INT8)
+              sum[t][r] = i_dot(zero, i_int8_weights(v), own);
+            else if (group < UNIT)
+              sum[t][r] = i_dot(zero, half == 0 ? i_nibbles(v) : upper, own);
+            else
+              sum[t][r] = i_dot(i_dot(zero, i_nibbles(v), first[t]), upper, second[t]);
           }
         }
         UNROLL for (int t = 0; t < tokens; t++) fours[t][half][i] = add_fours(sum[t]);
@@ -90,7 +94,10 @@ INLINE void few_piece(const struct piece *piece, const ck_product *p, const ck_a
       UNROLL for (int t = 0; t < tokens; t++) {
         const size_t place = (token + (size_t)t) * groups + at / (size_t)group + (size_t)g;
         I sum = i_start(x->starts[place], format);
-        UNROLL for (int i = 0; i < of_group; i++) sum += all[t][g * of_group + i];
+        if (group < UNIT)
+          sum += all[t][g % 2 * 4 + g / 2];
+        else
+          UNROLL for (int i = 0; i < of_group; i++) sum += all[t][g * of_group + i];
         y[t] = v_add(y[t], v_mul(v_mul(v_of_integers(sum), v_load(s)), v_set1(x->scales[place])));
       }
   }
@@ -108,15 +115,17 @@ INLINE void few_piece(const struct piece *piece, const ck_product *p, const ck_a
   static block_of_piece *const name##_few_g##group[FEW_TOKENS] = {                                                 \
       name##_few_g##group##_1, name##_few_g##group##_2, name##_few_g##group##_3};
 #define FEW_OF(name, format)                                                                                       \
-  FEW_GROUP(name, format, 32) FEW_GROUP(name, format, 64) FEW_GROUP(name, format, 128)                             \
-  static block_of_piece *const *const name##_few[3] = {name##_few_g32, name##_few_g64, name##_few_g128};
+  FEW_GROUP(name, format, 32) FEW_GROUP(name, format, 64) FEW_GROUP(name, format, 128)
 FEW_OF(int8, CK_INT8)
 FEW_OF(int4, CK_INT4)
+FEW_GROUP(int4, CK_INT4, 16)
+// By the logarithm of the group size, from 16 on.
+static block_of_piece *const *const int8_few[4] = {NULL, int8_few_g32, int8_few_g64, int8_few_g128};
+static block_of_piece *const *const int4_few[4] = {int4_few_g16, int4_few_g32, int4_few_g64, int4_few_g128};
 
 static int multiply_few(const struct piece *piece, const ck_product *p, const ck_activations *x, size_t row,
                         size_t token, size_t k, size_t count, size_t tokens) {
   if (tokens > FEW_TOKENS || count % RUN != 0) return 0;
-  const int group = p->group_size == 32 ? 0 : p->group_size == 64 ? 1 : 2;
-  (p->format == CK_INT8 ? int8_few : int4_few)[group][tokens - 1](piece, p, x, row, token, k, count);
+  (p->format == CK_INT8 ? int8_few : int4_few)[group_shift(p) - 4][tokens - 1](piece, p, x, row, token, k, count);
   return 1;
 }

@@ -11,13 +11,16 @@
 
 #pragma clang assume_nonnull begin
 
-enum { CK_ABSMAX = 0, CK_SEARCH = 1 };  // solvers, §8 and §9
+enum { CK_ABSMAX = 0, CK_SEARCH = 1 };         // solvers, §8 and §9
+enum { CK_SCALE_BF16 = 0, CK_SCALE_BYTE = 1 };  // scales, §3: two bytes a group, or a base a row and a byte a group
 enum { CK_OK = 0, CK_NOT_FINITE = 1, CK_SCALE_TOO_LARGE = 2 };
 
 typedef struct ck_scheme {
   int32_t bits;        // of a code: 4 or 8
-  int32_t group_size;  // elements that share a scale: 32, 64 or 128
+  int32_t group_size;  // elements that share a scale: 16, 32, 64 or 128
+  int32_t scale;       // CK_SCALE_BF16 or CK_SCALE_BYTE
   int32_t solver;      // CK_ABSMAX or CK_SEARCH; decoding does not look at it
+  size_t row_groups;   // groups of a row, for CK_SCALE_BYTE alone
 } ck_scheme;
 
 // Sums over groups (§10), to which a kernel adds.
@@ -25,9 +28,10 @@ typedef struct ck_sums {
   double squared_error;
   double squared_weight;
   uint64_t saturated;
+  uint64_t clamped;  // groups whose scale is below the range of its row
 } ck_sums;
 
-// group_count · group_size numbers to codes and bf16 scales. When the result is not CK_OK, *bad_group is the first
+// group_count · group_size numbers, whole rows for CK_SCALE_BYTE, to codes and scales. When the result is not CK_OK, *bad_group is the first
 // group that cannot be encoded; what lies in codes, scales and sums is then unspecified.
 typedef int32_t ck_quantize(const void *x, size_t group_count, const ck_scheme *scheme, uint8_t *codes, void *scales,
                             ck_sums *sums, size_t *bad_group);
@@ -59,11 +63,12 @@ enum { CK_F32 = 0, CK_BF16 = 1, CK_F16 = 2, CK_INT8 = 3, CK_INT4 = 4 };
 // Rows of a matrix of weights, one after the other, and the numbers to multiply them with.
 typedef struct ck_product {
   const void *weights;           // (rows, columns), floats or codes
-  const void *_Nullable scales;  // (rows, columns / group_size) bf16, for codes alone
+  const void *_Nullable scales;  // plane 1 of the rows, for codes alone
   size_t rows;
   size_t columns;      // for codes a multiple of group_size
   int32_t format;      // CK_F32 … CK_INT4
-  int32_t group_size;  // 32, 64 or 128, for codes alone
+  int32_t group_size;  // 16, 32, 64 or 128, for codes alone
+  int32_t scale;       // CK_SCALE_BF16 or CK_SCALE_BYTE, likewise
   size_t tokens;
   const float *_Nullable x;  // token t starts at t · x_stride; not looked at where activations come as int8
   size_t x_stride;

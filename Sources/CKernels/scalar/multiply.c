@@ -21,10 +21,10 @@ static void decode_part(const ck_product *p, size_t row, size_t first, size_t co
     case CK_BF16: ck_widen_bf16_scalar((const char *)p->weights + 2 * i, count, w); return;
     case CK_F16: ck_widen_f16_scalar((const char *)p->weights + 2 * i, count, w); return;
     default: {
-      size_t group = (size_t)p->group_size;
-      ck_scheme scheme = {.bits = p->format == CK_INT8 ? 8 : 4, .group_size = p->group_size};
-      ck_decode_scalar((const uint8_t *)p->weights + i * (size_t)scheme.bits / 8,
-                           (const char *)p->scales + i / group * 2, count / group, &scheme, w);
+      const size_t group = (size_t)p->group_size, groups = p->columns / group;
+      const char *scales = (const char *)p->scales + row * ck_row_scale_bytes(p->scale, groups);
+      for (size_t k = 0; k < count; k++)
+        w[k] = (float)ck_code_of(p->format, p->weights, i + k) * ck_scale_of(p->scale, scales, (first + k) / group);
     }
   }
 }

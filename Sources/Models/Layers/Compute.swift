@@ -123,7 +123,7 @@ package struct Compute: Sendable {
 
   private func row(_ index: Int, of block: Matrix.Block, _ matrix: Matrix) -> [Float] {
     let codeBytes = matrix.encoding.codeByteCount(elements: matrix.columns)
-    let scaleBytes = matrix.encoding.scaleByteCount(elements: matrix.columns)
+    let scaleBytes = matrix.encoding.scaleByteCount(elements: matrix.columns, columns: matrix.columns)
     let content = block.content
     let codes = content.bytes.extracting(block.codes).extracting(index * codeBytes..<(index + 1) * codeBytes)
     let scales = content.bytes.extracting(block.scales).extracting(index * scaleBytes..<(index + 1) * scaleBytes)
@@ -131,7 +131,8 @@ package struct Compute: Sendable {
     var span = y.mutableSpan
     switch WeightFormat(matrix.encoding) {
     case .float(let format): kernels.widen(codes, source: format, into: &span)
-    case .codes(let format): kernels.decode(codes: codes, scales: scales, as: format, into: &span)
+    case .codes(let format):
+      kernels.decode(codes: codes, scales: scales, as: format, columns: matrix.columns, into: &span)
     }
     return y
   }
@@ -139,15 +140,4 @@ package struct Compute: Sendable {
 
 private final class ProductCounter: Sendable {
   let count = Atomic<Int>(0)
-}
-
-extension WeightFormat {
-  init(_ encoding: Encoding) {
-    switch encoding.kind {
-    case .f32: self = .float(.f32)
-    case .f16: self = .float(.f16)
-    case .bf16: self = .float(.bf16)
-    case .int8, .int4: self = .codes(CodeFormat(bits: encoding.codeBits, groupSize: encoding.groupSize))
-    }
-  }
 }

@@ -169,7 +169,7 @@ package final class PackWeights: WeightSource {
       blocks.append(
         Matrix.Block(
           rows: tensor.rows(inChunk: position), content: try content(tensor.firstChunk + position), codes: planes[0],
-          scales: planes[1]))
+          scales: planes.count > 1 ? planes[1] : 0..<0))
     }
     return Matrix(name: name, encoding: encoding, shape: tensor.shape, blocks: blocks)
   }
