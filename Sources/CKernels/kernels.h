@@ -118,7 +118,14 @@ static inline size_t ck_code_bytes(const ck_scheme *scheme, size_t groups) {
   each(softmax, softmax, set)                            \
   each(score, score, set)                                \
   each(exp, exp, set)                                    \
-  each(fma_loop, fma_loop, set)
+  each(fma_loop, fma_loop, set)                          \
+  each(accumulate, accumulate, set)                      \
+  each(factor_block, factor_block, set)                  \
+  each(factor_strip, factor_strip, set)                  \
+  each(pack_symmetric, pack_symmetric, set)              \
+  each(pack_factor, pack_factor, set)                    \
+  each(solve_rows, solve_rows, set)                      \
+  each(gate, gate, set)
 
 // The sets of each processor, the fastest first. Each has a folder of its own.
 #if defined(__x86_64__)

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "CKSolve.h"
+
 #pragma clang assume_nonnull begin
 
 enum { CK_ABSMAX = 0, CK_SEARCH = 1 };         // solvers, §8 and §9
@@ -144,6 +146,13 @@ typedef struct ck_kernel_set {
   ck_score *score;
   ck_exp *exp;
   ck_fma_loop *fma_loop;
+  ck_accumulate *accumulate;
+  ck_factor_block *factor_block;
+  ck_factor_strip *factor_strip;
+  ck_pack_symmetric *pack_symmetric;
+  ck_pack_factor *pack_factor;
+  ck_solve_rows *solve_rows;
+  ck_gate *gate;
 } ck_kernel_set;
 
 // How many sets this processor can run; at least one.
