@@ -1,0 +1,32 @@
+/// A matrix solved under the moments of its inputs.
+package struct CalibratedMatrix: Sendable {
+  /// (rows, columns).
+  package let codes: [Int8]
+  /// (rows, columns / group size), values of the grid, +0 where all codes of a group are 0.
+  package let scales: [Float]
+  /// Against the weights: `Formats/encodings.md`, section 10.
+  package let statistics: QuantizationStatistics
+  /// tr(D H Dᵀ) with what the weights lost, D, and the moments before they were damped: Σ ω |D z|².
+  package let outputError: Double
+  /// tr(W H Wᵀ); nil where it was not asked for.
+  package let outputPower: Double?
+  package let conditioning: MomentConditioning
+
+  /// tr(D H Dᵀ) / tr(W H Wᵀ); nil without a power.
+  package var relativeOutputError: Double? {
+    outputPower.map { $0 > 0 ? outputError / $0 : 0 }
+  }
+
+  /// The bytes of plane 0: `Formats/encodings.md`, sections 4 and 5.
+  package func codePlane(bits: Int) -> [UInt8] {
+    if bits == 8 { return codes.map { UInt8(bitPattern: $0) } }
+    var plane = [UInt8](repeating: 0, count: codes.count / 2)
+    for run in 0..<codes.count / 32 {
+      for j in 0..<16 {
+        let low = codes[run * 32 + j] + 8, high = codes[run * 32 + j + 16] + 8
+        plane[run * 16 + j] = UInt8(low) | UInt8(high) << 4
+      }
+    }
+    return plane
+  }
+}

@@ -1,0 +1,106 @@
+import Kernels
+
+/// The calibrated solver: scales under the diagonal of the moments, rounding with feedback of what was lost, one sweep of
+/// polish. `Formats/solver.md` defines it to the bit.
+package struct GPTQ: Sendable {
+  /// Bits of a code, 4 or 8.
+  package var bits: Int
+  /// 16, 32, 64 or 128.
+  package var groupSize: Int
+  package var grid: ScaleGrid
+
+  package init(bits: Int, groupSize: Int, grid: ScaleGrid = .portable) {
+    self.bits = bits
+    self.groupSize = groupSize
+    self.grid = grid
+  }
+
+  /// Solves a matrix. Rows do not depend on each other, and nothing depends on the threads.
+  ///
+  /// - Parameters:
+  ///   - weights: (rows, columns), a whole number of groups in a row.
+  ///   - moments: of the matrix's inputs.
+  ///   - measuresPower: whether tr(W H Wᵀ) is wanted, which is the same for all encodings of a matrix.
+  package func solve(
+    _ weights: Span<Float>, rows: Int, moments: ConditionedMoments, measuresPower: Bool = true, threads: Int = 1
+  ) throws(CalibrationError) -> CalibratedMatrix {
+    precondition(weights.count == rows * moments.columns && moments.columns % groupSize == 0)
+    let kernels = moments.kernels
+    try check(weights, kernels)
+    var solved = SolvedRows(rows: rows, columns: moments.columns, groupSize: groupSize)
+    var range = grid.firstRange(rows: rows)
+    let isFactored = moments.factor != nil
+    let steps: SolveSteps = isFactored ? [.feedback, .polish] : [.round, .measure]
+    func run(_ steps: SolveSteps) {
+      kernels.solve(
+        steps, weights: weights, bits: bits, groupSize: groupSize, scaleRange: range, moments: moments.moments,
+        factor: moments.factor, rows: &solved, threads: threads)
+    }
+    if grid == .portable {
+      run(steps.union(.searchScales))
+    } else {
+      run(.searchScales)
+      if let second = grid.secondRange(solved.scales, rows: rows) { range = second }
+      run(steps.union(.searchScales))
+    }
+    let statistics = self.statistics(weights, solved)
+    // Without the damping, which is no output.
+    let ridge = Double(moments.ridge)
+    let error = max(0, solved.errors.reduce(0, +) - ridge * statistics.squaredError)
+    var power: Double?
+    if measuresPower {
+      var whole = SolvedRows(rows: rows, columns: moments.columns, groupSize: groupSize)
+      kernels.solve(
+        .measureWeights, weights: weights, bits: bits, groupSize: groupSize, scaleRange: range,
+        moments: moments.moments, rows: &whole, threads: threads)
+      power = max(0, whole.errors.reduce(0, +) - ridge * statistics.squaredWeight)
+    }
+    return CalibratedMatrix(
+      codes: solved.codes, scales: solved.scales, statistics: statistics, outputError: error, outputPower: power,
+      conditioning: moments.conditioning)
+  }
+
+  private var codeRange: ClosedRange<Int8> { bits == 4 ? -8...7 : -127...127 }
+
+  private func check(_ weights: Span<Float>, _ kernels: KernelSet) throws(CalibrationError) {
+    if let element = unsafe kernels.firstNotFinite(weights.bytes, source: .f32) {
+      throw .weightNotFinite(element: element)
+    }
+    // Beyond, even the largest scale would cut them off.
+    let most = ScaleGrid.most * Float(-Int(codeRange.lowerBound))
+    for i in 0..<weights.count where abs(weights[i]) > most { throw .scaleTooLarge(element: i) }
+  }
+
+  /// The sums of `Formats/encodings.md`, section 10.
+  private func statistics(_ weights: Span<Float>, _ solved: SolvedRows) -> QuantizationStatistics {
+    var result = QuantizationStatistics()
+    result.count = weights.count
+    let codes = codeRange
+    for (group, scale) in solved.scales.enumerated() {
+      var error = SIMD16<Float>.zero
+      var weight = SIMD16<Float>.zero
+      for start in stride(from: group * groupSize, to: (group + 1) * groupSize, by: 16) {
+        var x = SIMD16<Float>.zero
+        var code = SIMD16<Int8>.zero
+        for i in 0..<16 {
+          x[i] = weights[start + i]
+          code[i] = solved.codes[start + i]
+          if scale != 0, code[i] == codes.lowerBound || code[i] == codes.upperBound { result.saturated += 1 }
+        }
+        let lost = x - SIMD16<Float>(code) * scale
+        error += lost * lost
+        weight += x * x
+      }
+      result.squaredError += Double(Self.sumInPairs(error))
+      result.squaredWeight += Double(Self.sumInPairs(weight))
+    }
+    return result
+  }
+
+  private static func sumInPairs(_ partial: SIMD16<Float>) -> Float {
+    let eight = partial.lowHalf + partial.highHalf
+    let four = eight.lowHalf + eight.highHalf
+    let two = four.lowHalf + four.highHalf
+    return two[0] + two[1]
+  }
+}
