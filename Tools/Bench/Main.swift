@@ -5,7 +5,7 @@ import Kernels
 @main struct Bench {
   private static let usage = """
     usage: bench WORKLOAD [--runs N] [--mib N] [--only TEXT]… [--model PATH]
-      encode, product, hash        from memory to memory
+      encode, product, solve, hash from memory to memory
       open, expert, forward, decode
                                    a model: --model PATH; forward: [--head ROWS] of logits in each pass, none by default
       verify                       a checkpoint: --model PATH [--cold yes] [--texts N]
@@ -17,7 +17,8 @@ import Kernels
   static func main() {
     var arguments = Array(CommandLine.arguments.dropFirst())
     let workloads = [
-      "encode", "product", "hash", "open", "expert", "forward", "decode", "verify", "quantize", "check", "compare",
+      "encode", "product", "solve", "hash", "open", "expert", "forward", "decode", "verify", "quantize", "check",
+      "compare",
     ]
     guard let workload = arguments.first, workloads.contains(workload) else { fail(usage) }
     arguments.removeFirst()
@@ -48,6 +49,7 @@ import Kernels
     switch workload {
     case "encode": EncodeWorkload(options).run()
     case "product": ProductWorkload(options).run()
+    case "solve": SolveWorkload(options).run()
     case "hash": HashWorkload(options).run()
     case "compare":
       guard let first = options.binary, let second = options.against else { fail(usage) }
