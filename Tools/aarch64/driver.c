@@ -73,6 +73,64 @@ static void check_products(const ck_kernel_set *set) {
   check(set->xxh3(w, sizeof w) == ck_select("scalar")->xxh3(w, sizeof w), set->name, "a hash", 0);
 }
 
+// Every chain of the calibrated solver, bit for bit.
+static void check_solver(const ck_kernel_set *set) {
+  enum { COLUMNS = 160, ROWS = 20, TOKENS = 70, GROUP = 32 };
+  typedef struct {
+    float h[COLUMNS * COLUMNS], t[COLUMNS * COLUMNS], pivots[COLUMNS], scales[ROWS * COLUMNS / GROUP], y[ROWS * COLUMNS];
+    double errors[ROWS];
+    int8_t codes[ROWS * COLUMNS];
+  } result;
+  static float z[TOKENS * COLUMNS], w[ROWS * COLUMNS], weights[TOKENS], least[ROWS], most[ROWS], diagonal[COLUMNS];
+  static float room[CK_SOLVE_ROWS * (4 * COLUMNS + 64) > CK_CHAINS_ROOM ? CK_SOLVE_ROWS * (4 * COLUMNS + 64) : CK_CHAINS_ROOM];
+  static float moments[COLUMNS * (COLUMNS + 16) + 64], factor[COLUMNS * (COLUMNS + 16) + 64];
+  static uint32_t order[COLUMNS];
+  static result results[2];
+  uint64_t state = 1;
+  for (size_t i = 0; i < TOKENS * COLUMNS; i++) z[i] = (float)((state = state * 6364136223846793005u + 1) >> 40) * 0x1p-23f - 1;
+  for (size_t i = 0; i < ROWS * COLUMNS; i++) w[i] = (float)((state = state * 6364136223846793005u + 1) >> 40) * 0x1p-23f - 1;
+  for (size_t i = 0; i < TOKENS; i++) weights[i] = (float)(i % 5 + 1) / 8;
+  for (size_t i = 0; i < ROWS; i++) least[i] = 0x1p-17f, most[i] = 65280;
+  for (size_t i = 0; i < COLUMNS; i++) order[i] = (uint32_t)(i * 7 % COLUMNS);
+  memset(results, 0, sizeof results);
+  for (int n = 0; n < 2; n++) {
+    const ck_kernel_set *s = n == 0 ? set : ck_select("scalar");
+    result *r = &results[n];
+    const ck_factor states = {z, COLUMNS, CK_F32, 0};
+    const ck_chains chains = {.a = states, .b = states, .weights = weights, .rows = COLUMNS, .columns = COLUMNS,
+                              .depth = TOKENS, .c = r->h, .c_stride = COLUMNS, .upper = 1, .room = room};
+    s->accumulate(&chains);
+    ck_mirror(r->h, COLUMNS);
+    for (size_t j = 0; j < COLUMNS; j++) diagonal[j] = r->h[j * COLUMNS + j] += 1;
+    ck_reversed(r->h, order, COLUMNS, r->t);
+    enum { REST = COLUMNS - CK_FACTOR_BLOCK };
+    float *right = r->t + CK_FACTOR_BLOCK, *below = r->t + CK_FACTOR_BLOCK * (COLUMNS + 1);
+    const ck_factor block = {right, COLUMNS, CK_F32, 0};
+    const ck_chains update = {.a = block, .b = block, .rows = REST, .columns = REST, .depth = CK_FACTOR_BLOCK, .c = below,
+                              .c_stride = COLUMNS, .subtract = 1, .upper = 1, .room = room};
+    check(s->factor_block(r->t, COLUMNS, CK_FACTOR_BLOCK) == CK_FACTOR_BLOCK, s->name, "a pivot", 0);
+    s->factor_strip(r->t, COLUMNS, right, COLUMNS, REST);
+    s->accumulate(&update);
+    check(s->factor_block(below, COLUMNS, REST) == REST, s->name, "a pivot", 1);
+    s->pack_symmetric(r->h, COLUMNS, moments);
+    s->pack_factor(r->t, COLUMNS, factor, r->pivots);
+    const ck_solve solve = {.steps = CK_SEARCH_SCALES | CK_FEEDBACK | CK_POLISH, .bits = 4, .mantissa_bits = 7,
+                            .group_size = GROUP, .rows = ROWS, .columns = COLUMNS, .weights = w, .least = least,
+                            .most = most, .scales = r->scales, .codes = r->codes, .errors = r->errors,
+                            .diagonal = diagonal, .moments = moments, .factor = factor, .pivots = r->pivots,
+                            .order = order, .room = room};
+    s->solve_rows(&solve);
+    s->gate(w, z, ROWS * COLUMNS, r->y);
+  }
+  const result *a = &results[0], *b = &results[1];
+  check(memcmp(a->h, b->h, sizeof a->h) == 0, set->name, "a moment", 0);
+  check(memcmp(a->pivots, b->pivots, sizeof a->pivots) == 0, set->name, "a pivot", 2);
+  check(memcmp(a->scales, b->scales, sizeof a->scales) == 0, set->name, "a scale of the solver", 0);
+  check(memcmp(a->codes, b->codes, sizeof a->codes) == 0, set->name, "a code of the solver", 0);
+  check(memcmp(a->errors, b->errors, sizeof a->errors) == 0, set->name, "an error of the solver", 0);
+  check(memcmp(a->y, b->y, sizeof a->y) == 0, set->name, "a gate", 0);
+}
+
 int main(int count, char **arguments) {
   FILE *file = count == 2 ? fopen(arguments[1], "rb") : NULL;
   if (!file) return 2;
@@ -84,6 +142,7 @@ int main(int count, char **arguments) {
   }
   for (size_t i = 0; i < ck_set_count(); i++) {
     check_products(ck_set(i));
+    check_solver(ck_set(i));
     printf("%s: ", ck_set(i)->name);
   }
   printf("%zu vectors, %d differences\n", vectors, failures);
