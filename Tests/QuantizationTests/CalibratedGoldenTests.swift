@@ -58,20 +58,20 @@ import Testing
     let weights = try inputs.floats("expert.weights")
     let matrices = try ["gate": inputs.floats("gate"), "up": inputs.floats("up"), "down": inputs.floats("down")]
     let (gate, up) = (matrices["gate"]!, matrices["up"]!)
-    let hidden = ExpertStates.hidden(
+    let hidden = ExpertMoments.hidden(
       mine.rawBytes, as: .bf16, tokens: weights.count, gate: gate.span, up: up.span, rows: 128, columns: columns,
       kernels: kernels, threads: threads)
     #expect(hidden == (try expected.floats("hidden")))
 
-    var outer = Moments(columns: columns)
-    outer.add(mine.rawBytes, as: .bf16, weights: weights.span, kernels: kernels, threads: threads)
-    var inner = Moments(columns: 128)
-    inner.add(Samples.f32(hidden).rawBytes, as: .f32, weights: weights.span, kernels: kernels, threads: threads)
-    let conditioned = [
-      "states": try ConditionedMoments(
-        outer, prior: .layer(layer.share(medianTrace: 1)), kernels: kernels, threads: threads),
-      "inner": try ConditionedMoments(inner, prior: .ridge(), kernels: kernels, threads: threads),
-    ]
+    var moments = ExpertMoments(columns: columns, rows: 128)
+    for (start, end) in [(0, 17), (17, weights.count)] {
+      moments.add(
+        mine.rawBytes.extracting(start * columns * 2..<end * columns * 2), as: .bf16,
+        weights: weights.span.extracting(start..<end), gate: gate.span, up: up.span, kernels: kernels,
+        threads: threads)
+    }
+    let expert = try moments.condition(layer: layer.share(medianTrace: 1), kernels: kernels, threads: threads)
+    let conditioned = ["states": expert.outer, "inner": expert.inner]
     for (name, moments) in conditioned {
       let wanted = try expected.doubles(name + ".conditioning")
       #expect([moments.conditioning.shrink, moments.conditioning.damping] == Array(wanted[..<2]))
