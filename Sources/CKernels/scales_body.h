@@ -92,8 +92,8 @@ INLINE void search_group(const ck_solve *p, const float *w, const float *h, cons
     UNROLL for (int v = 0; v < 2; v++) keep_better(&best[v], s[v], error[v]);
   }
   UNROLL for (int v = 0; v < 2; v++) {
-    const V magnitude = v_magnitude(m[v]);
-    v_store(scales + v * LANES, SELECT(magnitude <= v_set1(CK_NEGLIGIBLE), v_zero(), best[v].scale));
+    const V magnitude = v_magnitude(m[v]), none = p->has_zero ? v_zero() : least[v];
+    v_store(scales + v * LANES, SELECT(magnitude <= v_set1(CK_NEGLIGIBLE), none, best[v].scale));
   }
 }
 

@@ -50,12 +50,15 @@ package struct SolvedRows: Sendable, Equatable {
 /// How the scales of a call are rounded: some bits of mantissa, and for each row a least and a greatest magnitude.
 package struct ScaleRange: Sendable {
   package var mantissaBits: Int
+  /// Whether a group of negligible numbers has the scale +0, or else the least.
+  package var hasZero: Bool
   package var least: [Float]
   package var most: [Float]
 
-  package init(mantissaBits: Int, least: [Float], most: [Float]) {
+  package init(mantissaBits: Int, hasZero: Bool, least: [Float], most: [Float]) {
     precondition((1...22).contains(mantissaBits) && least.count == most.count)
     self.mantissaBits = mantissaBits
+    self.hasZero = hasZero
     self.least = least
     self.most = most
   }
@@ -98,7 +101,8 @@ extension KernelSet {
               let whole = unsafe Shared(
                 ck_solve(
                   steps: steps.rawValue, bits: Int32(bits), mantissa_bits: Int32(scaleRange.mantissaBits),
-                  group_size: Int32(groupSize), rows: count, columns: columns, weights: weights.baseAddress!,
+                  group_size: Int32(groupSize), has_zero: scaleRange.hasZero ? 1 : 0, rows: count, columns: columns,
+                  weights: weights.baseAddress!,
                   least: least, most: most, scales: scales, codes: codes, errors: errors, diagonal: diagonal,
                   moments: moments, factor: factor, pivots: pivots, order: order, room: scales))
               let calls = (count + CK_SOLVE_ROWS - 1) / CK_SOLVE_ROWS

@@ -42,7 +42,8 @@ import Testing
     let packed = PackedMoments(h, columns: columns, kernels: kernels)
     let weights = Samples.weights(count: rows * columns, seed: 5)
     let range = ScaleRange(
-      mantissaBits: 7, least: [Float](repeating: 0x1p-17, count: rows), most: [Float](repeating: 65280, count: rows))
+      mantissaBits: bits == 4 ? 7 : 4, hasZero: bits == 4, least: [Float](repeating: 0x1p-17, count: rows),
+      most: [Float](repeating: 65280, count: rows))
     var solved = SolvedRows(rows: rows, columns: columns, groupSize: groupSize)
     var whole = solved
     kernels.solve(

@@ -15,7 +15,8 @@ import Testing
   private static let cases: [(name: String, solver: GPTQ)] =
     [16, 32, 64, 128].map { ("int4-g\($0)", GPTQ(bits: 4, groupSize: $0)) } + [
       ("int8-g64", GPTQ(bits: 8, groupSize: 64)),
-      ("int4-g32-octaves", GPTQ(bits: 4, groupSize: 32, grid: .octaves(8, mantissaBits: 4, base: .row))),
+      ("int4-g32s8", GPTQ(bits: 4, groupSize: 32, grid: .byte)),
+      ("int8-g64s8", GPTQ(bits: 8, groupSize: 64, grid: .byte)),
     ]
 
   /// The tensors of a file as numbers, and their bytes.

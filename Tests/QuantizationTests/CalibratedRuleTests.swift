@@ -198,23 +198,28 @@ import Testing
     #expect(solved.scales.allSatisfy { abs($0) <= 65280 && ($0 == 0 || abs($0) >= 0x1p-17) })
   }
 
-  @Test("scales of a byte stay on their grid", arguments: [ScaleGrid.Base.row, .matrix])
-  func octaves(_ base: ScaleGrid.Base) throws {
+  @Test("scales of a byte are those of their row's base", arguments: [4, 8])
+  func byteScales(_ bits: Int) throws {
     let found = try ConditionedMoments(Self.moments(Self.states(200)), prior: .none, kernels: Self.kernels)
     var weights = Self.weights
-    for j in 0..<32 { weights[j] *= 0x1p-12 }  // a group far below the others of its row
-    for octaves in [4, 8] {
-      let solver = GPTQ(bits: 4, groupSize: 32, grid: .octaves(octaves, mantissaBits: 4, base: base))
-      let solved = try solver.solve(weights.span, rows: Self.rows, moments: found)
-      let groups = Self.columns / 32
-      for row in 0..<Self.rows {
-        let own = Array(solved.scales[row * groups..<(row + 1) * groups])
-        let top = (base == .row ? own : solved.scales).map { abs($0) }.max()!.exponent
-        for s in own where s != 0 {
-          #expect(s.bitPattern & 0x7FFFF == 0, "four bits of mantissa")
-          #expect(s.exponent <= top && s.exponent > top - .init(octaves))
-        }
+    for j in 0..<32 {
+      weights[j] *= 0x1p-12  // a group far below the other of its row
+      weights[Self.columns + j] = 0
+    }
+    let solver = GPTQ(bits: bits, groupSize: 32, grid: .byte)
+    let solved = try solver.solve(weights.span, rows: Self.rows, moments: found)
+    for row in 0..<Self.rows {
+      let largest = weights[row * Self.columns..<(row + 1) * Self.columns].reduce(0) { max($0, abs($1)) }
+      let base = max(110, Int(largest.exponent) + 127 - (bits == 4 ? 9 : 13))
+      for s in solved.scales[2 * row..<2 * row + 2] {
+        #expect(s.bitPattern & 0x7FFFF == 0, "four bits of mantissa")
+        #expect((base - 127...base - 120).contains(Int(s.exponent)))
       }
+    }
+    #expect(solved.scales[2] == Float(sign: .plus, exponent: Int(solved.scales[2].exponent), significand: 1))
+    weights[70] = bits == 4 ? 0x1p18 : 0x1p22
+    #expect(throws: CalibrationError.scaleTooLarge(element: 70)) {
+      _ = try solver.solve(weights.span, rows: Self.rows, moments: found)
     }
   }
 

@@ -40,7 +40,8 @@ struct SolveWorkload {
     let weights = (0..<rows * columns).map { Float(($0 &* 2_654_435_761) % 1009) / 30_000 - 0.0168 }
     let tokenWeights = (0..<tokens).map { Float($0 % 7 + 1) / 8 }
     let range = ScaleRange(
-      mantissaBits: 7, least: [Float](repeating: 0x1p-17, count: rows), most: [Float](repeating: 65280, count: rows))
+      mantissaBits: 7, hasZero: true, least: [Float](repeating: 0x1p-17, count: rows),
+      most: [Float](repeating: 65280, count: rows))
     let times = Times()
     for _ in 0...options.runs {
       times.time("fma") { perform(threads, threads: threads) { _ in _ = kernels.multiplyAndAdd(rounds: Self.rounds) } }

@@ -115,7 +115,7 @@ static void check_solver(const ck_kernel_set *set) {
     s->pack_symmetric(r->h, COLUMNS, moments);
     s->pack_factor(r->t, COLUMNS, factor, r->pivots);
     const ck_solve solve = {.steps = CK_SEARCH_SCALES | CK_FEEDBACK | CK_POLISH, .bits = 4, .mantissa_bits = 7,
-                            .group_size = GROUP, .rows = ROWS, .columns = COLUMNS, .weights = w, .least = least,
+                            .group_size = GROUP, .has_zero = 1, .rows = ROWS, .columns = COLUMNS, .weights = w, .least = least,
                             .most = most, .scales = r->scales, .codes = r->codes, .errors = r->errors,
                             .diagonal = diagonal, .moments = moments, .factor = factor, .pivots = r->pivots,
                             .order = order, .room = room};

@@ -132,8 +132,8 @@ def code(x, bits):
     return np.rint(np.minimum(f32(hi), np.maximum(f32(lo), x)))
 
 
-def search_scales(w, h, bits, mantissa_bits, least, most):
-    """w (rows, groups, G), h (groups, G), least and most (rows, 1): scales (rows, groups)."""
+def search_scales(w, h, bits, mantissa_bits, least, most, none):
+    """w (rows, groups, G), h (groups, G), least, most and what a negligible group takes (rows, 1): scales (rows, groups)."""
     high, low = w.max(-1), w.min(-1)
     m = np.where(high >= -low, high, low)
 
@@ -162,23 +162,19 @@ def search_scales(w, h, bits, mantissa_bits, least, most):
         e = error(s)
         better = e < least_error
         taken, least_error = np.where(better, s, taken), np.where(better, e, least_error)
-    return np.where(np.abs(m) <= f32(2.0 ** -18), f32(0), taken)
+    return np.where(np.abs(m) <= f32(2.0 ** -18), none, taken)
 
 
-def scales_of(w, h, bits, group_size, octaves=None):
-    """For octaves: 4 bits of mantissa and a range by row."""
+def scales_of(w, h, bits, group_size, of_bytes=False):
     rows = len(w)
     groups, weights = w.reshape(rows, -1, group_size), np.diag(h).reshape(-1, group_size)
     least, most = np.full((rows, 1), 2.0 ** -17, f32), np.full((rows, 1), 65280, f32)
-    if octaves is None:
-        return search_scales(groups, weights, bits, 7, least, most)
-    most[:] = 2.0 ** 16 - 2.0 ** (15 - 4)
-    s = search_scales(groups, weights, bits, 4, least, most)
-    e = np.frexp(np.abs(s).max(1, keepdims=True))[1] - 1
-    some = np.abs(s).max(1, keepdims=True) > 0
-    least = np.where(some, np.maximum(f32(2.0 ** -17), np.exp2(e + 1 - octaves).astype(f32)), least)
-    most = np.where(some, (np.exp2(e + 1) - np.exp2(e - 4)).astype(f32), most)
-    return search_scales(groups, weights, bits, 4, least, most)
+    if not of_bytes:
+        return search_scales(groups, weights, bits, 7, least, most, np.zeros_like(least))
+    exponent = (np.abs(w).max(1, keepdims=True).view(np.uint32) >> 23).astype(np.int64)
+    base = np.maximum(110, exponent - (9 if bits == 4 else 13))
+    least, most = np.exp2(base - 127).astype(f32), (1.9375 * np.exp2(base - 120)).astype(f32)
+    return search_scales(groups, weights, bits, 4, least, most, least)
 
 
 # 5. Factor ------------------------------------------------------------------------------------------------------------
@@ -245,10 +241,10 @@ def measure(d, h):
     return error
 
 
-def solve(w, conditioned, bits, group_size, octaves=None):
+def solve(w, conditioned, bits, group_size, of_bytes=False):
     """Codes, scales, and the sums of the rows' errors: of the codes and of the weights themselves."""
     h, _, _, _, found = conditioned
-    scales = scales_of(w, h, bits, group_size, octaves)
+    scales = scales_of(w, h, bits, group_size, of_bytes)
     s = np.repeat(scales, group_size, 1)
     if found is None:
         codes = code(w * inverse(s), bits)
@@ -268,7 +264,7 @@ def add(x):
 # Golden expert --------------------------------------------------------------------------------------------------------
 
 CASES = {"int4-g16": (4, 16), "int4-g32": (4, 32), "int4-g64": (4, 64), "int4-g128": (4, 128), "int8-g64": (8, 64),
-         "int4-g32-octaves": (4, 32, 8)}
+         "int4-g32s8": (4, 32, True), "int8-g64s8": (8, 64, True)}
 
 
 def make_inputs():

@@ -68,6 +68,7 @@ typedef struct ck_solve {
   int32_t bits;           // of a code: 4 or 8
   int32_t mantissa_bits;  // of a scale
   int32_t group_size;     // 16, 32, 64 or 128
+  int32_t has_zero;       // whether a group of negligible numbers has the scale +0, or else the least
   size_t rows, columns;   // columns: a multiple of group_size
   const float *weights;   // (rows, columns), finite
   const float *least;     // (rows): the least magnitude of a scale

@@ -113,7 +113,7 @@ static float search_scale(const ck_solve *p, size_t row, const float *w, const f
     if (w[j] < minimum) minimum = w[j];
   }
   const float m = maximum >= -minimum ? maximum : minimum;
-  if (fabsf(m) <= CK_NEGLIGIBLE) return 0;
+  if (fabsf(m) <= CK_NEGLIGIBLE) return p->has_zero ? 0 : p->least[row];
   struct group group = {.w = w, .h = h, .scale = 0, .error = INFINITY};
   for (int k = 0; k < CK_CANDIDATES; k++) {
     float s = on_grid(p, row, m / (ck_first_divisor(p->bits) + (float)k * ck_divisor_step(p->bits)));

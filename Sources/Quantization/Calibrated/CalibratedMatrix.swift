@@ -2,7 +2,7 @@
 package struct CalibratedMatrix: Sendable {
   /// (rows, columns).
   package let codes: [Int8]
-  /// (rows, columns / group size), values of the grid, +0 where all codes of a group are 0.
+  /// (rows, columns / group size), values of the grid; a portable one is +0 where all weights of a group are negligible.
   package let scales: [Float]
   /// Against the weights: `Formats/encodings.md`, section 10.
   package let statistics: QuantizationStatistics

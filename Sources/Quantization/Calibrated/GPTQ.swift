@@ -26,23 +26,16 @@ package struct GPTQ: Sendable {
   ) throws(CalibrationError) -> CalibratedMatrix {
     precondition(weights.count == rows * moments.columns && moments.columns % groupSize == 0)
     let kernels = moments.kernels
-    try check(weights, kernels)
+    if let element = unsafe kernels.firstNotFinite(weights.bytes, source: .f32) {
+      throw .weightNotFinite(element: element)
+    }
+    let range = try grid.range(weights, rows: rows, columns: moments.columns, codes: codeRange)
     var solved = SolvedRows(rows: rows, columns: moments.columns, groupSize: groupSize)
-    var range = grid.firstRange(rows: rows)
     let isFactored = moments.factor != nil
-    let steps: SolveSteps = isFactored ? [.feedback, .polish] : [.round, .measure]
-    func run(_ steps: SolveSteps) {
-      kernels.solve(
-        steps, weights: weights, bits: bits, groupSize: groupSize, scaleRange: range, moments: moments.moments,
-        factor: moments.factor, rows: &solved, threads: threads)
-    }
-    if grid == .portable {
-      run(steps.union(.searchScales))
-    } else {
-      run(.searchScales)
-      if let second = grid.secondRange(solved.scales, rows: rows) { range = second }
-      run(steps.union(.searchScales))
-    }
+    let steps: SolveSteps = isFactored ? [.searchScales, .feedback, .polish] : [.searchScales, .round, .measure]
+    kernels.solve(
+      steps, weights: weights, bits: bits, groupSize: groupSize, scaleRange: range, moments: moments.moments,
+      factor: moments.factor, rows: &solved, threads: threads)
     let statistics = self.statistics(weights, solved)
     // Without the damping, which is no output.
     let ridge = Double(moments.ridge)
@@ -61,15 +54,6 @@ package struct GPTQ: Sendable {
   }
 
   private var codeRange: ClosedRange<Int8> { bits == 4 ? -8...7 : -127...127 }
-
-  private func check(_ weights: Span<Float>, _ kernels: KernelSet) throws(CalibrationError) {
-    if let element = unsafe kernels.firstNotFinite(weights.bytes, source: .f32) {
-      throw .weightNotFinite(element: element)
-    }
-    // Beyond, even the largest scale would cut them off.
-    let most = ScaleGrid.most * Float(-Int(codeRange.lowerBound))
-    for i in 0..<weights.count where abs(weights[i]) > most { throw .scaleTooLarge(element: i) }
-  }
 
   /// The sums of `Formats/encodings.md`, section 10.
   private func statistics(_ weights: Span<Float>, _ solved: SolvedRows) -> QuantizationStatistics {

@@ -4,44 +4,38 @@ import Kernels
 package enum ScaleGrid: Sendable, Equatable {
   /// bf16 values that binary16 holds, too: `Formats/encodings.md`, section 3.
   case portable
-  /// Of these, those with fewer bits of mantissa and, beyond that, `octaves` octaves below the largest scale of a row or
-  /// of the matrix.
-  case octaves(Int, mantissaBits: Int, base: Base)
+  /// Of these, those of one byte: four bits of mantissa and eight octaves from a base on, which follows from the largest
+  /// magnitude of a row.
+  case byte
 
-  package enum Base: Sendable { case row, matrix }
+  /// The largest portable scale.
+  private static var most: Float { 65280 }
+  private static var byteBases: ClosedRange<Int> { 110...135 }
 
-  static var least: Float { 0x1p-17 }
-  static var most: Float { 65280 }
-
-  /// What the scales are searched in at first.
-  func firstRange(rows: Int) -> ScaleRange {
-    let (bits, most): (Int, Float) =
-      switch self {
-      case .portable: (7, Self.most)
-      case .octaves(_, let bits, _): (bits, 0x1p16 - Self.step(binade: 15, bits))
-      }
-    return ScaleRange(
-      mantissaBits: bits, least: [Float](repeating: Self.least, count: rows),
-      most: [Float](repeating: most, count: rows))
-  }
-
-  /// What they are searched in again, once the largest is known; nil where the first search is the last.
-  func secondRange(_ scales: [Float], rows: Int) -> ScaleRange? {
-    guard case .octaves(let octaves, let bits, let base) = self, rows > 0 else { return nil }
-    let groups = scales.count / rows
-    var largest = (0..<rows).map { row in scales[row * groups..<(row + 1) * groups].reduce(0) { max($0, abs($1)) } }
-    if base == .matrix { largest = [Float](repeating: largest.max() ?? 0, count: rows) }
-    var range = firstRange(rows: rows)
-    for (row, most) in largest.enumerated() where most > 0 {
-      let top = Int(most.exponent)
-      range.most[row] = Self.power(top + 1) - Self.step(binade: top, bits)
-      range.least[row] = max(Self.least, Self.power(top + 1 - octaves))
+  /// The scales of each row.
+  ///
+  /// - Parameter weights: (rows, columns), finite.
+  /// - Throws: ``CalibrationError/scaleTooLarge(element:)``.
+  func range(
+    _ weights: Span<Float>, rows: Int, columns: Int, codes: ClosedRange<Int8>
+  ) throws(CalibrationError) -> ScaleRange {
+    var range = ScaleRange(
+      mantissaBits: self == .portable ? 7 : 4, hasZero: self == .portable,
+      least: [Float](repeating: 0x1p-17, count: rows), most: [Float](repeating: Self.most, count: rows))
+    // Beyond, even the largest scale would cut weights off.
+    let limit = Self.most * -Float(codes.lowerBound)
+    for row in 0..<rows {
+      var largest = row * columns
+      for i in row * columns..<(row + 1) * columns where abs(weights[i]) > abs(weights[largest]) { largest = i }
+      let magnitude = abs(weights[largest])
+      guard magnitude <= limit else { throw .scaleTooLarge(element: largest) }
+      guard self == .byte else { continue }
+      let wanted = Int(magnitude.bitPattern >> 23) - (codes.lowerBound == -8 ? 9 : 13)
+      let base = max(Self.byteBases.lowerBound, wanted)
+      guard base <= Self.byteBases.upperBound else { throw .scaleTooLarge(element: largest) }
+      range.least[row] = Float(sign: .plus, exponent: base - 127, significand: 1)
+      range.most[row] = Float(sign: .plus, exponent: base - 120, significand: 1.9375)
     }
     return range
   }
-
-  private static func power(_ exponent: Int) -> Float { Float(sign: .plus, exponent: exponent, significand: 1) }
-
-  /// From one value to the next among those from 2^binade on.
-  private static func step(binade: Int, _ mantissaBits: Int) -> Float { power(binade - mantissaBits) }
 }
