@@ -24,6 +24,8 @@ package struct ConversionPlan: Sendable {
   /// By tensor of the pack plan.
   package let sources: [CheckpointModel.Source]
   package let decisions: [RecipeMatcher.Decision]
+  /// Of the shards' headers, as they were when the plan was made.
+  private let headerHashes: [UInt64]
   /// Small files that hold nothing and are left out.
   package let emptyFiles: [String]
   /// By tensor of the pack plan: the solver of its rule, or the one of the options.
@@ -67,7 +69,9 @@ package struct ConversionPlan: Sendable {
     } catch { throw .model(error) }
 
     let (items, sources, decisions) = try Self.decide(model, options.recipe)
-    files.append(.init(name: "provenance.json", bytes: Array(Self.provenance(model, options).text().utf8)))
+    headerHashes = model.checkpoint.files.map { XXH3.hash($0.header) }
+    let provenance = Self.provenance(model, headerHashes, options)
+    files.append(.init(name: "provenance.json", bytes: Array(provenance.text().utf8)))
     do { pack = try PackPlan(items, files: files) } catch { throw .pack(error) }
     var assembler = PackAssembler(plan: pack)
     for _ in 0..<assembler.chunkTotal { assembler.placeRaw() }
@@ -78,6 +82,16 @@ package struct ConversionPlan: Sendable {
     self.sources = sources
     self.decisions = decisions
     solvers = decisions.map { $0.solver.flatMap(Solvers.named) ?? options.solver }
+  }
+
+  /// Refuses what was encoded where a shard is not what it was when the plan was made: the pack would be of two checkpoints,
+  /// or its provenance would name files that are gone.
+  func requireUnchangedSources() throws(SafetensorsError) {
+    try model.checkpoint.requireUnchanged(mayBeReplaced: false)
+    // Clocks of file systems are coarse.
+    for (file, hash) in zip(model.checkpoint.files, headerHashes) where XXH3.hash(file.header) != hash {
+      throw SafetensorsError(FileError("read", file.path, code: FileError.changed))
+    }
   }
 
   /// A small file of the checkpoint that the pack takes along, such as `tokenizer.json`.
@@ -121,10 +135,9 @@ package struct ConversionPlan: Sendable {
   }
 
   /// `provenance.json` (`Formats/pack.md` §7). Its length must not depend on weights, so that a dry run is exact.
-  private static func provenance(_ model: CheckpointModel, _ options: Options) -> JSONValue {
-    let sources = model.checkpoint.files.map { file -> JSONValue in
-      let hash = XXH3.hash(file.header)
-      return [
+  private static func provenance(_ model: CheckpointModel, _ hashes: [UInt64], _ options: Options) -> JSONValue {
+    let sources = zip(model.checkpoint.files, hashes).map { file, hash -> JSONValue in
+      [
         "name": .string(file.name), "bytes": JSONValue(file.file.byteCount), "header_xxh3": .string(XXH3.text(hash)),
       ]
     }

@@ -127,9 +127,7 @@ package struct Converter: Sendable {
         done += result.byteCount
         progress(done)
       })
-    // A shard that was written to meanwhile would give a pack of two checkpoints; one that was replaced, a pack of files that
-    // its provenance no longer names.
-    do { try plan.model.checkpoint.requireUnchanged(mayBeReplaced: false) } catch { throw .source(error) }
+    do { try plan.requireUnchangedSources() } catch { throw .source(error) }
     return statistics
   }
 

@@ -52,11 +52,15 @@ package struct JSONParser: ~Copyable, ~Escapable {
   private let valueLimit: Int
   /// Whether values are counted anew for each piece of the document.
   private let readsPieces: Bool
+  /// Whether objects and arrays keep what they hold; otherwise the document is only looked at.
+  private let keepsValues: Bool
   private var offset = 0
   private var valueCount = 0
 
   @_lifetime(copy bytes)
-  private init(_ bytes: RawSpan, _ limits: JSONLimits, readsPieces: Bool = false) throws(JSONError) {
+  private init(
+    _ bytes: RawSpan, _ limits: JSONLimits, readsPieces: Bool = false, keepsValues: Bool = true
+  ) throws(JSONError) {
     guard bytes.byteCount <= limits.byteCount else {
       let (size, limit) = (Format.bytes(bytes.byteCount), Format.bytes(limits.byteCount))
       throw JSONError("the document has \(size), the limit is \(limit)", byteOffset: 0)
@@ -64,6 +68,7 @@ package struct JSONParser: ~Copyable, ~Escapable {
     self.bytes = bytes
     valueLimit = limits.valueCount
     self.readsPieces = readsPieces
+    self.keepsValues = keepsValues
   }
 
   /// Reads one document that fills `bytes`; white space around it is allowed.
@@ -72,6 +77,14 @@ package struct JSONParser: ~Copyable, ~Escapable {
     let value = try parser.value(depth: 0)
     try parser.requireEnd()
     return value
+  }
+
+  /// Whether a document is one that ``parse(_:_:)`` would read, without making its tree. Keys that are repeated are not
+  /// looked for.
+  package static func check(_ bytes: RawSpan, _ limits: JSONLimits = .listing) throws(JSONError) {
+    var parser = try JSONParser(bytes, limits, keepsValues: false)
+    _ = try parser.value(depth: 0)
+    try parser.requireEnd()
   }
 
   package static func parse(_ text: String) throws(JSONError) -> JSONValue {
@@ -183,7 +196,7 @@ package struct JSONParser: ~Copyable, ~Escapable {
   private mutating func object(depth: Int) throws(JSONError) -> JSONObject {
     var object = JSONObject()
     _ = try members(depth: depth) { parser, member throws(JSONError) in
-      guard object.append(member) else {
+      guard !parser.keepsValues || object.append(member) else {
         throw parser.error("key \"\(member.key)\" appears twice in one object", at: member.byteOffset)
       }
       return true
@@ -193,8 +206,8 @@ package struct JSONParser: ~Copyable, ~Escapable {
 
   private mutating func array(depth: Int) throws(JSONError) -> [JSONValue] {
     var array: [JSONValue] = []
-    _ = try elements(depth: depth) { _, value, _ in
-      array.append(value)
+    _ = try elements(depth: depth) { parser, value, _ in
+      if parser.keepsValues { array.append(value) }
       return true
     }
     return array

@@ -82,7 +82,7 @@ package enum WeightFormat: Sendable, Equatable, CustomStringConvertible {
   package var description: String {
     switch self {
     case .float(let format): "\(format)"
-    case .codes(let format): "\(format.code)-g\(format.groupSize)" + (format.scale == .byte ? "s8" : "")
+    case .codes(let format): Encoding.name(format.code, format.scale, groupSize: format.groupSize)
     }
   }
 

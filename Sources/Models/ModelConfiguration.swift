@@ -89,7 +89,7 @@ package struct ModelConfiguration: Sendable, Equatable {
     firstDenseLayers =
       try reader.isNull("first_k_dense_replace") ? 0 : reader.readInt("first_k_dense_replace", in: 0...layerCount)
     // Without groups all experts are one.
-    let hasNoGroups = reader.object["n_group"] != nil && reader.isOff("n_group")
+    let hasNoGroups = reader.object["n_group"] == .null || reader.object["n_group"] == .number("0")
     groupCount = hasNoGroups ? 1 : try reader.readInt("n_group", in: 1...expertCount)
     topGroupCount =
       hasNoGroups && reader.isOff("topk_group") ? 1 : try reader.readInt("topk_group", in: 1...groupCount)

@@ -92,7 +92,7 @@ extension PackTables {
     for index in 0..<header.tensorCount {
       var isNameBroken = false
       do throws(PackViolation) {
-        let tensor = try tensor(index)
+        var tensor = try tensor(index)
         if let previous, !previous.utf8Precedes(tensor.name) {
           report(
             PackViolation(
@@ -106,6 +106,7 @@ extension PackTables {
               .tensorEncoding, "encoding \(tensor.encodingID) is not in the list of version \(header.writeVersion)",
               at: tensorPlace(index),
               in: "tensor `\(tensor.name)`"))
+          tensor.encoding = nil
         }
         try verifyChunks(of: tensor, index, &structure, &owners, report)
       } catch {

@@ -52,6 +52,7 @@ struct RegexParser {
   /// Larger counts in `{n,m}` are refused: they are unrolled.
   static var maximumCount: Int { 1000 }
   static var maximumDepth: Int { 32 }
+  static var maximumLength: Int { 1 << 16 }
 
   private let scalars: [Unicode.Scalar]
   private let syntax: RegexSyntax
@@ -61,6 +62,9 @@ struct RegexParser {
 
   static func parse(_ pattern: String, as syntax: RegexSyntax) throws(RegexError) -> RegexNode {
     var parser = RegexParser(scalars: Array(pattern.unicodeScalars), syntax: syntax)
+    guard parser.scalars.count <= maximumLength else {
+      throw parser.error("it is longer than \(maximumLength) characters")
+    }
     let node = try parser.alternatives()
     guard parser.position == parser.scalars.count else { throw parser.error("`)` without `(`") }
     return node
@@ -137,8 +141,8 @@ struct RegexParser {
     var max: Int? = min
     if take(",") { max = number() }
     guard take("}") else { throw error("expected `{n}`, `{n,}` or `{n,m}`", at: start) }
-    guard min <= max ?? min, (max ?? min) > 0, (max ?? min) <= Self.maximumCount else {
-      throw error("counts must rise, and lie between 1 and \(Self.maximumCount)", at: start)
+    guard min <= max ?? min, max != 0, (max ?? min) <= Self.maximumCount else {
+      throw error("counts must rise, and the last lie between 1 and \(Self.maximumCount)", at: start)
     }
     return (min, max)
   }

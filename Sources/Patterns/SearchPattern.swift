@@ -27,6 +27,7 @@ package struct SearchPattern: Sendable {
   private var sets: [ScalarSet] = []
   private var actions: [Action] = [.ask(0)]
   private var first = 0
+  private var settles = false
 
   /// - Throws: what is malformed or not supported.
   package init(_ pattern: String) throws(RegexError) {
@@ -78,6 +79,7 @@ package struct SearchPattern: Sendable {
     // One scalar leads back behind itself; the end of anything else may lead back at the same place.
     if case .set = node { return fork }
     actions.append(.settle(first: start))
+    settles = true
     return fork
   }
 
@@ -98,7 +100,6 @@ package struct SearchPattern: Sendable {
     var behind = here
     for place in stride(from: scalars.count, through: 0, by: -1) {
       swap(&here, &behind)
-      for index in here.indices { here[index] = false }
       ask(scalars, place, &here, behind)
       if here[first] { return true }
     }
@@ -106,6 +107,16 @@ package struct SearchPattern: Sendable {
   }
 
   private func ask(_ text: [Unicode.Scalar], _ place: Int, _ here: inout [Bool], _ behind: [Bool]) {
+    if settles { return settle(text, place, &here, behind) }
+    for action in actions {
+      guard case .ask(let index) = action else { continue }
+      here[index] = matches(steps[index], text, place, here, behind)
+    }
+  }
+
+  private func settle(_ text: [Unicode.Scalar], _ place: Int, _ here: inout [Bool], _ behind: [Bool]) {
+    // Something is read before it is asked.
+    for index in here.indices { here[index] = false }
     var found = 0  // steps that match
     var foundBefore: [Int: Int] = [:]  // by action that settles
     var action = 0
@@ -126,6 +137,7 @@ package struct SearchPattern: Sendable {
     }
   }
 
+  @inline(__always)
   private func matches(
     _ step: Step, _ text: [Unicode.Scalar], _ place: Int, _ here: [Bool], _ behind: [Bool]
   ) -> Bool {

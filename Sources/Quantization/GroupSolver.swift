@@ -1,5 +1,5 @@
-package import Kernels
-package import Tensors
+import Kernels
+import Tensors
 
 /// Solvers that look at each group by itself, which kernels do: `Formats/encodings.md`, sections 8 and 9.
 struct GroupSolver: Solver {

@@ -121,18 +121,18 @@ extension Renderer {
     _ values: [TemplateValue], _ kind: TemplateSequence.Kind = .list
   ) throws(TemplateError) -> TemplateValue {
     for value in values { _ = try plain(value) }
-    try make(32 * values.count)
+    try make(64 + 32 * values.count)
     return try bounded(.sequence(TemplateSequence(values, kind)))
   }
 
   func iterator(_ values: [TemplateValue]) throws(TemplateError) -> TemplateValue {
     for value in values { _ = try plain(value) }
-    try make(32 * values.count)
+    try make(64 + 32 * values.count)
     return try bounded(.iterator(TemplateIterator(values)))
   }
 
   func mapping(_ members: [(TemplateText, TemplateValue)]) throws(TemplateError) -> TemplateValue {
-    try make(members.reduce(0) { $0 + 64 + $1.0.count })
+    try make(members.reduce(0) { $0 + 128 + $1.0.count })
     return try bounded(.mapping(TemplateMapping(members)))
   }
 

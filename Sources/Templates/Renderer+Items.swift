@@ -35,7 +35,7 @@ extension Renderer {
       guard let index = try whole(key) else { break }
       let place = index < 0 ? index + count : index
       guard (0..<count).contains(place) else { break }
-      try make(8 * text.count)
+      try make(24 * text.count)
       let starts = text.scalarStarts
       return .text(text.slice(starts[place]..<starts[place + 1]))
     default: break
@@ -104,7 +104,7 @@ extension Renderer {
     case .mapping(let mapping): return mapping.keys.map { .text($0) }
     case .iterator(let iterator): return iterator.take()
     case .text(let text):
-      try make(48 * text.count)
+      try make(128 * text.count)
       let starts = text.scalarStarts
       return zip(starts, starts.dropFirst()).map { .text(text.slice($0..<$1)) }
     default: throw error(.failed, "\(value.kind) has no elements")

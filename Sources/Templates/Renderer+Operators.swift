@@ -95,6 +95,7 @@ extension Renderer {
     switch (container, element) {
     case (.text(let text), .text(let part)):
       try look(at: 8 * (text.count + part.count))
+      try prepare(toFind: part)
       return text.firstRange(of: part.bytes) != nil
     case (.text, .undefined(let what)): throw error(.failed, "\(what) is undefined")
     case (.text, _): throw error(.failed, "\(element.kind) cannot be looked for in text")
@@ -209,7 +210,7 @@ extension Renderer {
     switch (left, right) {
     case (.text(let text), let count), (let count, .text(let text)):
       guard let count = try times(count, text.count) else { return nil }
-      return .text((0..<count).reduce(into: TemplateText()) { result, _ in result.append(text) })
+      return .text(text.repeated(count))
     case (.sequence(let sequence), let count), (let count, .sequence(let sequence)):
       guard sequence.kind == .list || sequence.kind == .tuple,
         let count = try times(count, 32 * sequence.values.count)

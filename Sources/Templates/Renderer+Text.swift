@@ -106,12 +106,18 @@ private struct ValueWriter {
     level += 1
     for (index, element) in elements.enumerated() {
       if index > 0 { try put(comma, renderer) }
-      if let indentation { try put("\n" + String(repeating: indentation, count: level), renderer) }
+      try startLine(renderer)
       try each(&self, element)
     }
     level -= 1
-    if let indentation, !elements.isEmpty { try put("\n" + String(repeating: indentation, count: level), renderer) }
+    if !elements.isEmpty { try startLine(renderer) }
     try put(close, renderer)
+  }
+
+  private mutating func startLine(_ renderer: Renderer) throws(TemplateError) {
+    guard let indentation else { return }
+    try renderer.make(indentation.utf8.count * level)
+    try put("\n" + String(repeating: indentation, count: level), renderer)
   }
 
   private mutating func write(_ text: TemplateText, _ renderer: Renderer) throws(TemplateError) {

@@ -60,14 +60,13 @@ extension Renderer {
       return .text(try cased(text, name))
     case "find", "count":
       let part = try self.text(try bound("sub", required: 1)[0], of: name)
+      try prepare(toFind: part)
       if name == "find" {
         guard let found = text.firstRange(of: part.bytes) else { return .int(-1) }
         return .int(text.slice(0..<found.lowerBound).scalarCount)
       }
       if part.isEmpty { return .int(text.scalarCount + 1) }
-      var (count, start) = (0, 0)
-      while let found = text.firstRange(of: part.bytes, from: start) { (count, start) = (count + 1, found.upperBound) }
-      return .int(count)
+      return .int(text.occurrences(of: part))
     case "join":
       return .text(
         try joined(try elements(of: try bound("iterable", required: 1)[0] ?? .none), by: text) {
@@ -91,14 +90,29 @@ extension Renderer {
 
   private func split(_ text: TemplateText, _ given: [TemplateValue?]) throws(TemplateError) -> TemplateValue {
     let most = try wholeArgument(given[1], of: "split").flatMap { $0 < 0 ? nil : $0 } ?? .max
-    try make(2 * text.count)
     switch given[0] {
-    case nil, .some(.none): return try list(text.words(limit: most).map { .text($0) })
+    case nil, .some(.none):
+      try make(64 * text.count)
+      return try list(text.words(limit: most).map { .text($0) })
     case let separator:
       let separator = try self.text(separator, of: "split")
       guard !separator.isEmpty else { throw error(.failed, "`split` cannot cut at empty text") }
-      return try list(text.split(by: separator, limit: most).map { .text($0) })
+      return try list(try parts(of: text, by: separator, limit: most).map { .text($0) })
     }
+  }
+
+  /// Counts what a search has to keep of what it looks for.
+  func prepare(toFind pattern: TemplateText) throws(TemplateError) { try make(8 * pattern.count) }
+
+  private func parts(
+    of text: TemplateText, by separator: TemplateText, limit: Int
+  ) throws(TemplateError) -> [TemplateText] {
+    try look(at: 8 * text.count)
+    try prepare(toFind: separator)
+    // No more are counted than could be made.
+    let cuts = text.occurrences(of: separator, limit: min(limit, bytesLeft / 128 + 1))
+    try make(text.count + 128 * (cuts + 1))
+    return text.split(by: separator, limit: limit)
   }
 
   func replaced(
@@ -106,8 +120,7 @@ extension Renderer {
   ) throws(TemplateError) -> TemplateText {
     guard !old.isEmpty else { throw error(.unsupported, "`replace` of empty text") }
     let limit = most.flatMap { $0 < 0 ? nil : $0 } ?? .max
-    try make(2 * text.count)
-    let parts = text.split(by: old, limit: limit).map { TemplateValue.text($0) }
+    let parts = try parts(of: text, by: old, limit: limit).map { TemplateValue.text($0) }
     return try joined(parts, by: new) { value throws(TemplateError) in try self.text(value, of: "replace") }
   }
 

@@ -1,7 +1,7 @@
 /// One rendering: variables, output, and what is left of its limits.
 final class Renderer {
   private var stepsLeft: Int
-  private var bytesLeft: Int
+  private(set) var bytesLeft: Int
   private var depth = 0
   /// Where the statement or expression under work stands.
   var line = 1

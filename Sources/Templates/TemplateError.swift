@@ -39,7 +39,7 @@ package struct TemplateLimits: Sendable {
   static var rangeCount: Int { 100_000 }
 
   /// Evaluated nodes, plus one for every 256 bytes looked through.
-  package var steps = 20_000_000
+  package var steps = 10_000_000
   /// Bytes of all values made, beside ``bytesPerInputByte`` for each byte of the variables.
   package var bytes = 1 << 28
   package var bytesPerInputByte = 16

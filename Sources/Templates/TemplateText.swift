@@ -82,6 +82,7 @@ package struct TemplateText: Sendable {
   /// Where a text first stands at or after an offset, in time proportional to both.
   func firstRange(of pattern: [UInt8], from start: Int = 0) -> Range<Int>? {
     guard !pattern.isEmpty else { return start..<start }
+    guard pattern.count <= count - start else { return nil }
     // Knuth, Morris and Pratt: how much of the pattern's start is also the end of its first `i` bytes.
     var borders = [0, 0]
     var border = 0
@@ -97,6 +98,25 @@ package struct TemplateText: Sendable {
       if matched == pattern.count { return offset + 1 - matched..<offset + 1 }
     }
     return nil
+  }
+
+  /// So many copies, end to end.
+  func repeated(_ times: Int) -> TemplateText {
+    guard times > 0, !isEmpty else { return TemplateText() }
+    var result = self
+    let end = count * times
+    while result.count <= end / 2 { result.append(result) }
+    result.append(result.slice(0..<end - result.count))
+    return result
+  }
+
+  /// How often a text that is not empty stands here, at most so often.
+  func occurrences(of pattern: TemplateText, limit: Int = .max) -> Int {
+    var (found, start) = (0, 0)
+    while found < limit, let range = firstRange(of: pattern.bytes, from: start) {
+      (found, start) = (found + 1, range.upperBound)
+    }
+    return found
   }
 
   /// The parts between the places where a separator stands, at most so many cuts.

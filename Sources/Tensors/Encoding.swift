@@ -20,7 +20,7 @@ package struct Encoding: Sendable, Hashable, CustomStringConvertible {
     fileprivate func name(groupSize: Int?) -> String {
       switch elements {
       case .plain(let type): "\(type)"
-      case .codes(let code, let scale): "\(code)" + (groupSize.map { "-g\($0)" } ?? "") + scale.suffix
+      case .codes(let code, let scale): Encoding.name(code, scale, groupSize: groupSize)
       }
     }
   }
@@ -52,8 +52,6 @@ package struct Encoding: Sendable, Hashable, CustomStringConvertible {
 
     /// What a base may be, so that every scale is portable.
     package static var bases: ClosedRange<UInt8> { 110...135 }
-
-    fileprivate var suffix: String { self == .byte ? "s8" : "" }
   }
 
   package init?(kind: Kind, groupSize: Int) {
@@ -87,6 +85,11 @@ package struct Encoding: Sendable, Hashable, CustomStringConvertible {
   }
 
   package var description: String { kind.name(groupSize: groupSize) }
+
+  /// Of codes with scales: `int4-g64`, `int4-g64s8`; of a family without the group size.
+  package static func name(_ code: Code, _ scale: Scale, groupSize: Int?) -> String {
+    "\(code)" + (groupSize.map { "-g\($0)" } ?? "") + (scale == .byte ? "s8" : "")
+  }
 }
 
 /// The list of section 1. A new encoding is a line here, if its codes and scales are of a form that there is.

@@ -36,6 +36,9 @@ package struct FileError: Error, Equatable {
   /// Whether a limit on the size of files was met, rather than a full disk.
   package var isFileSizeLimit: Bool { code == EFBIG }
 
+  /// Whether the file is not open for what was wanted of it.
+  package var isClosed: Bool { code == EBADF }
+
   /// Whether memory or address space is exhausted.
   package var isNoMemory: Bool { code == ENOMEM }
 

@@ -24,7 +24,7 @@ package final class WorkQueue: Sendable {
   /// Waits until all work that was given is done, which therefore must not hold the last reference.
   deinit {
     shared.stop(threads: threads.count)
-    for thread in threads { unsafe _ = pthread_join(thread, nil) }
+    for thread in threads { pthread_join(thread, nil) }
   }
 
   package func async(_ work: @escaping @Sendable () -> Void) {
@@ -65,7 +65,7 @@ private func startThread(_ body: @escaping @Sendable () -> Void) -> pthread_t? {
     init(_ run: @escaping @Sendable () -> Void) { self.run = run }
   }
   let context = unsafe Unmanaged.passRetained(Body(body))
-  var attributes = unsafe pthread_attr_t()
+  var attributes = pthread_attr_t()
   unsafe pthread_attr_init(&attributes)
   defer { unsafe _ = pthread_attr_destroy(&attributes) }
   unsafe pthread_attr_setstacksize(&attributes, stackByteCount)

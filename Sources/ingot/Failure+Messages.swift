@@ -106,7 +106,8 @@ extension Failure {
     case .unknownTensors(let names, let count, let directory):
       let more = count > names.count ? " and \(Format.count(count - names.count)) more" : ""
       self.init(
-        what: "\(Format.count(count)) tensors have no place in this architecture: "
+        what: (count == 1 ? "one tensor has" : "\(Format.count(count)) tensors have")
+          + " no place in this architecture: "
           + names.map { "`\($0)`" }.joined(separator: ", ") + more,
         place: "`\(directory)`",
         hint:

@@ -50,7 +50,7 @@ extension Failure {
   /// What was meant for stdout and could not be delivered.
   init(stdout error: FileError) {
     self.init(
-      what: "the result cannot be written to stdout: \(error.reason)",
+      what: "the result cannot be written to stdout" + (error.isClosed ? ", which is closed" : ": \(error.reason)"),
       hint: "files that were asked for are written; send stdout to a file or a program that takes it",
       code: error.isNoRoom ? .temporary : .failed)
   }

@@ -73,9 +73,9 @@ extension Failure {
   /// A line of a trace that could not be written; those before it are there.
   init(trace error: FileError) {
     self.init(error)
-    if error.isNoRoom {
-      hint = "free some room and run the command again; the trace holds whole lines as far as it goes"
-    }
+    guard error.isNoRoom else { return }
+    let advice = error.isFileSizeLimit ? "raise the limit on the size of files (ulimit -f)" : "free some room"
+    hint = "\(advice) and run the command again; the trace holds whole lines as far as it goes"
   }
   /// Why scores may be infinite or no numbers.
   static let notFiniteHint =

@@ -115,8 +115,8 @@ extension Failure {
   init(textsNeed needed: Int, of limit: Int, source: String) {
     self.init(
       what:
-        "scoring these texts takes \(Format.bytes(needed)) beside the models' hidden states, half of --max-memory is "
-        + Format.bytes(limit), place: "`\(source)`",
+        "scoring these texts takes \(Format.bytes(needed)) beside the models' hidden states; --max-memory leaves "
+        + "\(Format.bytes(limit)) for that", place: "`\(source)`",
       hint:
         "raise --max-memory to at least \((2 * needed >> 20) + 1)MiB, score a part of the text, or fewer --mask-ratios",
       code: .limit)

@@ -41,7 +41,7 @@ struct InspectCommand: ParsableCommand {
   @Option(help: ArgumentHelp("With --tensor: write its values as float32.", valueName: "out.npy"))
   var npy: String?
 
-  @Flag(name: .shortAndLong, help: "Replace an existing .npy file.")
+  @Flag(name: .shortAndLong, help: "Replace an existing .npy file; of a link, the link itself.")
   var force = false
 
   @Flag(help: "Read every byte and report every broken rule.")

@@ -75,8 +75,9 @@ enum SystemNotices {
       DoomedNames.removeAll()
       _exit(ExitStatus.integrity.rawValue)
     }
-    // Where an allocation fails, the language aborts, and the error number is the system's.
-    for number in [SIGABRT, SIGILL, SIGTRAP] {
+    // Where an allocation fails, the language aborts, or reads a message that it had no memory for; the error number is the
+    // system's.
+    for number in [SIGABRT, SIGILL, SIGTRAP, SIGSEGV] {
       unsafe sigaction(number, nil, &former[Int(number)])
       _ = signal(number) { number in
         guard errno == ENOMEM else {

@@ -26,8 +26,10 @@ extension SourceNote {
       "config.json says `\(unused)` \(value), but `\(used)` has priority and says otherwise"
     case .tiedHead: "the model has no `lm_head.weight`: its embedding is the head, too (`tie_word_embeddings`)"
     case .rotaryBuffers(let count):
-      "\(Format.count(count)) tensors hold rotary frequencies (`rotary_emb.inv_freq`); they are what config.json gives, and "
-        + "are left out"
+      count == 1
+        ? "one tensor holds rotary frequencies (`rotary_emb.inv_freq`); they are what config.json gives, and are left out"
+        : "\(Format.count(count)) tensors hold rotary frequencies (`rotary_emb.inv_freq`); they are what config.json gives, and "
+          + "are left out"
     }
   }
 

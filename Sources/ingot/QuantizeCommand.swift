@@ -29,7 +29,7 @@ struct QuantizeCommand: ParsableCommand {
   @Option(name: .shortAndLong, help: "The pack to write. Needed unless --dry-run or --explain is given.")
   var output: String?
 
-  @Flag(name: .shortAndLong, help: "Replace an existing file.")
+  @Flag(name: .shortAndLong, help: "Replace an existing file; of a link, the link itself.")
   var force = false
 
   @Option(help: ArgumentHelp("Encoding of the routed experts. (default: int4-g64)", valueName: "encoding"))
@@ -138,15 +138,15 @@ struct QuantizeCommand: ParsableCommand {
     return choice
   }
 
-  /// Refuses a tokenizer that no command could read from the pack. Without one a checkpoint can be packed all the same.
+  /// Refuses a tokenizer that is cut or empty, which no command could read from the pack; what it says is looked at when it is
+  /// used, as that takes seconds. Without one a checkpoint can be packed all the same.
   private func requireTokenizer(_ plan: ConversionPlan) throws(Failure) {
-    let needed = [TokenizerError.File.tokenizer, .config].map(\.rawValue)
-    if let name = needed.first(where: plan.emptyFiles.contains) { throw Failure(emptyFile: "\(checkpoint)/\(name)") }
-    var files: [TokenizerError.File: [UInt8]] = [:]
-    for file in TokenizerError.File.allCases { files[file] = plan.file(named: file.rawValue) }
-    guard let json = files[.tokenizer] else { return }
-    do throws(TokenizerError) { _ = try Tokenizer(tokenizerJSON: json, others: files) } catch {
-      throw Failure(error, of: checkpoint)
+    for file in [TokenizerError.File.tokenizer, .config] {
+      if plan.emptyFiles.contains(file.rawValue) { throw Failure(emptyFile: "\(checkpoint)/\(file.rawValue)") }
+      guard let bytes = plan.file(named: file.rawValue) else { continue }
+      do throws(JSONError) { try unsafe JSONParser.check(bytes.span.bytes) } catch {
+        throw Failure(.json(file, error), of: checkpoint)
+      }
     }
   }
 

@@ -88,7 +88,7 @@ struct RunCommand: ParsableCommand {
   @Flag(help: "With --trace: also the experts each row chose, by layer.")
   var traceExperts = false
 
-  @Flag(name: .shortAndLong, help: "Replace an existing trace.")
+  @Flag(name: .shortAndLong, help: "Replace an existing trace; of a link, what it leads to.")
   var force = false
 
   @Flag(help: "Print the result as JSON on stdout.")

@@ -52,7 +52,8 @@ private struct TokenIDs {
   func read(file path: String) throws(Failure) -> [Int] {
     let file: MappedFile
     do throws(FileError) { file = try MappedFile(path: path) } catch { throw Failure(error) }
-    return try read(file.bytes)
+    let hasMark = file.byteCount >= 3 && file.bytes.extracting(first: 3).array == TextInput.mark
+    return try read(hasMark ? file.bytes.extracting(3...) : file.bytes)
   }
 
   func read(_ bytes: [UInt8]) throws(Failure) -> [Int] { try read(bytes.bytes) }

@@ -8,7 +8,7 @@ import Text
 /// write, is no part of the text.
 enum TextInput {
   static let standardInput = "-"
-  private static let mark: [UInt8] = [0xEF, 0xBB, 0xBF]
+  static let mark: [UInt8] = [0xEF, 0xBB, 0xBF]
 
   /// What messages call an input.
   static func named(_ path: String) -> String { path == standardInput ? "stdin" : "`\(path)`" }
@@ -56,14 +56,18 @@ enum TextInput {
     while true {
       // A pipe that was opened without waiting for its writer says nothing until there is one.
       var event = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-      if unsafe poll(&event, 1, -1) < 0, errno != EINTR { throw Failure(FileError("read", path)) }
+      if unsafe poll(&event, 1, -1) < 0, errno != EINTR { throw failure(path) }
       let count = unsafe Glibc.read(descriptor, &buffer, buffer.count)
       if count < 0 {
         if errno == EINTR || errno == EAGAIN { continue }
-        throw Failure(FileError("read", path))
+        throw failure(path)
       }
       return count == 0 ? nil : Array(buffer[..<count])
     }
+  }
+
+  private static func failure(_ path: String) -> Failure {
+    Failure(FileError("read", path == standardInput ? "stdin" : path))
   }
 
   /// The text, which must be UTF-8.

@@ -55,10 +55,8 @@ struct Verification {
     /// Which models these are; found out before the levels, which take a while.
     let models: (reference: DriftRecord.Model, candidate: DriftRecord.Model?)
 
-    /// Whether there is a section, or a part of a record.
-    var hasMeasured: Bool {
-      [weights, masked, trajectories, tasks].contains { $0 != .null } || said.scores != nil || said.trajectories != nil
-    }
+    /// Whether there is a section of a report.
+    var hasMeasured: Bool { [weights, masked, trajectories, tasks].contains { $0 != .null } }
 
     /// Numbers that were compared beside others.
     mutating func compared(isSame: Bool) { self.isSame = (self.isSame ?? true) && isSame }

@@ -36,7 +36,7 @@ struct VerifyCommand: ParsableCommand {
     help: ArgumentHelp("Keep what the reference said, to compare others with it without the model.", valueName: "file"))
   var record: String?
 
-  @Flag(name: .shortAndLong, help: "Replace an existing file.")
+  @Flag(name: .shortAndLong, help: "Replace an existing file; of a link, the link itself.")
   var force = false
 
   @Option(
@@ -252,7 +252,7 @@ struct VerifyCommand: ParsableCommand {
     options.match = match
     options.isRaw = raw
     options.memory = maxMemory.value / 2
-    options.dataMemory = maxMemory.value - maxMemory.value / 2
+    options.dataMemory = max(maxMemory.value / 2, VerifyOptions.leastDataMemory)
     return options
   }
 }

@@ -18,7 +18,9 @@ struct VerifyOptions {
   var seed: UInt64 = 0
   /// Bytes for hidden states: half of `--max-memory`.
   var memory = 1 << 30
-  /// Bytes for what is known of texts and their masked positions.
+  /// What texts may always take: no less than the models' own tables and tokenizers do.
+  static let leastDataMemory = 16 << 20
+  /// Bytes for what is known of texts and their masked positions: the other half.
   var dataMemory = 1 << 30
 }
 

@@ -61,7 +61,7 @@ import Testing
       (["^mtp", "layers\\.4\\.", "lm_head"], "`lm_head.weight`, which the model needs"),
       (["weight"], "which the model needs"),
       (["mtp", "layers\\.4\\.", "query_layernorm"], "query_layernorm.weight`, which"),
-      (["mtp", "layers\\.4\\.", "experts"], "which the model needs"), (["("], "no regular expression"),
+      (["mtp", "layers\\.4\\.", "experts"], "which the model needs"), (["("], "cannot be used"),
     ])
   func refused(patterns: [String], words: String) throws {
     try withExtras { directory in
@@ -120,8 +120,10 @@ import Testing
 
   @Test func withoutDroppedTensorsTheProvenanceIsWhatItWas() throws {
     try withTemporaryDirectory { directory in
-      #expect(try ingot(["quantize", pico, "-q", "-o", "of.ingot"], in: directory).code == 0)
-      #expect(try provenance("of.ingot", in: directory)?["dropped"] == nil)
+      let result = try ingot(["quantize", pico, "-q", "-o", "of.ingot"], in: directory)
+      #expect(result.code == 0)
+      let provenance = try provenance("of.ingot", in: directory)
+      #expect(provenance != nil && provenance?["dropped"] == nil)
     }
   }
 }

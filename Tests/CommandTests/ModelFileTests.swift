@@ -43,7 +43,9 @@ import Testing
     ] as [(String, JSONValue)])
   func scaling(key: String, value: JSONValue) throws {
     try withTemporaryDirectory { directory in
-      try configurePico(directory + "/model", [key: value, "rope_scaling": key == "rope_scaling" ? value : nil])
+      var changes: [String: JSONValue?] = ["rope_scaling": nil]
+      changes.updateValue(value, forKey: key)
+      try configurePico(directory + "/model", changes)
       try expectRefused(["`\(key)`", "`model/config.json`, byte "], in: directory)
     }
   }
@@ -190,7 +192,7 @@ import Testing
         let result = try ingot(command + (command[0] == "verify" ? ["--gen-length", "32"] : []), in: directory)
         #expect(result.code == 0, "\(command): \(result)")
         #expect(result.err.contains("`\(name)`") && result.err.contains(words), "\(command): \(result.err)")
-        unlink(directory + "/r.record")
+        unsafe _ = unlink(directory + "/r.record")
       }
       let json = try ingot(["quantize", "model", "--dry-run", "--json", "-q"], in: directory)
       #expect(try JSONParser.parse(json.out).object?["notes"]?.array?.count == 1, "\(json)")
@@ -202,7 +204,7 @@ import Testing
       try rewritePico(directory + "/weights") { $0.removeAll { $0.name == "lm_head.weight" } }
       try configurePico(directory + "/model", ["tie_word_embeddings": true])
       for name in listing(of: directory + "/model") where name.contains("safetensors") {
-        unlink("\(directory)/model/\(name)")
+        unsafe _ = unlink("\(directory)/model/\(name)")
       }
       #expect(unsafe rename(directory + "/weights/model.safetensors", directory + "/model/model.safetensors") == 0)
       let pack = try ingot(["quantize", "model", "-o", "of.ingot"], in: directory)

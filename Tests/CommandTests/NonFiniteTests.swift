@@ -14,7 +14,8 @@ import Testing
       var weights = weights
       let row = 17 * 128..<18 * 128
       let largest = weights[row].reduce(0) { max($0, abs($1)) }
-      for index in row { weights[index] *= 3e38 / largest }
+      // Finite, all of them: by way of a wider type.
+      for index in row { weights[index] = Float(Double(weights[index]) * 3e38 / Double(largest)) }
       return weights
     }
   ]
@@ -44,7 +45,15 @@ import Testing
   private func document(_ result: Command.Result) throws -> JSONValue { try JSONParser.parse(result.out) }
 
   private func value(_ document: JSONValue, _ keys: String...) -> JSONValue? {
-    keys.reduce(document) { value, key in Int(key).map { value?.array?[$0] } ?? value?.object?[key] }
+    var value: JSONValue? = document
+    for key in keys {
+      if let index = Int(key) {
+        value = value?.array.flatMap { $0.indices.contains(index) ? $0[index] : nil }
+      } else {
+        value = value?.object?[key]
+      }
+    }
+    return value
   }
 
   private let masked = ["changed", "-r", pico, "--prompts", "p.jsonl", "--text", "t.txt", "--level", "masked", "-q"]

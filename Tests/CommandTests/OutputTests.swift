@@ -57,7 +57,8 @@ import Testing
       let long = String(repeating: "n", count: 256)
       for (path, words) in [
         ("nowhere/x", "No such file"), ("old/x", "Not a directory"), ("taken", "is a directory"),
-        (long, "name too long"), ("old", "exists already"), ("dangling", "is a link to `nowhere-else`"),
+        (long, "name too long"), ("/proc/nothing", "cannot create `/proc/nothing`"), ("old", "exists already"),
+        ("dangling", "is a link to `nowhere-else`"),
       ] {
         let result = try ingot(arguments + [path], in: directory)
         #expect(result.code == 1 && result.err.contains(words) && result.out.isEmpty, "\(path): \(result)")

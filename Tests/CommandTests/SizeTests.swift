@@ -91,7 +91,7 @@ import Testing
       header += "}"
       let length = (0..<8).map { UInt8(truncatingIfNeeded: header.utf8.count >> (8 * $0)) }
       try write(length + Array(header.utf8) + [UInt8](repeating: 0, count: 60_000), to: directory + "/m.safetensors")
-      let result = try limited(["inspect", "m.safetensors", "--json"], megabytes: 250, in: directory)
+      let result = try limited(["inspect", "m.safetensors", "--json"], megabytes: 140, in: directory)
       #expect(result.code == 0, "\(result.err)")
       #expect(try object(result)["tensors"]?.array?.count == 60_000)
     }

@@ -8,7 +8,7 @@ import Testing
 
   /// With one process for a user who has no other: root may have as many as it likes.
   private static func withoutThreads(_ arguments: [String], in directory: String) throws -> Command.Result {
-    chmod(directory, 0o777)
+    unsafe _ = chmod(directory, 0o777)
     let words = try ([Command.ingotPath()] + arguments).map { "'\($0)'" }.joined(separator: " ")
     let other = isRoot ? "setpriv --reuid 54321 --regid 54321 --clear-groups" : ""
     return try Command(shell: "exec timeout 60 prlimit --nproc=1 \(other) \(words)", in: directory).wait()
@@ -16,7 +16,7 @@ import Testing
 
   /// Whether another user may run what was built, and read what it is tested with.
   private static let canDoWithoutThreads = {
-    (try? withTemporaryDirectory { try withoutThreads(["inspect", pico], in: $0).code }) == 0
+    (try? withTemporaryDirectory { directory in try withoutThreads(["inspect", pico], in: directory).code }) == 0
   }()
 
   @Test(
@@ -134,7 +134,7 @@ import Testing
         // 127 is the loader's, which had no room for the program.
         #expect([0, 1, 5, 75, 127].contains(result.code) && !result.wasKilled, "\(arguments[0]): \(result)")
         #expect([0, 127].contains(result.code) || result.err.contains("error: "), "\(arguments[0]): \(result)")
-        #expect(result.code == 0 || !exists(directory + "/out"))
+        #expect(result.code == 0 || arguments[0] != "quantize" || !exists(directory + "/out"))
       }
     }
   }

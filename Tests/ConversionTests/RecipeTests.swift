@@ -3,6 +3,7 @@ import JSON
 import Models
 import Patterns
 import Pack
+import Quantization
 import Tensors
 import TestSupport
 import Testing
@@ -67,6 +68,7 @@ import Testing
       (#"{"overrides":[{"match":"a","encoding":1}]}"#, 27),
       (#"{"overrides":[{"match":"a","encoding":"keep","optional":"yes"}]}"#, 45),
       (#"{"overrides":[{"match":"a","encoding":"keep","solver":"x"}]}"#, 45), (#"{"rest":"keep","rest":"keep"}"#, 15),
+      (#"{"overrides":[{"match":"a","encoding":"int4-g64","solver":"best"}]}"#, 49),
     ])
   func malformed(json: String, byteOffset: Int) {
     guard case .file(let detail, byteOffset)? = refusal(json) else {
@@ -88,6 +90,19 @@ import Testing
     #expect(rule == Recipe.Rule(match: "a(?=b)", choice: .keep))
     for text in ["keep", "=keep", ""] {
       #expect(throws: RecipeError.self) { _ = try Recipe.rule(parsing: text) }
+    }
+  }
+
+  @Test func aRuleMayNameItsSolver() throws {
+    let text = #"{"overrides":[{"match":"up_proj","encoding":"int4-g32","solver":"absmax"}]}"#
+    let recipe = try Recipe(json: Array(text.utf8))
+    #expect(recipe.overrides[0].solver == "absmax")
+    #expect(try Recipe(json: Array(recipe.json.text().utf8)) == recipe, "a recipe reads back as itself")
+    var options = try ConversionPlan.Options(experts: "int4-g32")
+    options.recipe.overrides = recipe.overrides
+    let plan = try plan(options)
+    for (tensor, solver) in zip(plan.pack.tensors, plan.solvers) where tensor.encoding.isGrouped {
+      #expect(solver.name == (tensor.name.contains("up_proj") ? "absmax" : "search"), "\(tensor.name)")
     }
   }
 

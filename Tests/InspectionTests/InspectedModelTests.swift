@@ -42,7 +42,7 @@ import Testing
       requiredFeatures: old.requiredFeatures, tablesOffset: old.tablesOffset, tablesHash: XXH3.hash(tables.bytes),
       chunkCount: old.chunkCount, tensorCount: old.tensorCount, fileCount: old.fileCount,
       stringsLength: old.stringsLength)
-    header.writeVersion = 2
+    header.writeVersion = PackHeader.writerVersion + 1
     try write(header.encoded() + bytes[PackHeader.byteCount...], to: path)
   }
 

@@ -71,6 +71,8 @@ import Testing
   @Test("a missing key is not guessed", arguments: required)
   func missingKey(key: String) throws {
     for value in [nil, JSONValue.null] as [JSONValue?] {
+      // These two are counts that may be turned off.
+      if value != nil, ["first_k_dense_replace", "n_group"].contains(key) { continue }
       let refusal = try refusal(of: [key: value])
       #expect(refusal.key == key && (value != nil || refusal.byteOffset == nil))
     }

@@ -121,6 +121,8 @@ private struct NeighbourWeights: WeightSource {
   var configuration: ModelConfiguration { base.configuration }
   var path: String { base.path }
   var counters: WeightCounters { base.counters }
+  var notes: [SourceNote] { base.notes }
+  func requireUnchanged() throws(ModelError) { try base.requireUnchanged() }
   func hasTensor(_ id: TensorID) -> Bool { base.hasTensor(id) }
   func matrix(_ id: TensorID) throws(ModelError) -> Matrix { try base.matrix(id) }
   func expert(layer: Int, expert: Int) throws(ModelError) -> ExpertWeights {

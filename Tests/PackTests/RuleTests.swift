@@ -52,7 +52,7 @@ import Testing
   @Test func anUnknownEncodingIsListedAndNotDecoded() throws {
     var pack = PackBytes(try #require(Self.raw))
     pack.set(UInt16(99), at: pack.tensorRecord(5) + 6)
-    pack.set(UInt16(2), at: 10)
+    pack.set(UInt16(PackHeader.writerVersion) + 1, at: 10)
     pack.sealTables()
     try withTemporaryDirectory { directory in
       #expect(try violations(pack.bytes, in: directory) == [])
@@ -75,6 +75,35 @@ import Testing
       #expect(found == [])
       let header = try PackFile(path: directory + "/checked.ingot").header
       #expect(header.writeVersion == 9)
+    }
+  }
+
+  @Test("a pack is of the version that its newest encoding needs", arguments: Encoding.all)
+  func version(encoding: Encoding) throws {
+    let plan = try PackPlan([.tensor(TinyPack.tensor("a", [4, 128], encoding))], files: TinyPack.files)
+    try withTemporaryDirectory { directory in
+      let header = try TinyPack.write(plan, TinyPack.contents(plan, seed: 1), to: directory + "/a.ingot")
+      #expect(header.writeVersion == encoding.kind.version)
+      #expect(try PackFile(path: directory + "/a.ingot").header.writeVersion == header.writeVersion)
+    }
+  }
+
+  @Test("bases out of their range are found", arguments: ["int4-g16s8", "int8-g64s8"], [0, 109, 136, 255])
+  func bases(name: String, base: UInt8) throws {
+    let plan = try PackPlan(
+      [.tensor(TinyPack.tensor("a", [300, 128], TinyPack.encoding(name)))], files: TinyPack.files)
+    try withTemporaryDirectory { directory in
+      try TinyPack.write(plan, TinyPack.contents(plan, seed: 1), to: directory + "/a.ingot")
+      let whole = PackBytes(try contents(of: directory + "/a.ingot"))
+      #expect(try violations(whole.bytes, in: directory) == [])
+      let scales = plan.chunks[0].layout.planes[0][1]
+      for row in [0, 1, 299] {
+        var pack = whole
+        pack.bytes[pack.chunkRange(0).lowerBound + scales.lowerBound + row * scales.count / 300] = base
+        pack.seal()
+        let found = try violations(pack.bytes, in: directory)
+        #expect(found.map(\.rule) == [.scales], "row \(row): \(found)")
+      }
     }
   }
 }

@@ -22,6 +22,7 @@ import Testing
       ("^(?!.*lm_head).*weight", "lm_head.weight", false), ("^(?!.*lm_head).*weight", "up.weight", true),
       ("a(?=b)", "ac", false), ("a(?=b)b", "ab", true), ("^(?:(?!b)[a-z])*$", "acd", true),
       ("^(?:(?!b)[a-z])*$", "acbd", false), ("(?<kind>gate|up)_proj", "x.up_proj", true), ("(?P<k>a)", "a", true),
+      ("^a{0,}$", "aa", true),
       ("^((?=a)|b)*a$", "bba", true), (#"layers\.(1|2)\.mlp\.experts\."#, "model.layers.12.mlp.experts.3.up", false),
       ("é", "e\u{301}", false), ("😀.$", "😀é", true),
     ])
@@ -34,7 +35,8 @@ import Testing
     arguments: [
       ("a**", 2), ("*a", 0), ("(?<=a)b", 0), ("(?<!a)b", 0), ("(?>a)b", 0), ("(a)\\1", 3), ("a++", 2), ("a{2}+", 4),
       ("[a[b]]", 2), ("[a&&b]", 2), ("[]", 0), ("[a", 0), ("[z-a]", 1), ("(a", 0), ("a)", 1), ("a\\", 1), ("a{3,2}", 1),
-      ("a{9999}", 1), ("(?i)é", 4), ("\\x41", 0), ("\\p{Han}", 0), ("(?<n a)", 0), ("(?#a)", 0), ("\\Qa", 0),
+      ("a{9999}", 1), ("a{0}", 1), ("(?i)é", 4), ("\\x41", 0), ("\\p{Han}", 0), ("(?<n a)", 0), ("(?#a)", 0),
+      ("\\Qa", 0),
     ])
   func refused(pattern: String, position: Int) {
     let error = #expect(throws: RegexError.self) { try SearchPattern(pattern) }

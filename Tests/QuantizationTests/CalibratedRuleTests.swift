@@ -1,5 +1,6 @@
 import Kernels
 import Quantization
+import Tensors
 import TestSupport
 import Testing
 
@@ -62,19 +63,31 @@ import Testing
     #expect(
       abs(solved.outputError / relative / outputError([Float](repeating: 0, count: Self.weights.count), x) - 1) < 1e-3)
 
-    let (codes, scales) = try search()
-    let searched = codes.indices.map { codes[$0] * scales[$0 / 32] }
-    #expect(error < 0.5 * outputError(searched, x))
+    #expect(error < 0.5 * outputError(try search(), x))
     #expect(solved.statistics.relativeRMSE > 0.02 && solved.statistics.relativeRMSE < 0.3)
   }
 
-  /// The data-free solver's codes and scales.
-  private func search() throws -> ([Float], [Float]) {
-    let encoded = try Int4Group.encode(Self.weights, groupSize: 32, solver: .search)
-    let codes = stride(from: 0, to: encoded.codes.count, by: 16).flatMap {
-      Int4Group.codes(ofRun: encoded.codes[$0..<$0 + 16])
-    }
-    return (codes.map { Float($0) }, encoded.scales.map { Float(bitPattern: UInt32($0) << 16) })
+  /// What the data-free solver makes of the weights.
+  private func search() throws -> [Float] {
+    let encoding = try #require(Encoding(name: "int4-g32"))
+    var codes = [UInt8](repeating: 0, count: encoding.codeByteCount(elements: Self.weights.count))
+    var scales = [UInt8](
+      repeating: 0, count: encoding.scaleByteCount(elements: Self.weights.count, columns: Self.columns))
+    var statistics = QuantizationStatistics()
+    var codeBytes = codes.mutableRawBytes
+    var scaleBytes = scales.mutableRawBytes
+    try Quantizer.encode(
+      Samples.f32(Self.weights).rawBytes, dtype: .f32, columns: Self.columns, as: encoding, solver: Solvers.search,
+      kernels: Self.kernels, codes: &codeBytes, scales: &scaleBytes, adding: &statistics)
+    return Self.decode(codes, scales, encoding)
+  }
+
+  private static func decode(_ codes: [UInt8], _ scales: [UInt8], _ encoding: Encoding) -> [Float] {
+    var values = [Float](repeating: 0, count: codes.count * 8 / encoding.codeBits)
+    var span = values.mutableSpan
+    Quantizer.decode(
+      codes: codes.rawBytes, scales: scales.rawBytes, as: encoding, columns: columns, kernels: kernels, into: &span)
+    return values
   }
 
   @Test("moments of few tokens are shrunk and damped by n / N")
@@ -126,9 +139,9 @@ import Testing
         #expect(code == (s == 0 ? 0 : Int8(min(7, max(-8, (Self.weights[i] * (1 / s)).rounded(.toNearestOrEven))))))
       }
       // At least as close as the data-free search, up to the scales that both try.
-      let (codes, scales) = try search()
+      let searched = try search()
       func distance(_ y: [Float]) -> Float { zip(y, Self.weights).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) } }
-      #expect(distance(decoded(solved)) < 1.05 * distance(codes.indices.map { codes[$0] * scales[$0 / 32] }))
+      #expect(distance(decoded(solved)) < 1.05 * distance(searched))
     }
   }
 
@@ -226,12 +239,14 @@ import Testing
   @Test("the code plane is the encoding's")
   func plane() throws {
     let found = try ConditionedMoments(Self.moments(Self.states(200)), prior: .none, kernels: Self.kernels)
-    let four = try solve(found)
-    let codes = four.codePlane(bits: 4)
-    #expect(
-      stride(from: 0, to: codes.count, by: 16).flatMap { Int4Group.codes(ofRun: codes[$0..<$0 + 16]) }
-        == four.codes.map { Int($0) })
-    let eight = try solve(found, GPTQ(bits: 8, groupSize: 64))
-    #expect(Int8Group.codes(ofRun: eight.codePlane(bits: 8)[...]) == eight.codes.map { Int($0) })
+    for (name, solved) in [
+      ("int4-g32", try solve(found)), ("int8-g64", try solve(found, GPTQ(bits: 8, groupSize: 64))),
+    ] {
+      let encoding = try #require(Encoding(name: name))
+      // Under scales of 1 the decoded values are the codes.
+      let ones = [[UInt8]](repeating: [0x80, 0x3F], count: solved.scales.count).flatMap { $0 }
+      let values = Self.decode(solved.codePlane(bits: encoding.codeBits), ones, encoding)
+      #expect(values == solved.codes.map { Float($0) })
+    }
   }
 }

@@ -123,6 +123,8 @@ func failure(_ source: String, _ variables: String = "{}") -> TemplateError? {
       "{% set a = 'a' * 1000000 %}{% for i in range(100000) %}{{ 'b' in a }}{% endfor %}",
       "{{ {'a': 1} | tojson(indent=99999999) }}", "{{ [1, 2] | tojson(indent='a' * 99999999) }}",
       "{% set a = 'a' * 100000 %}{% for i in range(100000) %}{{ a[::-1] | length }}{% endfor %}",
+      "{{ ('a' * 100000000).split('a') }}", "{{ ('a ' * 50000000).split() }}", "{{ ('a' * 100000000) | list }}",
+      "{{ ('a' * 100000000).replace('a', 'b') }}", "{{ 'a' * 100000000 in 'a' * 100000000 }}",
       "{{ 2 ** 2 ** 62 }}",
     ])
   func hostile(source: String) throws {
@@ -138,7 +140,10 @@ func failure(_ source: String, _ variables: String = "{}") -> TemplateError? {
       "a" + String(repeating: " or a", count: 5000), "a" + String(repeating: " if a", count: 5000),
       "a" + String(repeating: "()", count: 5000), "a" + String(repeating: "[a", count: 5000),
     ] {
-      #expect(try #require(failure("{{ \(source) }}")).kind == .limit, "\(source.prefix(8))")
+      // Where a bracket is left open, that may be found first.
+      let kind = try #require(failure("{{ \(source) }}")).kind
+      #expect(
+        kind == .limit || kind == .malformed && source.contains { "([".contains($0) }, "\(source.prefix(8)) \(kind)")
     }
     #expect(try #require(failure(String(repeating: "{% if a %}", count: 5000))).kind == .limit)
     #expect(try #require(failure(String(repeating: "a", count: 1 << 21))).kind == .limit)

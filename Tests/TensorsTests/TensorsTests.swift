@@ -1,3 +1,4 @@
+import Dispatch
 import Glibc
 import Tensors
 import TestSupport
@@ -173,14 +174,17 @@ import Testing
   }
 
   /// One writes ever higher numbers; the other puts a letter behind the one that it read, which must never undo a higher.
-  @Test func aFileThatTookTheNameMeanwhileKeepsIt() async throws {
+  @Test func aFileThatTookTheNameMeanwhileKeepsIt() throws {
     let path = "\(FilePlace.temporary)/ingot-exchange-\(getpid())"
     try replace(path, by: "0", inPlaceOf: nil)
     defer { unsafe _ = unlink(path) }
-    let count = 400
-    async let last: Void = Task.detached {
-      for value in 1...count { try self.replace(path, by: "\(value)", inPlaceOf: nil) }
-    }.value
+    let count = 200
+    // On a thread of its own: tasks could all be waiting for this one.
+    let written = DispatchSemaphore(value: 0)
+    DispatchQueue(label: "writer").async {
+      for value in 1...count { #expect(throws: Never.self) { try self.replace(path, by: "\(value)", inPlaceOf: nil) } }
+      written.signal()
+    }
     var (highest, replaced, kept) = (0, 0, 0)
     while highest < count {
       do {
@@ -195,7 +199,7 @@ import Testing
         kept += 1
       }
     }
-    try await last
+    written.wait()
     #expect(try number(in: path) == count && replaced > 0)
     #expect(listing(of: FilePlace.temporary).filter { $0.contains("ingot-exchange-\(getpid())") }.count == 1)
   }

@@ -40,8 +40,10 @@ package let isRoot = geteuid() == 0
 package func exists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 }
 
 private func removeTree(_ path: String) {
+  // A link to a directory is removed, not what it leads to.
+  guard unsafe unlink(path) != 0 else { return }
   for name in listing(of: path) { removeTree("\(path)/\(name)") }
-  if unsafe unlink(path) != 0 { unsafe _ = rmdir(path) }
+  unsafe _ = rmdir(path)
 }
 
 /// The bytes of a file.

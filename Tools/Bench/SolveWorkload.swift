@@ -1,5 +1,4 @@
 import Kernels
-import Quantization
 import Tensors
 
 /// The parts of the calibrated solver on one expert of the shapes of LLaDA2.0-mini, beside the rate of plain arithmetic.

@@ -106,7 +106,7 @@ while drill.goes_on():
         drill.require("shared librar" in done.err, f"{what}: {done.err}")
     else:
         drill.require(done.code in codes, f"{what}: {done.err}")
-        drill.require(done.code == 0 or done.err.startswith("error: "), f"{what} says {said[:3]}")
+        drill.require(done.code == 0 or any(line.startswith("error: ") for line in said), f"{what} says {said[:3]}")
     out = place / "out"
     drill.require(not out.exists() or is_whole(out.read_bytes()), f"{what}: the file is not whole")
     drill.require(done.code != 0 or out.exists(), f"{what}: there is no file")

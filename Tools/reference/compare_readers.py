@@ -21,6 +21,9 @@ PACKS = {
     "zstd": ["--compress", "zstd"],
     "mixed": ["--experts", "int8-g32", "--rest", "int8-g64", "--override", r"layers\.1\..*down_proj=int4-g32",
               "--override", r"experts\.(3|7)\.up_proj=keep", "--compress", "zstd", "--solver", "absmax"],
+    "bytes": ["--experts", "int4-g16s8", "--rest", "int8-g32s8", "--override", r"layers\.1\..*down_proj=int4-g64s8",
+              "--override", r"experts\.(3|7)\.up_proj=int8-g32", "--compress", "zstd"],
+    "bytes, absmax": ["--experts", "int8-g64s8", "--rest", "int4-g64s8", "--solver", "absmax"],
 }
 
 

@@ -373,6 +373,7 @@ def check_tensor_record(pack, i):
         claims = False
     family = encodings.ENCODINGS.get(t.encoding)
     if pack.header.write_version < (family.version if family else NEWEST + 1) or family and not known(t):
+        claims = False
         yield Violation(23, subject, f"encoding {t.encoding} with group size {t.group_size} is not known")
     if encodings.encoding_name(t.source_encoding, 0) not in encodings.PLAIN:
         yield Violation(23, subject, f"source_encoding {t.source_encoding} is not a plain encoding")

@@ -57,8 +57,7 @@ package struct GPTQ: Sendable {
 
   /// The sums of `Formats/encodings.md`, section 10.
   private func statistics(_ weights: Span<Float>, _ solved: SolvedRows) -> QuantizationStatistics {
-    var result = QuantizationStatistics()
-    result.count = weights.count
+    var sums = QuantizationSums()
     let codes = codeRange
     for (group, scale) in solved.scales.enumerated() {
       var error = SIMD16<Float>.zero
@@ -69,16 +68,16 @@ package struct GPTQ: Sendable {
         for i in 0..<16 {
           x[i] = weights[start + i]
           code[i] = solved.codes[start + i]
-          if scale != 0, code[i] == codes.lowerBound || code[i] == codes.upperBound { result.saturated += 1 }
+          if scale != 0, code[i] == codes.lowerBound || code[i] == codes.upperBound { sums.saturated += 1 }
         }
         let lost = x - SIMD16<Float>(code) * scale
         error += lost * lost
         weight += x * x
       }
-      result.squaredError += Double(Self.sumInPairs(error))
-      result.squaredWeight += Double(Self.sumInPairs(weight))
+      sums.squaredError += Double(Self.sumInPairs(error))
+      sums.squaredWeight += Double(Self.sumInPairs(weight))
     }
-    return result
+    return QuantizationStatistics(sums, count: weights.count)
   }
 
   private static func sumInPairs(_ partial: SIMD16<Float>) -> Float {
