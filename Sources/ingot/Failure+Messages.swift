@@ -186,7 +186,9 @@ extension Failure {
   init(_ error: GateError) {
     self.init(
       what: "the gate `\(error.expression)` cannot be used: \(error.reason)",
-      hint: "a gate tells when it fails, as in --gate '\(GateError.example)', or is `\(Gates.presetName)`", code: .usage
+      hint:
+        "a gate tells when it fails, as in --fail-if '\(GateError.example)'; --gate \(Gates.presetName) is a set of them",
+      code: .usage
     )
   }
 

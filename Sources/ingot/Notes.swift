@@ -40,7 +40,8 @@ extension RunModel {
   /// What a person should know of the model and of how it is going to be decoded.
   func notes(_ options: DecodingOptions) -> [String] {
     let runs: [String: JSONValue] = [
-      "temperature": JSONValue(options.temperature), "top_k": options.topK.map { JSONValue($0) } ?? .null,
+      "do_sample": .bool(options.temperature > 0), "temperature": JSONValue(options.temperature),
+      "top_k": options.topK.map { JSONValue($0) } ?? .null,
       "top_p": options.topP.map { JSONValue($0) } ?? .null, "max_new_tokens": JSONValue(options.generationLength),
       "gen_length": JSONValue(options.generationLength), "block_length": JSONValue(options.blockLength),
       "steps": JSONValue(options.steps), "threshold": JSONValue(options.threshold),

@@ -92,6 +92,7 @@ struct QuantizeCommand: ParsableCommand {
     guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
       throw Failure(unknownKernels: KernelSet.forcedName ?? "")
     }
+    guard Machine.exists(checkpoint) else { throw Failure(noModel: checkpoint) }
     guard !Machine.isRegularFile(checkpoint) else {
       throw Failure(
         what: "`\(checkpoint)` is a file; quantize takes the directory of a checkpoint",
@@ -175,15 +176,12 @@ struct QuantizeCommand: ParsableCommand {
   private func convert(_ converter: Converter) throws(ConversionError) {
     let plan = converter.plan
     let report = QuantizeReport(converter, source: checkpoint, output: dryRun ? nil : output)
-    if !quiet {
-      report.printStart()
-      Console.notes(plan.model.notes.map(\.text))
-    }
+    if !quiet { report.printStart() }
     if let output, !dryRun, let free = OutputFile.freeBytes(beside: output), free < report.rawByteCount {
       // What zstd will save is not known before; a disk that fills up is then found while writing.
       guard compress == .zstd else { throw .diskSpace(needed: report.rawByteCount, free: free, path: output) }
-      Console.note(
-        "note: the disk has room for this pack only if zstd saves \(Format.bytes(report.rawByteCount - free))")
+      let missing = Format.bytes(report.rawByteCount - free)
+      if !quiet { Console.note("note: the disk has room for this pack only if zstd saves \(missing)") }
     }
     var progress = Progress(dryRun ? "measuring" : "quantizing", total: plan.sourceByteCount, isQuiet: quiet)
     let outcome: Converter.Outcome

@@ -1,6 +1,5 @@
 import Templates
 import Text
-import Templates
 import Tokenizers
 
 // What a person should know of how prompts are written, the same for all commands.

@@ -10,7 +10,9 @@ import Testing
   private static func withoutThreads(_ arguments: [String], in directory: String) throws -> Command.Result {
     unsafe _ = chmod(directory, 0o777)
     let words = try ([Command.ingotPath()] + arguments).map { "'\($0)'" }.joined(separator: " ")
-    let other = isRoot ? "setpriv --reuid 54321 --regid 54321 --clear-groups" : ""
+    // Of its own, since the limit counts all processes of a user.
+    let user = Int.random(in: 100_000..<1_000_000_000)
+    let other = isRoot ? "setpriv --reuid \(user) --regid \(user) --clear-groups" : ""
     return try Command(shell: "exec timeout 60 prlimit --nproc=1 \(other) \(words)", in: directory).wait()
   }
 
