@@ -103,7 +103,7 @@ while drill.goes_on():
     what = f"{name} with {limit} of {value} (exit {done.code})"
     said = done.err.strip().splitlines()
     if done.code == 127:                # the loader found no room for the program
-        drill.require("shared librar" in done.err, f"{what}: {done.err}")
+        drill.require("shared librar" in done.err or "TLS data" in done.err, f"{what}: {done.err}")
     else:
         drill.require(done.code in codes, f"{what}: {done.err}")
         drill.require(done.code == 0 or any(line.startswith("error: ") for line in said), f"{what} says {said[:3]}")
