@@ -87,10 +87,6 @@ static inline int ck_grid_exceeds(int bits, int k, int limit) {
   return most * 1.005f >= (float)limit + 0.5f;  // the multiplier is rounded
 }
 
-static inline size_t ck_code_bytes(const ck_scheme *scheme, size_t groups) {
-  return groups * (size_t)scheme->group_size * (size_t)scheme->bits / 8;
-}
-
 // Every kernel of a set: its type and its name. A function ck_NAME_SET is one; a set without a kernel of its own defines
 // that name as the one of scalar.
 #define CK_KERNELS(each, set)                            \
