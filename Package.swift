@@ -33,33 +33,36 @@ var targets: [Target] = [
   .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
   .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),  // for tests
   .target(
-    name: "TestSupport", dependencies: ["JSON", "Tensors", "Safetensors", "Pack"], path: "Tests/TestSupport",
+    name: "TestSupport", dependencies: ["JSON", "Storage", "Tensors", "Safetensors", "Pack"], path: "Tests/TestSupport",
     swiftSettings: spans),
 ]
 targets += library("Text")
 targets += library("JSON", uses: ["Text"], spans)
-targets += library("Tensors", uses: ["Text", "CLinux"], spans)
+targets += library("Storage", uses: ["Text", "CLinux"], spans)
+targets += library("Tensors")
 targets += library("Patterns")
 targets += library("Templates", uses: ["JSON"])
 targets += library("Tokenizers", uses: ["JSON", "Patterns", "Templates"])
 targets += library("Kernels", uses: ["Tensors", "CKernels", "COpenBLAS"], spans, testsUse: ["CXXHash"])
-targets += library("Safetensors", uses: ["JSON", "Text", "Tensors"], spans)
-targets += library("Quantization", uses: ["Tensors", "Kernels"], spans, testsUse: ["Safetensors"])
-targets += library("Pack", uses: ["JSON", "Tensors", "Kernels", "CZstd"], spans)
+targets += library("Safetensors", uses: ["JSON", "Text", "Storage", "Tensors"], spans)
+targets += library("Quantization", uses: ["Storage", "Tensors", "Kernels"], spans, testsUse: ["Safetensors"])
+targets += library("Pack", uses: ["JSON", "Storage", "Tensors", "Kernels", "CZstd"], spans)
 targets += library(
-  "Models", uses: ["JSON", "Tensors", "Kernels", "Safetensors", "Pack"], spans,
+  "Models", uses: ["JSON", "Storage", "Tensors", "Kernels", "Safetensors", "Pack"], spans,
   testsUse: ["Conversion", "Quantization"])
 targets += library(
   "Decoding", uses: ["Kernels", "Models"],
-  testsUse: ["JSON", "Tensors", "Conversion", "Quantization", "Pack", "Safetensors"])
+  testsUse: ["JSON", "Storage", "Tensors", "Conversion", "Quantization", "Pack", "Safetensors"])
 targets += library(
-  "Conversion", uses: ["JSON", "Patterns", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"])
+  "Conversion",
+  uses: ["JSON", "Patterns", "Storage", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"])
 targets += library(
-  "Inspection", uses: ["JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"], spans)
+  "Inspection", uses: ["JSON", "Storage", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"], spans)
 targets += library(
   "Drift",
   uses: [
-    "JSON", "Patterns", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Decoding", "Inspection",
+    "JSON", "Patterns", "Storage", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Decoding",
+    "Inspection",
     "Text",
   ], spans, testsUse: ["Conversion", "Tokenizers"])
 
@@ -67,12 +70,14 @@ targets += [
   .executableTarget(
     name: "ingot",
     dependencies: [
-      "JSON", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Conversion", "Inspection",
+      "JSON", "Storage", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Conversion",
+      "Inspection",
       "Patterns", "Templates", "Tokenizers", "Decoding", "Drift", "Text", argumentParser,
     ],
     swiftSettings: settings),
   .executableTarget(
-    name: "bench", dependencies: ["Drift", "Kernels", "Models", "Quantization", "Pack", "Tensors"], path: "Tools/Bench",
+    name: "bench", dependencies: ["Drift", "Kernels", "Models", "Quantization", "Pack", "Storage", "Tensors"],
+    path: "Tools/Bench",
     exclude: ["runs", "compare-encodings.py", "compare-drift.py", "peers", "peers.py"],
     swiftSettings: settings),
   // For `Tools/reference/compare_templates.py`.
@@ -81,7 +86,7 @@ targets += [
     swiftSettings: settings),
   // Runs the binary, so it must be built first.
   .testTarget(
-    name: "CommandTests", dependencies: ["ingot", "JSON", "Pack", "Safetensors", "Tensors", "TestSupport"],
+    name: "CommandTests", dependencies: ["ingot", "JSON", "Pack", "Safetensors", "Storage", "Tensors", "TestSupport"],
     swiftSettings: settings),
 ]
 

@@ -3,6 +3,7 @@ package import Models
 package import Pack
 package import Quantization
 import Safetensors
+import Storage
 import Tensors
 
 /// Everything decided before a weight is read: what the pack will hold, from where, and what it will cost.

@@ -4,6 +4,7 @@ import Models
 import Pack
 package import Quantization
 import Safetensors
+import Storage
 import Tensors
 
 /// Carries a plan out: reads each chunk's weights, encodes them, and writes the chunks in order.

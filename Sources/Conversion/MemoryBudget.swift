@@ -1,5 +1,5 @@
 import Pack
-import Tensors
+import Storage
 
 /// How much anonymous memory a conversion takes, and how many chunks may therefore be under way at once.
 ///

@@ -1,6 +1,7 @@
 package import JSON
 package import Patterns
 import Quantization
+import Storage
 package import Tensors
 
 /// Which encoding each tensor gets (`Formats/recipe.md`).

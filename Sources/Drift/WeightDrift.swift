@@ -2,6 +2,7 @@ import Glibc
 package import Inspection
 package import JSON
 import Models
+import Storage
 import Tensors
 
 /// Level 1: how far the candidate's weights are from the reference's (`Formats/drift-report.md` §5).

@@ -1,6 +1,7 @@
 package import Kernels
 import Quantization
 package import Safetensors
+import Storage
 import Tensors
 
 /// Reads every byte of a checkpoint: the rules of its headers and index, and that every weight is finite.

@@ -2,6 +2,7 @@ package import Kernels
 import Pack
 import Quantization
 import Safetensors
+import Storage
 package import Tensors
 
 /// A run of consecutive elements of one tensor as they are stored. Alive as long as the value.

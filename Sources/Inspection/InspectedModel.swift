@@ -3,6 +3,7 @@ package import JSON
 package import Models
 package import Pack
 package import Safetensors
+import Storage
 import Tensors
 
 /// A pack, a safetensors file or a checkpoint directory, seen as a list of tensors. Reads headers, tables and small files,

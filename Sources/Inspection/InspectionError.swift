@@ -1,6 +1,6 @@
 package import Pack
 package import Safetensors
-package import Tensors
+package import Storage
 
 /// Why something cannot be inspected.
 package enum InspectionError: Error, Equatable {

@@ -1,5 +1,6 @@
 package import Kernels
 import Pack
+import Storage
 import Tensors
 
 /// What is different between two models, each a pack or a checkpoint.

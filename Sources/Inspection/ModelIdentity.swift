@@ -1,6 +1,7 @@
 import Models
 import Pack
 import Safetensors
+import Storage
 import Tensors
 
 /// Which model it is, and how large: `reference` and `candidate` of `Formats/drift-report.md` §2. A pack has the same one

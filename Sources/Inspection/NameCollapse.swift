@@ -1,5 +1,6 @@
 import Models
 import Pack
+import Storage
 import Tensors
 
 /// Tensors that differ only in numbers within their names, such as layer and expert, as one line.

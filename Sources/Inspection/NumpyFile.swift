@@ -1,4 +1,5 @@
 package import Kernels
+import Storage
 package import Tensors
 
 /// Writes a tensor as a `.npy` file of float32, version 1.0 of NumPy's format.

@@ -1,6 +1,7 @@
 package import Models
 import Pack
 import Safetensors
+import Storage
 import Tensors
 
 /// How much of a file one kind of tensor takes.

@@ -1,4 +1,5 @@
 package import Kernels
+import Storage
 import Tensors
 
 /// What the numbers of one tensor look like.

@@ -1,4 +1,5 @@
 import Safetensors
+import Storage
 import Tensors
 
 /// A wish to leave out tensors of a checkpoint.

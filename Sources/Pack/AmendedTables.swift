@@ -1,4 +1,4 @@
-import Tensors
+import Storage
 
 /// Header and tables of a pack with another drift report, or without one. Every other chunk keeps its place, so nothing
 /// else of the file changes.

@@ -1,6 +1,6 @@
 import CZstd
 import Kernels
-package import Tensors
+package import Storage
 
 /// How a writer stores chunks.
 package enum Compression: String, Sendable, CaseIterable {

@@ -1,3 +1,4 @@
+import Storage
 package import Tensors
 
 /// Where the planes of a chunk's tensors lie in its content (`Formats/pack.md` §5).

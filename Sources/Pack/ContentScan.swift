@@ -1,4 +1,5 @@
 import Kernels
+import Storage
 import Tensors
 
 /// Looks at the content of a chunk, whole or in pieces, for anything that needs a closer look. Nearly all contents have

@@ -1,5 +1,5 @@
 import Glibc
-import Tensors
+import Storage
 
 /// Attaches a drift report to a pack, or replaces the one it has (`Formats/pack.md` §7.1).
 ///

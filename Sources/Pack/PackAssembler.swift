@@ -1,3 +1,4 @@
+import Storage
 import Tensors
 
 /// Places the chunks of a plan one after the other and makes header and tables from them. Pure arithmetic: what a writer

@@ -1,4 +1,5 @@
 import Kernels
+import Storage
 import Tensors
 
 /// Reads every byte of a pack and lists every broken rule.

@@ -1,4 +1,5 @@
 package import JSON
+package import Storage
 package import Tensors
 
 /// An open pack. Opening maps the file and reads its 256-byte header; everything else is looked up in place when asked.

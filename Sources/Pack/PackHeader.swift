@@ -1,4 +1,4 @@
-import Tensors
+import Storage
 
 /// The first 256 bytes of a pack (`Formats/pack.md` §3).
 package struct PackHeader: Sendable, Equatable {

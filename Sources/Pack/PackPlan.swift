@@ -1,3 +1,4 @@
+import Storage
 package import Tensors
 
 /// What a pack will hold and where, before any weight is read: tensors, their chunks, and the embedded files.

@@ -1,3 +1,4 @@
+import Storage
 package import Tensors
 
 /// Where a chunk lies, what it holds and its hashes (`Formats/pack.md` §4.1).

@@ -1,4 +1,4 @@
-package import Tensors
+package import Storage
 
 /// The numbered rules of `Formats/pack.md` §8.
 package enum PackRule: Int, Sendable, CaseIterable {

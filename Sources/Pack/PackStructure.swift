@@ -1,3 +1,4 @@
+import Storage
 package import Tensors
 
 /// What a pass over all the tables knows of the chunks: the basis for checking contents and for naming damage.

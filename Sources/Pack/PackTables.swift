@@ -1,3 +1,4 @@
+import Storage
 package import Tensors
 
 /// The tables of a pack, looked up in place. Every record is checked when it is read, so nothing has to be parsed first.

@@ -1,4 +1,4 @@
-import Tensors
+import Storage
 
 /// Writes a pack in one pass: chunks in the order of the plan, then the tables, then the header, then the name.
 package struct PackWriter: ~Copyable {

@@ -1,4 +1,5 @@
 import Kernels
+import Storage
 import Tensors
 
 /// Solvers that look at each group by itself, which kernels do: `Formats/encodings.md`, sections 8 and 9.

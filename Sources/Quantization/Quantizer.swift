@@ -1,4 +1,5 @@
 package import Kernels
+import Storage
 package import Tensors
 
 /// Encoding and decoding of runs of elements with a set of kernels.

@@ -1,4 +1,5 @@
 package import Kernels
+import Storage
 package import Tensors
 
 /// Chooses the codes and scales of a matrix. One file and one line in ``Solvers/all`` make a solver.

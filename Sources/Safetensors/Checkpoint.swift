@@ -1,4 +1,4 @@
-import Tensors
+import Storage
 
 /// The weights of one model as published: one safetensors file, or several with an index that says which tensor is where.
 ///

@@ -1,5 +1,5 @@
 import JSON
-import Tensors
+import Storage
 
 /// `model.safetensors.index.json`: which tensor is in which shard, as its writer says.
 struct CheckpointIndex {

@@ -1,4 +1,5 @@
 import JSON
+import Storage
 import Tensors
 
 /// Reads one entry of the header and checks all that can be checked without the others.

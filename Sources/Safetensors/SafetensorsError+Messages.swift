@@ -1,4 +1,4 @@
-import Tensors
+import Storage
 import Text
 
 /// Every sentence about a refused file: what, where, how to mend.

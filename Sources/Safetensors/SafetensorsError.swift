@@ -1,4 +1,5 @@
-package import Tensors
+package import Storage
+import Tensors
 
 /// The rules that a safetensors file and a checkpoint directory must keep, numbered for tests and reports;
 /// `Formats/checkpoint.md`.

@@ -1,4 +1,4 @@
-package import Tensors
+package import Storage
 
 /// One safetensors file: the owner of its mapping and of the table that was checked when it was opened.
 ///

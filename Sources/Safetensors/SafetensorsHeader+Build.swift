@@ -1,4 +1,5 @@
 import JSON
+import Storage
 package import Tensors
 
 /// What a tensor to be written is called and holds.

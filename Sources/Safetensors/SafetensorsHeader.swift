@@ -1,5 +1,5 @@
 import JSON
-import Tensors
+import Storage
 
 /// The validated header of one safetensors file: 8 bytes of length, then JSON, padded with spaces.
 ///

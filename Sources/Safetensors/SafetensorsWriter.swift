@@ -1,3 +1,4 @@
+import Storage
 package import Tensors
 
 /// Writes safetensors files in the layout of the published checkpoints: records of drift, goldens, small checkpoints.

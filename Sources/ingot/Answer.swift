@@ -1,7 +1,7 @@
 import Decoding
 import JSON
 import Models
-import Tensors
+import Storage
 import Text
 
 /// A finished answer and what it cost.

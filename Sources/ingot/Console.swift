@@ -1,5 +1,6 @@
 import Glibc
 import JSON
+import Storage
 import Tensors
 import Text
 

@@ -1,6 +1,6 @@
 import Inspection
 import JSON
-import Tensors
+import Storage
 import Text
 
 /// What `inspect --diff` found. The model named first is the reference.

@@ -6,6 +6,7 @@ import Models
 import Pack
 import Patterns
 import Safetensors
+import Storage
 import Tensors
 import Text
 

@@ -1,4 +1,4 @@
-import Tensors
+import Storage
 import Text
 
 // Every sentence a person can see about a file that is to be written.

@@ -1,6 +1,6 @@
 import Decoding
 import Models
-import Tensors
+import Storage
 import Text
 import Tokenizers
 

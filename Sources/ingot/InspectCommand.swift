@@ -6,6 +6,7 @@ import Kernels
 import Models
 import Pack
 import Safetensors
+import Storage
 import Tensors
 
 struct InspectCommand: ParsableCommand {

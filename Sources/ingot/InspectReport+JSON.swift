@@ -3,6 +3,7 @@ import JSON
 import Models
 import Pack
 import Safetensors
+import Storage
 import Tensors
 
 extension InspectReport {

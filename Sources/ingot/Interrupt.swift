@@ -1,6 +1,6 @@
 import Glibc
+import Storage
 import Synchronization
-import Tensors
 
 /// Signals that ask to stop: they end the process at once, except where work under way looks for them itself, since it has
 /// something to finish or to clean up. A second one always ends it.

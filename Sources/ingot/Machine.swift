@@ -1,5 +1,5 @@
 import Glibc
-import Tensors
+import Storage
 
 /// What this process may use of the machine.
 enum Machine {

@@ -1,6 +1,6 @@
 import ArgumentParser
 import Glibc
-import Tensors
+import Storage
 
 @main
 struct Ingot: ParsableCommand {

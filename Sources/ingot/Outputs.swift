@@ -1,6 +1,6 @@
 import Glibc
 import Pack
-import Tensors
+import Storage
 
 /// What a command is going to write: all of it is looked at before any work, so that nothing is found out at the end of it,
 /// and so that nothing takes the place of a file that could not be made again.

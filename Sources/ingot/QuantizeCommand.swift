@@ -5,6 +5,7 @@ import Kernels
 import Models
 import Pack
 import Quantization
+import Storage
 import Tensors
 import Text
 import Tokenizers

@@ -5,6 +5,7 @@ import Models
 import Pack
 import Quantization
 import Safetensors
+import Storage
 import Tensors
 import Text
 

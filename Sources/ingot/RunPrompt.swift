@@ -1,6 +1,6 @@
 import Glibc
 import JSON
-import Tensors
+import Storage
 import Text
 import Tokenizers
 

@@ -1,5 +1,6 @@
 import Inspection
 import JSON
+import Storage
 import Tensors
 import Text
 

@@ -1,5 +1,5 @@
 import Glibc
-import Tensors
+import Storage
 import Text
 
 /// Text that a person hands over: prompts, texts, recipes, token ids. All of it is read here, in one way.

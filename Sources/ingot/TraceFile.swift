@@ -1,7 +1,7 @@
 import Decoding
 import Glibc
 import JSON
-import Tensors
+import Storage
 
 /// The record of a run, one line of JSON for each forward (Formats/run.md §2).
 ///

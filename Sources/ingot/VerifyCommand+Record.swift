@@ -3,6 +3,7 @@ import Decoding
 import Drift
 import Inspection
 import Safetensors
+import Storage
 import Tensors
 import Text
 

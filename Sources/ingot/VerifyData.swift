@@ -1,5 +1,5 @@
 import JSON
-import Tensors
+import Storage
 
 /// A question of a prompts file.
 struct VerifyPrompt: Equatable {

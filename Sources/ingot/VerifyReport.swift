@@ -1,6 +1,7 @@
 import Drift
 import JSON
 import Pack
+import Storage
 import Tensors
 
 /// A level that could not be measured: `missing[]` of a report.

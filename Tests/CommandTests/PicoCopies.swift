@@ -1,6 +1,7 @@
 import Glibc
 import JSON
 import Safetensors
+import Storage
 import Tensors
 import TestSupport
 

@@ -1,5 +1,6 @@
 import JSON
 import Safetensors
+import Storage
 import Tensors
 import TestSupport
 import Testing

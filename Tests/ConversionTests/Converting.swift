@@ -2,7 +2,7 @@ import Conversion
 import Kernels
 import Pack
 import Quantization
-import Tensors
+import Storage
 import TestSupport
 
 extension ConversionPlan.Options {

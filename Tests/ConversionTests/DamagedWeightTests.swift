@@ -1,6 +1,7 @@
 import Conversion
 import Kernels
 import Safetensors
+import Storage
 import Tensors
 import TestSupport
 import Testing

@@ -2,6 +2,7 @@ import Conversion
 import Glibc
 import Kernels
 import Pack
+import Storage
 import Tensors
 import TestSupport
 import Testing

@@ -4,7 +4,7 @@ import JSON
 import Kernels
 import Pack
 import Quantization
-import Tensors
+import Storage
 import TestSupport
 import Testing
 

@@ -4,6 +4,7 @@ import Models
 import Patterns
 import Pack
 import Quantization
+import Storage
 import Tensors
 import TestSupport
 import Testing

@@ -1,6 +1,7 @@
 import Conversion
 import Pack
 import Quantization
+import Storage
 import Tensors
 import TestSupport
 import Testing

@@ -2,6 +2,7 @@ import Drift
 import Glibc
 import Kernels
 import Safetensors
+import Storage
 import Tensors
 import TestSupport
 import Testing

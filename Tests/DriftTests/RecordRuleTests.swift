@@ -1,6 +1,7 @@
 import Drift
 import JSON
 import Safetensors
+import Storage
 import Tensors
 import TestSupport
 import Testing

@@ -3,7 +3,7 @@ import Drift
 import JSON
 import Models
 import Safetensors
-import Tensors
+import Storage
 import TestSupport
 
 /// Records by hand, with numbers that no model gave.

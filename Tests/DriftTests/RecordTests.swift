@@ -2,6 +2,7 @@ import Decoding
 import Drift
 import JSON
 import Safetensors
+import Storage
 import Tensors
 import TestSupport
 import Testing

@@ -1,6 +1,7 @@
 import Inspection
 import JSON
 import Pack
+import Storage
 import Tensors
 import TestSupport
 import Testing

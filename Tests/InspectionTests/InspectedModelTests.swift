@@ -1,6 +1,7 @@
 import Inspection
 import Pack
 import Safetensors
+import Storage
 import Tensors
 import TestSupport
 import Testing

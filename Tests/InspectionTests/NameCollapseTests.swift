@@ -1,7 +1,6 @@
 import Inspection
 import Models
 import Safetensors
-import Tensors
 import TestSupport
 import Testing
 

@@ -4,6 +4,7 @@ import Kernels
 import Models
 import Pack
 import Safetensors
+import Storage
 import Tensors
 import TestSupport
 

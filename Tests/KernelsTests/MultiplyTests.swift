@@ -1,4 +1,5 @@
 import Kernels
+import Storage
 import Tensors
 import TestSupport
 import Testing

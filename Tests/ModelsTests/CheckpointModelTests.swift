@@ -1,6 +1,7 @@
 import JSON
 import Models
 import Safetensors
+import Storage
 import Tensors
 import TestSupport
 import Testing

@@ -1,6 +1,7 @@
 import Kernels
 import Models
 import Quantization
+import Storage
 import Tensors
 import TestSupport
 import Testing

@@ -2,6 +2,7 @@ import JSON
 import Kernels
 import Models
 import Safetensors
+import Storage
 import Tensors
 import TestSupport
 import Testing

@@ -1,6 +1,6 @@
 import Glibc
 import Models
-import Tensors
+import Storage
 import TestSupport
 import Testing
 

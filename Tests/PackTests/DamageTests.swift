@@ -1,5 +1,5 @@
 import Pack
-import Tensors
+import Storage
 import TestSupport
 import Testing
 

@@ -1,4 +1,5 @@
 import Pack
+import Storage
 import Tensors
 import TestSupport
 import Testing

@@ -1,5 +1,6 @@
 import Glibc
 import Pack
+import Storage
 import Tensors
 import TestSupport
 import Testing

@@ -1,6 +1,7 @@
 import Kernels
 import Quantization
 import Safetensors
+import Storage
 import Tensors
 import TestSupport
 import Testing

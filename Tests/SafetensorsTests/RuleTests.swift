@@ -1,5 +1,5 @@
 import Safetensors
-import Tensors
+import Storage
 import TestSupport
 import Testing
 

@@ -1,4 +1,5 @@
 import Safetensors
+import Storage
 import Tensors
 import TestSupport
 import Testing

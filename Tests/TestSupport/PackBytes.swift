@@ -1,5 +1,5 @@
 import Pack
-import Tensors
+import Storage
 
 /// The bytes of a pack, to be changed and sealed again: after `seal` every hash is right, so that a broken rule is met
 /// alone and not behind a broken hash.

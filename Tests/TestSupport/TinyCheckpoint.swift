@@ -1,5 +1,6 @@
 package import JSON
 import Safetensors
+import Storage
 package import Tensors
 
 /// A LLaDA2 checkpoint of a few kilobytes, made from a seed. Every layout holds the same numbers.

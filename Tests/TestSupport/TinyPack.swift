@@ -1,4 +1,5 @@
 package import Pack
+package import Storage
 package import Tensors
 
 /// A small pack with one of everything: rows in several chunks with a short last one, an expert of mixed encodings, a

@@ -1,5 +1,5 @@
 import Glibc
-import Tensors
+import Storage
 
 /// Whole commands on real files, from the start of the process to its end, beside what memory and disk can do at best.
 struct CommandWorkload {

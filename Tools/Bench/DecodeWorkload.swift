@@ -1,6 +1,5 @@
 import Kernels
 import Models
-import Tensors
 
 /// A block of 32 masks decoded with the cache behind a prompt of 64 tokens, one token committed a forward: the most forwards
 /// that a block can take. Tokens are random, so routing is as spread as it can be; the head is computed for the rows that

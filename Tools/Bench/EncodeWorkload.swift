@@ -1,5 +1,6 @@
 import Kernels
 import Quantization
+import Storage
 import Tensors
 
 /// Encoding of synthetic bf16 weights from memory to memory, beside the rate at which the same bytes are only read.

@@ -1,6 +1,6 @@
 import Kernels
 import Models
-import Tensors
+import Storage
 
 /// Experts of a model asked for in random order: the time to have one's matrices, and the rate at which its bytes are then
 /// read from the page cache, beside that of reading memory.

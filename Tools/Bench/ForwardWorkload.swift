@@ -1,6 +1,6 @@
 import Kernels
 import Models
-import Tensors
+import Storage
 
 /// One block of 32 tokens through all layers of a model, and one token alone, with the vocabulary head for as many rows as
 /// asked; beside the rates of reading memory and of arithmetic in the same run. Tokens are random, so routing is as spread

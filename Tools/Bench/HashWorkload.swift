@@ -1,5 +1,5 @@
 import Kernels
-import Tensors
+import Storage
 
 /// XXH3 of each kernel set, over and over on what is in the cache and once through memory, beside the rate of reading the
 /// same bytes.

@@ -1,7 +1,7 @@
 import Glibc
 import Kernels
+import Storage
 import Synchronization
-import Tensors
 
 /// What the machine can do at best, measured in the run that is compared with it.
 struct Limits {

@@ -1,4 +1,5 @@
 import Pack
+import Storage
 import Tensors
 
 /// From nothing to the first byte of an expert: open, find one tensor by its name, touch its codes.

@@ -1,4 +1,5 @@
 import Kernels
+import Storage
 import Tensors
 
 /// Products of a few activations with many matrices of the shapes of LLaDA2.0-mini's experts, which together are larger

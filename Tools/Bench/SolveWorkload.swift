@@ -1,4 +1,5 @@
 import Kernels
+import Storage
 import Tensors
 
 /// The parts of the calibrated solver on one expert of the shapes of LLaDA2.0-mini, beside the rate of plain arithmetic.

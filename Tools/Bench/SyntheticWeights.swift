@@ -1,3 +1,4 @@
+import Storage
 import Tensors
 
 /// Roughly normal numbers with a standard deviation of 0.02.

@@ -1,5 +1,6 @@
 import Drift
 import Models
+import Storage
 import Tensors
 
 /// Full-precision scoring of a checkpoint, layer by layer, each weight read once: what `verify` does with its reference.

@@ -1,4 +1,5 @@
 import Safetensors
+import Storage
 import Tensors
 
 /// What the header reader accepts covers the data exactly; what it refuses has a sentence.

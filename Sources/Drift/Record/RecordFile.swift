@@ -1,6 +1,7 @@
 package import JSON
 import Pack
 package import Safetensors
+import Storage
 import Tensors
 
 /// Keys of the metadata (`Formats/drift-record.md` §1).

@@ -2,6 +2,7 @@ import JSON
 import Models
 import Pack
 import Safetensors
+import Storage
 import Tensors
 
 /// The tensors of a record on their way in: each is there once, as the document says, and nothing else is.

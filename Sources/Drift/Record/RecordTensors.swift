@@ -1,5 +1,6 @@
 import Models
 import Safetensors
+import Storage
 import Tensors
 
 // The tensors of a record (`Formats/drift-record.md` §2) on their way out.

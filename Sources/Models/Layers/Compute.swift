@@ -1,4 +1,5 @@
 package import Kernels
+import Storage
 import Synchronization
 import Tensors
 

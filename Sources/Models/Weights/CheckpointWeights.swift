@@ -1,6 +1,6 @@
 package import Safetensors
+package import Storage
 import Synchronization
-package import Tensors
 
 /// The weights of a checkpoint as they are, mapped.
 package final class CheckpointWeights: WeightSource {

@@ -1,6 +1,6 @@
 import Pack
+import Storage
 import Synchronization
-import Tensors
 
 /// Unpacked contents of experts' compressed chunks under a byte budget; the one not used for longest goes first.
 ///

@@ -1,4 +1,5 @@
 import Safetensors
+import Storage
 import Tensors
 
 /// All experts of a checkpoint, once, layer by layer, read past the page cache into buffers that go round.

@@ -1,3 +1,4 @@
+package import Storage
 package import Tensors
 
 /// A weight matrix (rows, columns) = (out features, in features) in its encoding, wherever its bytes are.

@@ -1,4 +1,4 @@
-package import Tensors
+package import Storage
 
 /// One model with some of its tensors taken from another of the same architecture: what swapping a part costs.
 package struct MixedWeights: WeightSource {

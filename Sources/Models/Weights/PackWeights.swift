@@ -1,6 +1,7 @@
 package import Pack
+package import Storage
 import Synchronization
-package import Tensors
+import Tensors
 
 /// The weights of a pack: raw chunks in place, compressed ones unpacked into a cache with a byte budget.
 package final class PackWeights: WeightSource {

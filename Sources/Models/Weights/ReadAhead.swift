@@ -1,4 +1,4 @@
-import Tensors
+import Storage
 
 /// Reads weights ahead of a run that goes once through the layers with so many rows that it uses nearly all experts.
 ///

@@ -1,4 +1,4 @@
-package import Tensors
+package import Storage
 
 /// Where a model's weights come from: a checkpoint in full precision, or a pack. One call a tensor or expert, none a row.
 package protocol WeightSource: Sendable {

@@ -1,4 +1,5 @@
 import Kernels
+import Storage
 import Tensors
 
 /// The layers of LLaDA2 in fp32 (`Formats/llada2.md` §3); ``LayerWalk`` takes rows through them. It reads straight down; shapes are in comments, with

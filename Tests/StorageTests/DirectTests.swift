@@ -1,5 +1,5 @@
 import Glibc
-import Tensors
+import Storage
 import TestSupport
 import Testing
 
