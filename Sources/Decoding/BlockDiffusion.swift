@@ -179,22 +179,21 @@ extension DecodingOptions {
 
   private func check(_ special: SpecialTokens, _ controls: [Int], vocabulary: Int) throws(DecodingError) {
     for id in special.stops + [special.mask] + controls where !(0..<vocabulary).contains(id) {
-      throw .option(name: "special token", detail: "\(id) is outside the vocabulary of \(vocabulary)")
+      throw .specialToken(detail: "\(id) is outside the vocabulary of \(vocabulary)")
     }
     // As with the tokenizer of the ancestor model, whose end of a turn is the mask of this one.
     guard !special.stops.contains(special.mask) else {
-      throw .option(name: "special token", detail: "\(special.mask) is the mask and ends an answer, too")
+      throw .specialToken(detail: "\(special.mask) is the mask and ends an answer, too")
     }
     guard Set(controls).count == controls.count, !controls.contains(special.mask),
       Set(controls).isDisjoint(with: special.stops)
     else {
-      throw .option(
-        name: "special token", detail: "\(controls) must be two tokens other than the mask and all that stop")
+      throw .specialToken(detail: "\(controls) must be two tokens other than the mask and all that stop")
     }
     // Whatever is excluded, something is left to choose.
     let excludable = 1 + controls.count
     guard vocabulary > excludable else {
-      throw .option(name: "vocabulary", detail: "of \(vocabulary) tokens is too small for this decoder")
+      throw .vocabulary(vocabulary)
     }
   }
 }

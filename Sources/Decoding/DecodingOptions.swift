@@ -113,6 +113,10 @@ package enum DecodingError: Error, Sendable, Equatable {
   case emptyPrompt
   /// An option with which nothing could ever be committed, or that makes no sense.
   case option(name: String, detail: String)
+  /// The model's files name tokens with which it cannot be decoded.
+  case specialToken(detail: String)
+  /// A vocabulary in which this decoder would have no token to choose.
+  case vocabulary(Int)
   /// The model's scores for a position hold an infinity or something that is no number. `prompt` counts those that are
   /// decoded together from 0.
   case notFinite(prompt: Int, position: Int)

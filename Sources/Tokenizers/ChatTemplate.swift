@@ -36,6 +36,12 @@ package struct ChatTemplate: Sendable {
   /// Whether no file has one, so that prompts follow ``builtIn``.
   package var isAbsent: Bool { named.isEmpty }
 
+  /// Why the template for conversations without tools cannot be used; what only shows as it is rendered is not known.
+  var fault: TokenizerError? {
+    do throws(TokenizerError) { _ = try entry(hasTools: false) } catch { return error }
+    return nil
+  }
+
   /// Reads the templates from where `transformers` takes them: files of their own replace those in the configuration.
   init(_ files: [TokenizerError.File: [UInt8]], _ config: Field?, specialTokens: [(name: String, value: JSONValue)]) {
     self.specialTokens = specialTokens

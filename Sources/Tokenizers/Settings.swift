@@ -9,6 +9,19 @@ extension Tokenizer {
     case unknownTokens([String])
   }
 
+  /// Reads the files beside `tokenizer.json` without a vocabulary, which takes seconds to build.
+  ///
+  /// - Returns: why no prompt can be written with the chat template; nil where one can be.
+  /// - Throws: where ``init(tokenizerJSON:others:)`` would, of these files alone.
+  package static func checkSettings(
+    _ files: [TokenizerError.File: [UInt8]]
+  ) throws(TokenizerError) -> TokenizerError? {
+    let settings = try Settings(files)
+    _ = try settings.specialContents()
+    _ = try settings.contradictions()
+    return ChatTemplate(files, settings.config, specialTokens: try settings.variables()).fault
+  }
+
   /// The files beside `tokenizer.json`.
   struct Settings {
     let config: Field?
@@ -86,12 +99,18 @@ extension Tokenizer {
       return variables
     }
 
-    func notes(_ vocabulary: Vocabulary) throws(TokenizerError) -> [Note] {
+    /// Where the two files name different tokens.
+    func contradictions() throws(TokenizerError) -> [Note] {
       var notes: [Note] = []
       for key in Self.keys {
         guard let own = try config?.optional(key), let other = try map?.optional(key) else { continue }
         if try Self.content(own) != Self.content(other) { notes.append(.otherToken(key: key)) }
       }
+      return notes
+    }
+
+    func notes(_ vocabulary: Vocabulary) throws(TokenizerError) -> [Note] {
+      var notes = try contradictions()
       let unknown = try extras().map(\.content).filter { vocabulary.id(of: $0) == nil }
       if !unknown.isEmpty { notes.append(.unknownTokens(unknown)) }
       return notes

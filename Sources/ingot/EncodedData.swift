@@ -58,7 +58,7 @@ struct EncodedData {
     }
     guard let text = data.text else { return }
     textSource = texts.isEmpty ? text.source : "answers and \(text.source)"
-    let ids = try Self.ids(ofText: text.content, model, decoder, from: "`\(text.source)`")
+    let ids = try Self.ids(ofText: text.content, model, decoder, from: TextInput.named(text.source))
     let length = max(blockLength, min(windowLength, longest) / blockLength * blockLength)
     for start in stride(from: 0, to: ids.count, by: length) {
       let window = Array(ids[start..<min(ids.count, start + length)])

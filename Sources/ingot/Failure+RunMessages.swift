@@ -14,10 +14,10 @@ extension Failure {
     self.init(what: Shown.text(String(parts[0]), limit: 400), place: "`\(model)`\(file)", hint: error.hint)
   }
 
-  /// - Parameter tools: the file of functions.
-  init(tools path: String, detail: String) {
+  /// - Parameter tools: what messages call the file of functions.
+  init(tools source: String, detail: String) {
     self.init(
-      what: "no functions can be read from this file: \(detail)", place: "`\(path)`",
+      what: "no functions can be read from this file: \(detail)", place: source,
       hint: "a chat template takes a JSON array of objects, as `tools` of a request has them")
   }
 
@@ -52,9 +52,18 @@ extension Failure {
         what: "the text holds the mask token, as number \(index + 1)", place: source,
         hint: "a mask is what the model fills in; what it is given has none")
     case .emptyPrompt:
-      self.init(what: "the prompt is empty", place: source, hint: "say something with -p TEXT", code: .usage)
+      self.init(what: "the prompt is empty", place: source, hint: "give it some text", code: .usage)
     case .option(let name, let detail):
-      self.init(what: "\(name) \(detail)", hint: "see `ingot help run` for what options may be", code: .usage)
+      self.init(what: "\(name) \(detail)", hint: "`--help` says what the options may be", code: .usage)
+    case .specialToken(let detail):
+      self.init(
+        what: "special token \(detail)", place: model.isEmpty ? nil : "`\(model)`",
+        hint: "config.json and the tokenizer must come from the same checkpoint")
+    case .vocabulary(let count):
+      self.init(
+        what: "a vocabulary of \(Format.count(count)) tokens leaves this decoder nothing to choose",
+        place: model.isEmpty ? nil : "`\(model)`",
+        hint: "the model needs `vocab_size` tokens beside its mask and its control tokens")
     case .notFinite(_, let position):
       self.init(
         what: "the scores of `\(model)` at position \(Format.count(position)) are infinite or not numbers",

@@ -16,7 +16,7 @@ extension Failure {
   /// - Parameter line: from 1; nil for the whole file.
   init(prompts path: String, line: Int?, detail: String) {
     self.init(
-      what: line.map { "line \($0) \(detail)" } ?? detail, place: "`\(path)`",
+      what: line.map { "line \($0) \(detail)" } ?? detail, place: TextInput.named(path),
       hint: #"each line is an object such as {"prompt": "What is 2 + 3?", "answer": "5"}"#)
   }
 
@@ -94,7 +94,7 @@ extension Failure {
       case .noNumber(let line): (line, "has an answer without a number", other)
       case .empty(let line): (line, "has an empty answer, which every text contains", other)
       }
-    self.init(what: "line \(line) \(detail)", place: "`\(source)`", hint: hint, code: .usage)
+    self.init(what: "line \(line) \(detail)", place: TextInput.named(source), hint: hint, code: .usage)
   }
 
   /// A reference that was to be recorded, and did not say numbers everywhere.
@@ -116,7 +116,7 @@ extension Failure {
     self.init(
       what:
         "scoring these texts takes \(Format.bytes(needed)) beside the models' hidden states; --max-memory leaves "
-        + "\(Format.bytes(limit)) for that", place: "`\(source)`",
+        + "\(Format.bytes(limit)) for that", place: TextInput.named(source),
       hint:
         "raise --max-memory to at least \((2 * needed >> 20) + 1)MiB, score a part of the text, or fewer --mask-ratios",
       code: .limit)
@@ -127,7 +127,7 @@ extension Failure {
     self.init(
       what:
         "a text of \(Format.bytes(byteCount)) takes up to \(Format.bytes(needed)) to be cut into tokens, --max-memory "
-        + "is \(Format.bytes(limit))", place: "`\(source)`",
+        + "is \(Format.bytes(limit))", place: TextInput.named(source),
       hint: "raise --max-memory to at least \((needed >> 20) + 1)MiB, or score a part of the text", code: .limit)
   }
 
@@ -138,6 +138,8 @@ extension Failure {
   }
 
   init(emptyText path: String) {
-    self.init(what: "there is no text to be scored", place: "`\(path)`", hint: "leave --text out, or name another file")
+    self.init(
+      what: "there is no text to be scored", place: TextInput.named(path),
+      hint: "leave --text out, or name another file")
   }
 }

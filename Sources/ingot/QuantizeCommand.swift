@@ -140,16 +140,24 @@ struct QuantizeCommand: ParsableCommand {
     return choice
   }
 
-  /// Refuses a tokenizer that is cut or empty, which no command could read from the pack; what it says is looked at when it is
-  /// used, as that takes seconds. Without one a checkpoint can be packed all the same.
+  /// Refuses the files of a tokenizer that no command could read from the pack, and tells of a template that none could use.
+  /// The vocabulary is looked at when it is used, as that takes seconds. Without a tokenizer a checkpoint can be packed all
+  /// the same.
   private func requireTokenizer(_ plan: ConversionPlan) throws(Failure) {
-    for file in [TokenizerError.File.tokenizer, .config] {
+    var files: [TokenizerError.File: [UInt8]] = [:]
+    for file in TokenizerError.File.allCases {
       if plan.emptyFiles.contains(file.rawValue) { throw Failure(emptyFile: "\(checkpoint)/\(file.rawValue)") }
-      guard let bytes = plan.file(named: file.rawValue) else { continue }
-      do throws(JSONError) { try unsafe JSONParser.check(bytes.span.bytes) } catch {
-        throw Failure(.json(file, error), of: checkpoint)
-      }
+      files[file] = plan.file(named: file.rawValue)
     }
+    do throws(TokenizerError) {
+      if let json = files[.tokenizer] {
+        do throws(JSONError) { try unsafe JSONParser.check(json.span.bytes) } catch { throw .json(.tokenizer, error) }
+      }
+      if let fault = try Tokenizer.checkSettings(files), !quiet {
+        let reason = Failure(fault, of: checkpoint).what
+        Console.note("note: the chat template cannot be used, prompts will need --raw: \(reason)")
+      }
+    } catch { throw Failure(error, of: checkpoint) }
   }
 
   private func printExplanation(_ plan: ConversionPlan, of name: String) throws(ConversionError) {

@@ -111,6 +111,10 @@ struct RunCommand: ParsableCommand {
   func run() throws {
     try TextInput.requireText(prompt, "-p")
     try TextInput.requireText(system, "--system")
+    let readsStandardInput = chat || prompt == nil && tokens == nil
+    try TextInput.requireApart([
+      ("the prompt", readsStandardInput ? TextInput.standardInput : nil), ("--tools", tools),
+    ])
     guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
       throw Failure(unknownKernels: KernelSet.forcedName ?? "")
     }

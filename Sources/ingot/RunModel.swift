@@ -40,10 +40,13 @@ struct RunModel {
     var files: [TokenizerError.File: [UInt8]] = [:]
     do throws(ModelError) {
       for file in TokenizerError.File.allCases {
-        // A pack does not carry empty files.
-        if let bytes = try weights.file(named: file.rawValue), !bytes.isEmpty { files[file] = bytes }
+        files[file] = try weights.file(named: file.rawValue)
       }
     } catch { throw Failure(error) }
+    // A pack does not carry empty files.
+    if let empty = files.first(where: \.value.isEmpty)?.key {
+      throw Failure(emptyFile: "\(weights.path)/\(empty.rawValue)")
+    }
     guard let json = files[.tokenizer] else { throw Failure(noTokenizer: weights.path) }
     do throws(TokenizerError) { return try Tokenizer(tokenizerJSON: json, others: files) } catch {
       throw Failure(error, of: weights.path)

@@ -29,11 +29,14 @@ enum PromptSource {
     let bytes = try TextInput.contents(of: path)
     let document: JSONValue
     do throws(JSONError) { document = try unsafe JSONParser.parse(bytes.span.bytes) } catch {
-      throw Failure(tools: path, detail: "\(error.reason), at byte \(error.byteOffset)")
+      throw Failure(tools: TextInput.named(path), detail: "\(error.reason), at byte \(error.byteOffset)")
     }
-    guard let elements = document.array else { throw Failure(tools: path, detail: "it holds \(document.kind)") }
+    guard let elements = document.array else {
+      throw Failure(tools: TextInput.named(path), detail: "it holds \(document.kind)")
+    }
     guard elements.allSatisfy({ $0.object != nil }), ChatTemplate.canPass(document) else {
-      throw Failure(tools: path, detail: "an element is no object, or holds a whole number of more than 64 bits")
+      throw Failure(
+        tools: TextInput.named(path), detail: "an element is no object, or holds a whole number of more than 64 bits")
     }
     return document
   }

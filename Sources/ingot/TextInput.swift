@@ -21,6 +21,24 @@ enum TextInput {
     return bytes.starts(with: mark) ? Array(bytes.dropFirst(mark.count)) : bytes
   }
 
+  /// Refuses two inputs that are one stream: the second would find it at its end.
+  ///
+  /// - Parameter inputs: options with what they name; nil where they are not given.
+  static func requireApart(_ inputs: [(option: String, path: String?)]) throws(Failure) {
+    var streams: [(option: String, identity: FileIdentity)] = []
+    for (option, path) in inputs {
+      guard let path, path == standardInput || Machine.isStream(path),
+        let identity = FileIdentity(of: path == standardInput ? "/dev/stdin" : path)
+      else { continue }
+      if let other = streams.first(where: { $0.identity == identity }) {
+        throw Failure(
+          what: "\(other.option) and \(option) read the same stream", place: named(path),
+          hint: "a stream can be read once; give one of them as a file", code: .usage)
+      }
+      streams.append((option, identity))
+    }
+  }
+
   private static func allBytes(of path: String, limit: Int) throws(Failure) -> [UInt8] {
     // A named pipe that is opened anew after its writer left has no end that could be seen.
     if path == standardInput || Machine.isStream(path) && FileIdentity(of: path) == FileIdentity(of: "/dev/stdin") {

@@ -32,6 +32,7 @@ struct VerifyData {
 
   /// - Parameters: files as given; without a file of prompts the built-in ones are used.
   init(prompts path: String?, text: String?, limit: Int?) throws(Failure) {
+    try TextInput.requireApart([("--prompts", path), ("--text", text)])
     if let path {
       source = path
       (prompts, unusedKeys) = try Self.prompts(in: path)
@@ -51,7 +52,8 @@ struct VerifyData {
   func place(of prompt: VerifyPrompt, _ key: String) -> String { "\(place(of: prompt)), `\(key)`" }
 
   func place(of prompt: VerifyPrompt) -> String {
-    prompt.line > 0 ? "`\(source)`, line \(prompt.line)" : "`\(source)`"
+    let source = TextInput.named(source)
+    return prompt.line > 0 ? "\(source), line \(prompt.line)" : source
   }
 
   /// Lines of JSON, each an object with `prompt` and what else there is.

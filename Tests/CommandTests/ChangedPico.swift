@@ -7,7 +7,7 @@ typealias WeightChange = @Sendable ([Float]) -> [Float]
 /// A copy of pico with other numbers in some tensors.
 ///
 /// - Parameter changes: by the beginning of tensors' names, what becomes of their elements.
-func changePico(to directory: String, _ changes: [String: WeightChange]) throws {
+func changePicoWeights(to directory: String, _ changes: [String: WeightChange]) throws {
   let copied = try Command(shell: "cp -rL '\(pico)' '\(directory)' && chmod -R u+w '\(directory)'", in: "/tmp").wait()
   guard copied.code == 0 else { throw TestFailure("cannot copy pico: \(copied.err)") }
   var missed = Set(changes.keys)

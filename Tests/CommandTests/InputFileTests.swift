@@ -258,6 +258,14 @@ import Testing
         ).wait()
         #expect(try JSONParser.parse(recipe.out).object?["recipe"]?.object?["experts"] == "int8-g64", "\(recipe)")
       }
+      for command in [
+        "verify \(pico) -r \(pico) --prompts - --text /dev/stdin",
+        "verify \(pico) -r \(pico) --prompts pipe --text pipe",
+        "run \(pico) --tools -", "run \(pico) --chat --tools /dev/stdin",
+      ] {
+        let result = try Command(shell: "\(prompts) | \(Command.ingotPath()) \(command)", in: directory).wait()
+        #expect(result.code == 64 && result.err.contains("read the same stream"), "\(command): \(result)")
+      }
       try refuses(["quantize", pico, "--dry-run", "--recipe", "none"], 1, ["`none`", "No such file"], in: directory)
     }
   }

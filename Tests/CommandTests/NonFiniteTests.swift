@@ -22,7 +22,7 @@ import Testing
 
   private func withData(_ changes: [String: WeightChange], _ body: (String) throws -> Void) throws {
     try withTemporaryDirectory { directory in
-      try changePico(to: directory + "/changed", changes)
+      try changePicoWeights(to: directory + "/changed", changes)
       let prompts = """
         {"prompt":"What is 60 + 23?","answer":"60 + 23 = 83"}
 
@@ -184,7 +184,7 @@ import Testing
     try withData([
       "model.layers.1.mlp.gate.expert_bias": unused, "model.layers.1.mlp.experts.0.": { $0.map { 2 * $0 } },
     ]) { directory in
-      try changePico(to: directory + "/reference", ["model.layers.1.mlp.gate.expert_bias": unused])
+      try changePicoWeights(to: directory + "/reference", ["model.layers.1.mlp.gate.expert_bias": unused])
       let arguments = ["changed", "-r", "reference", "--prompts", "p.jsonl", "--gen-length", "32", "-q"]
       for level in ["masked", "trajectories"] {
         let both = try verify(arguments + ["--level", "weights", "--level", level], in: directory, code: 1)

@@ -32,6 +32,28 @@ import Testing
     }
   }
 
+  @Test(
+    "what stands beside the tokenizer is refused by every command that would need it",
+    arguments: [
+      ("special_tokens_map.json", "{", "special_tokens_map.json"), ("special_tokens_map.json", "[]", "an object"),
+      ("special_tokens_map.json", #"{"eos_token": 7}"#, "eos_token"), ("added_tokens.json", "", "is empty"),
+      ("chat_template.jinja", "", "is empty"), ("tokenizer_config.json", "", "is empty"),
+    ])
+  func besideTheTokenizer(name: String, text: String, words: String) throws {
+    try withTemporaryDirectory { directory in
+      try linkPico(to: directory + "/model", without: name)
+      try write(Array(text.utf8), to: "\(directory)/model/\(name)")
+      for command in [
+        ["quantize", "model", "-o", "out.ingot"], ["run", "model", "-p", "x"],
+        ["verify", "model", "-r", pico, "--level", "trajectories"],
+      ] {
+        let result = try ingot(command, in: directory)
+        #expect(result.code == 1 && result.err.contains(words) && result.err.contains(name), "\(command): \(result)")
+        #expect(result.out.isEmpty && listing(of: directory) == ["model"])
+      }
+    }
+  }
+
   @Test func aCheckpointWithoutATokenizerIsPackedAndThatIsSaid() throws {
     try withTemporaryDirectory { directory in
       try linkPico(to: directory + "/model", without: "tokenizer.json")

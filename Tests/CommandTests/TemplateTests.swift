@@ -94,6 +94,10 @@ import Testing
         }
       }
       #expect(!exists(directory + "/a.record"))
+      // A pack without prompts has its uses.
+      let packed = try ingot(["quantize", "model", "-o", "p.ingot"], in: directory)
+      #expect(packed.code == 0 && packed.err.contains("the chat template cannot be used"), "\(packed)")
+      #expect(packed.err.contains("`{% include %}`, which is not supported"), "\(packed)")
       #expect(try ingot(["run", "model", "-q", "--raw", "-p", "x", "--gen-length", "8"], in: directory).code == 0)
       let quick = [
         "--raw", "--limit", "2", "--gen-length", "8", "--level", "trajectories", "--no-floor", "--no-replay",

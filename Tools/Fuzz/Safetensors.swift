@@ -30,7 +30,8 @@ private func check(_ file: [UInt8], _ fileByteCount: Int) {
     var end = header.byteCount
     for tensor in header.tensors {
       guard tensor.byteRange.lowerBound == end, tensor.byteRange.upperBound <= fileByteCount,
-        tensor.byteRange.count == tensor.shape.elementCount * tensor.dtype.byteCount,
+        tensor.byteRange.count
+          == tensor.dtype.byteCount(elements: tensor.shape.elementCount) ?? tensor.byteRange.count,
         header[tensor.name] == tensor, file[tensor.headerOffset] == UInt8(ascii: "\"")
       else { fatalError("accepted wrongly: \(tensor)") }
       end = tensor.byteRange.upperBound
@@ -44,8 +45,9 @@ private func check(_ file: [UInt8], _ fileByteCount: Int) {
   }
 }
 
-/// The writer's header for the same tensors is accepted too.
+/// The writer's header for the same tensors is accepted too, where they are of types that it writes.
 private func rebuild(_ header: SafetensorsHeader) {
+  guard header.tensors.allSatisfy({ $0.dtype.bitCount.map { $0 % 8 == 0 } ?? false }) else { return }
   let tensors = header.tensors.map { TensorDescription(name: $0.name, dtype: $0.dtype, shape: $0.shape) }
   let built = SafetensorsHeader.build(tensors: tensors)
   let bytes = built.bytes
