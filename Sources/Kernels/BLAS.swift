@@ -16,7 +16,8 @@ package enum BLASError: Error, Equatable {
 ///
 /// Debian's 0.3.21 uses kernels of 2004 on processors that it does not know (five times slower where it was measured), so
 /// its core type is chosen here, by what the processor can do; `OPENBLAS_CORETYPE` of the user comes first. The variable
-/// must be set before the library is loaded, which rules out linking with it. It runs with one thread, whatever the
+/// must be set before the library is loaded, which rules out linking with it, and before other threads read the environment:
+/// ``prepare()``. It runs with one thread, whatever the
 /// environment says, because the callers have their own, and it ends the process where it is refused a thread.
 @safe package struct BLAS: @unchecked Sendable {
   /// Of the kernels it chose, such as `SkylakeX`.
@@ -28,7 +29,16 @@ package enum BLASError: Error, Equatable {
   private let allocate: UnsafeMutableRawPointer
   private let free: UnsafeMutableRawPointer
 
-  /// Loads the library at the first call, which changes the environment and is best made before other threads read it.
+  /// Sets the variables that the library reads when it is loaded. A program calls this before it has other threads, as nothing
+  /// guards the environment; loading, which takes tens of milliseconds, may then come at any time.
+  package static func prepare() { _ = prepared }
+
+  private static let prepared: Void = {
+    unsafe setenv("OPENBLAS_NUM_THREADS", "1", 1)
+    if let core = wantedCore { unsafe setenv("OPENBLAS_CORETYPE", core, 0) }
+  }()
+
+  /// Loads the library at the first call.
   package static func load() throws(BLASError) -> BLAS { try loaded.get() }
 
   private static let loaded: Result<BLAS, BLASError> = {
@@ -36,8 +46,7 @@ package enum BLASError: Error, Equatable {
   }()
 
   package init(library: String) throws(BLASError) {
-    unsafe setenv("OPENBLAS_NUM_THREADS", "1", 1)
-    if let core = Self.wantedCore { unsafe setenv("OPENBLAS_CORETYPE", core, 0) }
+    Self.prepare()
     guard let handle = unsafe dlopen(library, RTLD_NOW | RTLD_LOCAL) else {
       throw .notFound(reason: unsafe dlerror().map { unsafe String(cString: $0) } ?? "")
     }

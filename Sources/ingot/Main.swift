@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import Kernels
 import Storage
 
 @main
@@ -18,6 +19,7 @@ struct Ingot: ParsableCommand {
   var verbose = false
 
   static func main() {
+    BLAS.prepare()  // while there is one thread
     SystemNotices.install()
     Interrupt.install()
     Machine.raiseDescriptorLimit()
