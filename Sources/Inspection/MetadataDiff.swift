@@ -1,4 +1,5 @@
 package import JSON
+import Models
 import Pack
 import Safetensors
 
@@ -15,8 +16,8 @@ package struct MetadataDiff: Sendable, Equatable {
   package let config: [Value]
   /// Keys of the provenance, sorted; empty unless both are packs.
   package let provenance: [Value]
-  /// Names of small files that differ or are on one side only, sorted. Of a checkpoint only those that the pack on the
-  /// other side has; config and provenance are compared above, and a drift report is none of the model.
+  /// Names of small files that differ or are on one side only, sorted. Of a checkpoint those that a pack would take along; config
+  /// and provenance are compared above, and a drift report is none of the model.
   package let files: [String]
 
   package var isSame: Bool { config.isEmpty && provenance.isEmpty && files.isEmpty }
@@ -28,11 +29,16 @@ package struct MetadataDiff: Sendable, Equatable {
     provenance = arePacks ? Self.compare(first.provenance?.object, second.provenance?.object) : []
     // A checkpoint holds no report, so that one of a pack is no difference to it.
     let compared = ["source/config.json", "provenance.json"] + (arePacks ? [] : [FileRecord.driftReport])
-    let names = Set((first.files + second.files).map(\.name)).subtracting(compared)
+    var names = Set((first.files + second.files).map(\.name))
+    // A file on its own is no model: what lies beside it need not belong to it.
+    if first.kind != .safetensors, second.kind != .safetensors {
+      names.formUnion(SourceFile.companions.map(SourceFile.name(inPack:)))
+    }
+    names.subtract(compared)
     var files: [String] = []
     for name in names.sorted() {
       let (a, b) = (try Self.fingerprint(name, first), try Self.fingerprint(name, second))
-      if a == nil || a != b { files.append(name) }
+      if a != b { files.append(name) }
     }
     self.files = files
   }
@@ -69,9 +75,10 @@ package struct MetadataDiff: Sendable, Equatable {
       }
       return file.contentHash
     case .checkpoint(let checkpoint):
-      guard let path = SourceFile.path(inCheckpoint: name), let bytes = try? checkpoint.readSmallFile(name: path) else {
-        return nil
-      }
+      // A pack leaves out what is empty.
+      guard let path = SourceFile.path(inCheckpoint: name), let bytes = try? checkpoint.readSmallFile(name: path),
+        !bytes.isEmpty
+      else { return nil }
       return XXH3.hash(unsafe bytes.span.bytes)
     }
   }

@@ -1,6 +1,12 @@
 /// The checkpoint's small files that a pack takes along, by their names in both.
 package enum SourceFile {
   private static let prefix = "source/"
+  /// Beside `config.json`, those that are taken along where they are there and not empty.
+  package static let companions = [
+    "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json",
+    "additional_chat_templates/tool_use.jinja",
+  ]
   /// A pack's names have no directories, so what lies in this one stands beside the others.
   private static let directory = (path: "additional_chat_templates/", name: "chat_template_")
 
