@@ -151,9 +151,7 @@ extension PackTables {
         let rows = tensor.rows(inChunk: position)
         structure.subjects[chunkIndex] = "rows \(rows.lowerBound) to \(rows.upperBound - 1) of `\(tensor.name)`"
       } else {
-        let stem = "model.layers.\(chunk.layer).mlp.experts.\(chunk.expert)."
-        let projections: [Substring] = ["gate_proj.weight", "up_proj.weight", "down_proj.weight"]
-        if !tensor.name.hasPrefix(stem) || !projections.contains(tensor.name.dropFirst(stem.count)) {
+        if !name(tensor.name, hasNumbers: chunk.layer, chunk.expert) {
           report(broken(.owner, "chunk \(chunkIndex) is layer \(chunk.layer), expert \(chunk.expert)"))
         }
       }
@@ -266,4 +264,26 @@ extension PackTables {
       }
     }
   }
+}
+
+/// Whether the words between the dots of a name hold these numbers, in this order and without leading zeros, and no others.
+private func name(_ name: String, hasNumbers first: Int, _ second: Int) -> Bool {
+  var found = 0
+  var (value, length, isNumber) = (0, 0, true)
+  func ends() -> Bool {
+    guard isNumber, length > 0 else { return true }
+    found += 1
+    return found == 1 ? value == first : found == 2 && value == second
+  }
+  for byte in name.utf8 {
+    if byte == UInt8(ascii: ".") {
+      guard ends() else { return false }
+      (value, length, isNumber) = (0, 0, true)
+    } else {
+      isNumber = isNumber && (0x30...0x39).contains(byte) && length < 9 && (length == 0 || value > 0)
+      if isNumber { value = 10 * value + Int(byte - 0x30) }
+      length += 1
+    }
+  }
+  return ends() && found == 2
 }

@@ -158,8 +158,6 @@ def in_print(name):
 
 # 5. Content of a chunk ------------------------------------------------------------------------------------------------
 
-EXPERT_NAME = re.compile(rb"model\.layers\.(0|[1-9][0-9]*)\.mlp\.experts\.(0|[1-9][0-9]*)\.(gate|up|down)_proj\.weight")
-
 Plane = namedtuple("Plane", "start end is_16_bit tensor number")
 
 
@@ -194,11 +192,14 @@ def part_of(pack, i, chunk):
     return first, min(rows_of(t)[0] - first, t.rows_per_chunk)
 
 
-def expected_order(planes, pack):
-    """Planes that are not 16-bit, plane 0 of all tensors before plane 1; then the others, tensor by tensor."""
+def expected_order(planes):
+    """Planes that are not 16-bit, plane 0 of all tensors before plane 1; then the others, tensor by tensor. The tensors of an
+    expert, which the table has in the order of their names, begin with the second."""
+    tensors = sorted({p.tensor for p in planes})
+    order = tensors[1:] + tensors[:1]
+
     def key(p):
-        name = EXPERT_NAME.fullmatch(pack.tensors[p.tensor].name)
-        place = [b"gate", b"up", b"down"].index(name[3]) if name else 0
+        place = order.index(p.tensor)
         return p.is_16_bit, (place, p.number) if p.is_16_bit else (p.number, place)
     return sorted(planes, key=key)
 
@@ -486,6 +487,11 @@ def check_strings(pack):
         yield Violation(21, ("pack", 0), f"byte {first + padding[0]} after the strings is not zero")
 
 
+def numbers(name):
+    """Of the words between the dots of a name, those that are numbers without leading zeros."""
+    return [int(w) for w in name.split(b".") if re.fullmatch(b"0|[1-9][0-9]{0,8}", w)]
+
+
 def check_owner(pack, i):
     """Rule 29."""
     c, subject = pack.chunks[i], ("chunk", i)
@@ -498,9 +504,8 @@ def check_owner(pack, i):
     if c.kind == EMBEDDED and (files != [c.owner] or tensors):
         yield Violation(29, subject, f"owner is file {c.owner}, tensors [{names}] and files {files} claim it")
     if c.kind == EXPERT:
-        wanted = sorted(b"model.layers.%d.mlp.experts.%d.%s_proj.weight" % (c.layer, c.expert, p)
-                        for p in (b"gate", b"up", b"down"))
-        if sorted(pack.tensors[t].name for t in tensors) != wanted or files:
+        wanted = [[c.layer, c.expert]] * 3
+        if [numbers(pack.tensors[t].name) for t in tensors] != wanted or files:
             yield Violation(29, subject, f"tensors [{names}] and files {files} claim it, not the three of this expert")
         elif c.owner != tensors[0]:
             yield Violation(29, subject, f"owner is tensor {c.owner}, the first of this expert is {tensors[0]}")
@@ -535,7 +540,7 @@ def check_planes(pack, i):
         end = p.end
     if end != c.content_length:
         yield Violation(27, subject, f"planes end at {end}, the content at {c.content_length}")
-    if planes != expected_order(planes, pack):
+    if planes != expected_order(planes):
         order = ", ".join(f"{p.tensor}.{p.number}" for p in planes)
         yield Violation(27, subject, f"planes (tensor.plane) are in the order {order}")
 
