@@ -195,7 +195,7 @@ struct RunCommand: ParsableCommand {
   }
 
   private func answer(_ prompt: [Int], _ answering: Answering) throws(Failure) -> Answer {
-    let file = try trace.map { path throws(Failure) in try TraceFile(path: path) }
+    let file = try trace.map { path throws(Failure) in try TraceFile(path: path, replaces: force) }
     if json {
       var display = SilentDisplay()
       return try answering.answer(prompt, display: &display, trace: file)

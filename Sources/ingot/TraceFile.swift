@@ -13,10 +13,17 @@ final class TraceFile {
   /// Bytes of whole lines.
   private var byteCount = 0
 
-  /// Creates the file, or empties what is there; ``Outputs`` has looked at that.
-  init(path: String) throws(Failure) {
-    let opened = SystemCall.open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, mode: 0o666)
-    guard opened >= 0 else { throw Failure(FileError("create", path)) }
+  /// Creates the file, or opens a pipe or a device.
+  ///
+  /// - Parameter replaces: whether what is there is emptied. ``Outputs`` has looked at it, but that was before the model was opened.
+  init(path: String, replaces: Bool) throws(Failure) {
+    let isNew = !replaces && !Machine.isStream(path)
+    let opened = SystemCall.open(
+      path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | (isNew ? O_EXCL : O_TRUNC), mode: 0o666)
+    guard opened >= 0 else {
+      if isNew, errno == EEXIST { throw Failure(outputExists: path, target: SystemCall.target(ofLink: path)) }
+      throw Failure(FileError("create", path))
+    }
     self.path = path
     descriptor = opened
   }
