@@ -2,7 +2,7 @@ package import JSON
 package import Models
 package import Pack
 package import Quantization
-import Safetensors
+package import Safetensors
 import Storage
 import Tensors
 
@@ -19,11 +19,12 @@ package struct ConversionPlan: Sendable {
     package init() {}
   }
 
-  package let model: CheckpointModel
+  package let model: ModelStore
+  package let checkpoint: Checkpoint
   package let options: Options
   package let pack: PackPlan
   /// By tensor of the pack plan.
-  package let sources: [CheckpointModel.Source]
+  package let sources: [StoredTensor]
   package let decisions: [RecipeMatcher.Decision]
   /// Of the shards' headers, as they were when the plan was made.
   private let headerHashes: [UInt64]
@@ -32,37 +33,28 @@ package struct ConversionPlan: Sendable {
   /// By tensor of the pack plan: the solver of its rule, or the one of the options.
   package let solvers: [any Solver]
 
-  /// Small files beside `config.json` that a pack takes along if the checkpoint has them.
-  private static let companions = [
-    "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json",
-    "additional_chat_templates/tool_use.jinja",
-  ]
-
   /// Reads headers and small files only.
   package init(checkpoint directory: String, options: Options) throws(ConversionError) {
     let drops: [TensorDrop]
     do throws(RecipeError) { drops = try RecipeMatcher.drops(options.drops) } catch { throw .recipe(error) }
-    let model: CheckpointModel
-    do throws(ModelError) { model = try CheckpointModel(directory: directory, dropping: drops) } catch {
-      throw .model(error)
+    let checkpoint: Checkpoint
+    do throws(SafetensorsError) { checkpoint = try Checkpoint(directory: directory) } catch {
+      throw .model(.source(error))
     }
-    let checkpoint = model.checkpoint
+    let model: ModelStore
     var files: [PackPlan.File] = []
     var emptyFiles: [String] = []
-    do {
-      files.append(.init(name: "source/config.json", bytes: try checkpoint.readSmallFile(name: "config.json")))
-      for name in Self.companions {
-        guard let bytes = try Self.readIfPresent(name, of: checkpoint) else { continue }
+    do throws(ModelError) {
+      model = try ModelStore(.checkpoint(checkpoint), path: directory, dropping: drops)
+      for name in ["config.json"] + SourceFile.companions {
+        guard let bytes = try model.files.file(named: name) else { continue }
         if bytes.isEmpty {
           emptyFiles.append(name)
         } else {
           files.append(.init(name: SourceFile.name(inPack: name), bytes: bytes))
         }
       }
-    } catch { throw .source(error) }
-    // What `run` would refuse is better found out now.
-    do throws(ModelError) {
+      // What `run` would refuse is better found out now.
       let generation = files.first { $0.name == "source/\(GenerationConfiguration.fileName)" }
       _ = try GenerationConfiguration(
         json: generation?.bytes, vocabulary: model.configuration.vocabularySize,
@@ -70,14 +62,15 @@ package struct ConversionPlan: Sendable {
     } catch { throw .model(error) }
 
     let (items, sources, decisions) = try Self.decide(model, options.recipe)
-    headerHashes = model.checkpoint.files.map { XXH3.hash($0.header) }
-    let provenance = Self.provenance(model, headerHashes, options)
+    headerHashes = checkpoint.files.map { XXH3.hash($0.header) }
+    let provenance = Self.provenance(model, checkpoint, headerHashes, options)
     files.append(.init(name: "provenance.json", bytes: Array(provenance.text().utf8)))
     do { pack = try PackPlan(items, files: files) } catch { throw .pack(error) }
     var assembler = PackAssembler(plan: pack)
     for _ in 0..<assembler.chunkTotal { assembler.placeRaw() }
     rawByteCount = assembler.byteCount
     self.model = model
+    self.checkpoint = checkpoint
     self.options = options
     self.emptyFiles = emptyFiles
     self.sources = sources
@@ -88,9 +81,9 @@ package struct ConversionPlan: Sendable {
   /// Refuses what was encoded where a shard is not what it was when the plan was made: the pack would be of two checkpoints,
   /// or its provenance would name files that are gone.
   func requireUnchangedSources() throws(SafetensorsError) {
-    try model.checkpoint.requireUnchanged(mayBeReplaced: false)
+    try checkpoint.requireUnchanged(mayBeReplaced: false)
     // Clocks of file systems are coarse.
-    for (file, hash) in zip(model.checkpoint.files, headerHashes) where XXH3.hash(file.header) != hash {
+    for (file, hash) in zip(checkpoint.files, headerHashes) where XXH3.hash(file.header) != hash {
       throw SafetensorsError(FileError("read", file.path, code: FileError.changed))
     }
   }
@@ -98,31 +91,27 @@ package struct ConversionPlan: Sendable {
   /// A small file of the checkpoint that the pack takes along, such as `tokenizer.json`.
   package func file(named name: String) -> [UInt8]? { pack.files.first { $0.name == "source/\(name)" }?.bytes }
 
-  private static func readIfPresent(_ name: String, of checkpoint: Checkpoint) throws(SafetensorsError) -> [UInt8]? {
-    do { return try checkpoint.readSmallFile(name: name) } catch {
-      if case .system(let failure) = error.reason, failure.isMissing { return nil }
-      throw error
-    }
-  }
-
   private static func decide(
-    _ model: CheckpointModel, _ recipe: Recipe
-  ) throws(ConversionError) -> ([PackPlan.Item], [CheckpointModel.Source], [RecipeMatcher.Decision]) {
+    _ model: ModelStore, _ recipe: Recipe
+  ) throws(ConversionError) -> ([PackPlan.Item], [StoredTensor], [RecipeMatcher.Decision]) {
     var items: [PackPlan.Item] = []
-    var sources: [CheckpointModel.Source] = []
+    var sources: [StoredTensor] = []
     var decisions: [RecipeMatcher.Decision] = []
     do throws(RecipeError) {
-      var matcher = try RecipeMatcher(recipe)
+      var matcher = try RecipeMatcher(recipe, protecting: model.architecture.protectedRoles)
+      func plan(_ source: StoredTensor) throws(RecipeError) -> PackPlan.Tensor {
+        guard let plain = source.type.encoding else { preconditionFailure("the store checked its types") }
+        let decision = try matcher.decide(source, source: plain)
+        sources.append(source)
+        decisions.append(decision)
+        return PackPlan.Tensor(
+          name: source.name, shape: source.shape, encoding: decision.encoding, sourceEncoding: plain)
+      }
       for item in model.items {
         var tensors: [PackPlan.Tensor] = []
-        for source in item.sources {
-          guard let plain = Encoding(keeping: source.dtype) else { preconditionFailure("the model checked its types") }
-          let decision = try matcher.decide(source.tensor, source: plain)
-          tensors.append(
-            PackPlan.Tensor(
-              name: source.tensor.name, shape: source.tensor.shape, encoding: decision.encoding, sourceEncoding: plain))
-          sources.append(source)
-          decisions.append(decision)
+        for tensor in item.tensors {
+          guard let source = model.tensor(tensor.id) else { preconditionFailure("the store found all of its items") }
+          tensors.append(try plan(source))
         }
         if let layer = item.id.layer, let expert = item.id.expert {
           items.append(.expert(layer: layer, expert: expert, gate: tensors[0], up: tensors[1], down: tensors[2]))
@@ -130,14 +119,17 @@ package struct ConversionPlan: Sendable {
           items.append(.tensor(tensors[0]))
         }
       }
+      for source in model.passedThrough { items.append(.tensor(try plan(source))) }
       try matcher.requireAllUsed()
     } catch { throw .recipe(error) }
     return (items, sources, decisions)
   }
 
   /// `provenance.json` (`Formats/pack.md` §7). Its length must not depend on weights, so that a dry run is exact.
-  private static func provenance(_ model: CheckpointModel, _ hashes: [UInt64], _ options: Options) -> JSONValue {
-    let sources = zip(model.checkpoint.files, hashes).map { file, hash -> JSONValue in
+  private static func provenance(
+    _ model: ModelStore, _ checkpoint: Checkpoint, _ hashes: [UInt64], _ options: Options
+  ) -> JSONValue {
+    let sources = zip(checkpoint.files, hashes).map { file, hash -> JSONValue in
       [
         "name": .string(file.name), "bytes": JSONValue(file.file.byteCount), "header_xxh3": .string(XXH3.text(hash)),
       ]
@@ -147,7 +139,7 @@ package struct ConversionPlan: Sendable {
       ("schema", 1),
       ("tool", .string(options.tool)),
       ("architecture", .string(model.configuration.modelType)),
-      ("layout", model.layout.map { .string($0.rawValue) } ?? .null),
+      ("layout", model.layout.map { .string($0.name) } ?? .null),
       ("options", ["solver": .string(options.solver.name), "compress": .string(options.compression.rawValue)]),
       ("recipe", options.recipe.json),
       ("sources", .array(sources)),
@@ -156,6 +148,9 @@ package struct ConversionPlan: Sendable {
     if !model.dropped.isEmpty {
       provenance.append(.init(key: "dropped", value: .array(model.dropped.map(\.json))))
     }
+    if !model.passedThrough.isEmpty {
+      provenance.append(.init(key: "passed_through", value: .array(model.passedThrough.map { .string($0.name) })))
+    }
     return .object(provenance)
   }
 
@@ -163,7 +158,7 @@ package struct ConversionPlan: Sendable {
   package var droppedCount: Int { model.dropped.reduce(0) { $0 + $1.names.count } }
 
   /// Bytes of weights read.
-  package var sourceByteCount: Int { sources.reduce(0) { $0 + $1.byteRange.count } }
+  package var sourceByteCount: Int { sources.reduce(0) { $0 + ($1.byteCount ?? 0) } }
 
   /// Bytes of the pack if every chunk is stored raw: exact without compression, an upper bound with it.
   package let rawByteCount: Int
@@ -176,8 +171,8 @@ package struct ConversionPlan: Sendable {
   /// Weights of the model, and of its routed experts.
   package var parameterCounts: (all: Int, experts: Int) {
     sources.reduce(into: (0, 0)) { counts, source in
-      counts.0 += source.tensor.shape.elementCount
-      if source.tensor.role == .expert { counts.1 += source.tensor.shape.elementCount }
+      counts.0 += source.shape.elementCount
+      if source.role == .expert { counts.1 += source.shape.elementCount }
     }
   }
 }

@@ -15,9 +15,9 @@ package struct Converter: Sendable {
   package let threads: Int
   package let budget: MemoryBudget
   private let contents: BufferPool
-  private let pieces = BufferPool(capacity: DirectFile.bufferByteCount(MemoryBudget.pieceByteCount))
-  /// By file of the checkpoint; nil where its file system has no such access.
-  private let direct: [DirectFile?]
+  private let pieces = BufferPool(capacity: ReadOnlyFile.bufferByteCount(MemoryBudget.pieceByteCount))
+  /// Of the checkpoint.
+  private let files: [ReadOnlyFile]
   /// As many as may encode at once.
   private let encoders: DispatchSemaphore
 
@@ -40,7 +40,7 @@ package struct Converter: Sendable {
     let largest = plan.pack.chunks.map(\.layout.byteCount).max() ?? 0
     contents = BufferPool(
       capacity: ChunkCodec.bufferByteCount(contentLength: largest, plan.options.compression))
-    direct = plan.model.checkpoint.files.map { $0.file.direct() }
+    files = plan.checkpoint.files.map { ReadOnlyFile($0.file) }
     encoders = DispatchSemaphore(value: self.threads)
   }
 
@@ -109,7 +109,7 @@ package struct Converter: Sendable {
     let compression = plan.options.compression
     // Asked before the first byte is read: what we ask the system to read ahead would look as if it had been there.
     let wasResident = plan.pack.chunks.indices.map { index in
-      parts(of: index).allSatisfy { $0.file.isResident($0.range) }
+      parts(of: index).allSatisfy { $0.file.isCached($0.range) }
     }
     // One more than encodes, at least, so that the calling thread can write meanwhile.
     let workers = wasResident.allSatisfy { $0 } ? max(threads, 2) : max(threads, budget.readers)
@@ -145,14 +145,7 @@ package struct Converter: Sendable {
     var statistics: [QuantizationStatistics] = []
     var byteCount = 0
     for (position, part) in parts(of: index).enumerated() {
-      let planes = chunk.layout.planes[position]
-      if !wasResident, budget.readers > 0, let direct = direct[part.fileIndex] {
-        statistics.append(try encode(part, planes, from: direct, into: &content))
-      } else {
-        statistics.append(try encode(part, planes, into: &content))
-        // A checkpoint larger than memory must not push everything else out of the page cache.
-        if !wasResident { part.file.release(part.range) }
-      }
+      statistics.append(try encode(part, chunk.layout.planes[position], wasResident: wasResident, into: &content))
       byteCount += part.range.count
     }
     encoders.wait()
@@ -176,8 +169,7 @@ package struct Converter: Sendable {
     let tensor: PackPlan.Tensor
     let solver: any Solver
     let dtype: DType
-    let fileIndex: Int
-    let file: MappedFile
+    let file: ReadOnlyFile
     let range: Range<Int>
     let firstRow: Int
   }
@@ -186,42 +178,30 @@ package struct Converter: Sendable {
     let chunk = plan.pack.chunks[index]
     return chunk.tensors.map { tensor in
       let source = plan.sources[tensor]
-      let rows = chunk.kind == .rows ? chunk.rows : 0..<source.tensor.shape.rows
-      let rowByteCount = source.tensor.shape.columns * source.dtype.byteCount
-      let start = source.byteRange.lowerBound + rows.lowerBound * rowByteCount
+      guard case .bytes(let file, let range) = source.place, let dtype = source.type.encoding?.dtype else {
+        preconditionFailure("the source is a checkpoint of floats")
+      }
+      let rows = chunk.kind == .rows ? chunk.rows : 0..<source.shape.rows
+      let rowByteCount = source.shape.columns * dtype.byteCount
+      let start = range.lowerBound + rows.lowerBound * rowByteCount
       return Part(
-        tensor: plan.pack.tensors[tensor], solver: plan.solvers[tensor], dtype: source.dtype, fileIndex: source.file,
-        file: plan.model.checkpoint.files[source.file].file, range: start..<start + rows.count * rowByteCount,
-        firstRow: rows.lowerBound)
+        tensor: plan.pack.tensors[tensor], solver: plan.solvers[tensor], dtype: dtype, file: files[file],
+        range: start..<start + rows.count * rowByteCount, firstRow: rows.lowerBound)
     }
   }
 
-  /// Encodes what the page cache holds, or is asked for.
+  /// Encodes one tensor, as it comes from the page cache or past it.
   private func encode(
-    _ part: Part, _ planes: [Range<Int>], into content: inout AlignedBuffer
+    _ part: Part, _ planes: [Range<Int>], wasResident: Bool, into content: inout AlignedBuffer
   ) throws(ConversionError) -> QuantizationStatistics {
     var statistics = QuantizationStatistics()
-    let file = part.file
-    try encode(file.bytes.extracting(part.range), 0, of: part, planes, into: &content, &statistics)
-    return statistics
-  }
-
-  /// Reads past the page cache, piece by piece, and encodes each.
-  private func encode(
-    _ part: Part, _ planes: [Range<Int>], from direct: DirectFile, into content: inout AlignedBuffer
-  ) throws(ConversionError) -> QuantizationStatistics {
-    var statistics = QuantizationStatistics()
-    var buffer = pieces.take()
     // Whole groups, or whole rows where each has a base: no row of those is longer than a piece.
     let unit = part.tensor.encoding.unitElementCount(columns: part.tensor.shape.columns) * part.dtype.byteCount
-    let step = MemoryBudget.pieceByteCount / unit * unit
-    for start in stride(from: 0, to: part.range.count, by: step) {
-      let end = min(start + step, part.range.count)
-      let place: Range<Int>
-      do throws(FileError) {
-        place = try direct.read(part.range.lowerBound + start..<part.range.lowerBound + end, into: &buffer)
-      } catch { throw .source(SafetensorsError(error)) }
-      try encode(buffer.bytes.extracting(place), start, of: part, planes, into: &content, &statistics)
+    try part.file.forEachPiece(
+      of: part.range, wasCached: wasResident, step: MemoryBudget.pieceByteCount / unit * unit,
+      budget.readers > 0 ? pieces : nil, failure: { .source(SafetensorsError($0)) }
+    ) { (bytes, offset) throws(ConversionError) in
+      try encode(bytes, offset, of: part, planes, into: &content, &statistics)
     }
     return statistics
   }

@@ -30,7 +30,7 @@ package struct MemoryBudget: Sendable, Equatable {
     let largest = plan.pack.chunks.map(\.layout.byteCount).max() ?? 0
     let content = ChunkCodec.bufferByteCount(contentLength: largest, plan.options.compression)
     let working = ChunkCodec.workingBytes(contentLength: largest, plan.options.compression)
-    let reading = DirectFile.bufferByteCount(Self.pieceByteCount)
+    let reading = ReadOnlyFile.bufferByteCount(Self.pieceByteCount)
     let files = plan.pack.files.reduce(0) { $0 + $1.bytes.count }
     let fixed = Self.program + Self.bytesPerTensor * plan.pack.tensors.count + 2 * files
     func workers(_ window: Int, _ isRoomy: Bool) -> Int { min(window, isRoomy ? threads + Self.waiting : threads) }

@@ -13,6 +13,7 @@ package struct RecipeMatcher {
   }
 
   private let recipe: Recipe
+  private let protectedRoles: Set<TensorRole>
   private let patterns: [SearchPattern]
   private var matches: [Int]
   private var protectedMatches: [Int]
@@ -30,9 +31,11 @@ package struct RecipeMatcher {
     return drops
   }
 
+  /// - Parameter protectedRoles: what keeps its precision.
   /// - Throws: ``RecipeError/pattern(_:_:number:)``.
-  package init(_ recipe: Recipe) throws(RecipeError) {
+  package init(_ recipe: Recipe, protecting protectedRoles: Set<TensorRole>) throws(RecipeError) {
     self.recipe = recipe
+    self.protectedRoles = protectedRoles
     var patterns: [SearchPattern] = []
     for (index, rule) in recipe.overrides.enumerated() {
       do throws(RegexError) { patterns.append(try SearchPattern(rule.match)) } catch {
@@ -49,13 +52,19 @@ package struct RecipeMatcher {
   /// - Parameter source: the plain encoding the tensor has now.
   /// - Throws: ``RecipeError/groupSize(tensor:columns:encoding:decidedBy:)``,
   ///   ``RecipeError/converts(tensor:from:to:decidedBy:)``.
-  package mutating func decide(_ tensor: ModelTensor, source: Encoding) throws(RecipeError) -> Decision {
+  package mutating func decide(_ tensor: StoredTensor, source: Encoding) throws(RecipeError) -> Decision {
+    let protection: String? =
+      if let role = tensor.role {
+        protectedRoles.contains(role) ? "protected: \(role.rawValue)" : nil
+      } else {
+        "passed through: no part of the language model"
+      }
     var winner: Int?
     for (index, pattern) in patterns.enumerated() where pattern.occurs(in: tensor.name) {
-      if tensor.role.isProtected { protectedMatches[index] += 1 } else { matches[index] += 1 }
+      if protection != nil { protectedMatches[index] += 1 } else { matches[index] += 1 }
       winner = index
     }
-    if tensor.role.isProtected { return Decision(encoding: source, decidedBy: "protected: \(tensor.role.rawValue)") }
+    if let protection { return Decision(encoding: source, decidedBy: protection) }
 
     let choice: Recipe.Choice
     let decidedBy: String

@@ -1,4 +1,5 @@
 package import Kernels
+import Models
 import Quantization
 package import Safetensors
 import Storage
@@ -53,7 +54,7 @@ package struct CheckpointCheck: Sendable {
     let checkpoint: Checkpoint
     do throws(SafetensorsError) {
       checkpoint =
-        try InspectedModel.kind(of: path) == .checkpoint ? Checkpoint(directory: path) : Checkpoint(file: path)
+        try ModelFiles.Kind(of: path) == .checkpoint ? Checkpoint(directory: path) : Checkpoint(file: path)
     } catch {
       if error.rule == .system || error.rule == .noCheckpoint { throw .source(error) }
       report.broken = error

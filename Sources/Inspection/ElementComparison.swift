@@ -1,5 +1,6 @@
 import Glibc
 import Kernels
+import Models
 import Pack
 import Tensors
 

@@ -1,4 +1,5 @@
 package import Kernels
+package import Models
 import Pack
 import Quantization
 import Safetensors
@@ -82,7 +83,7 @@ package final class ElementReader {
   /// The encoding of a tensor that can be decoded.
   ///
   /// - Throws: ``InspectionError/notDecodable(tensor:type:path:)``, or the pack's `unknownEncoding`.
-  package func requireEncoding(of tensor: InspectedTensor) throws(InspectionError) -> Encoding {
+  package func requireEncoding(of tensor: StoredTensor) throws(InspectionError) -> Encoding {
     switch tensor.type {
     case .encoding(let encoding): return encoding
     case .dtype(let dtype): throw .notDecodable(tensor: tensor.name, type: dtype.name, path: model.path)
@@ -94,7 +95,7 @@ package final class ElementReader {
   /// The elements from `first` on, about `pieceElementCount` of them, up to the end of the chunk.
   ///
   /// - Throws: rules 17 and 18 where a chunk was changed; what `requireEncoding` throws.
-  package func piece(of tensor: InspectedTensor, from first: Int) throws(InspectionError) -> StoredPiece {
+  package func piece(of tensor: StoredTensor, from first: Int) throws(InspectionError) -> StoredPiece {
     let encoding = try requireEncoding(of: tensor)
     let step = Self.step(columns: tensor.shape.columns)
     let end = min((first / step + 1) * step, tensor.shape.elementCount)

@@ -1,3 +1,4 @@
+import Models
 package import Pack
 package import Safetensors
 package import Storage
@@ -14,4 +15,15 @@ package enum InspectionError: Error, Equatable {
   case output(FileError)
   /// Stopped by a signal.
   case interrupted
+}
+
+extension InspectionError {
+  /// What opening a model's files says.
+  init(_ error: ModelError) {
+    switch error {
+    case .source(let error): self = .source(error)
+    case .pack(let error): self = .pack(error)
+    default: preconditionFailure("files are opened whatever model they are of: \(error)")
+    }
+  }
 }

@@ -1,4 +1,5 @@
 package import Kernels
+package import Models
 import Pack
 import Storage
 import Tensors
@@ -80,12 +81,12 @@ package struct ModelDiff: Sendable {
     }
   }
 
-  private static func tensors(of model: InspectedModel) -> [InspectedTensor] {
+  private static func tensors(of model: InspectedModel) -> [StoredTensor] {
     model.published?.tensors ?? model.tensors
   }
 
   /// Pairs of tensors whose numbers can be compared; everything else is noted. Both lists are sorted by name.
-  private mutating func pair(_ a: [InspectedTensor], _ b: [InspectedTensor]) -> [TensorPair] {
+  private mutating func pair(_ a: [StoredTensor], _ b: [StoredTensor]) -> [TensorPair] {
     let byName = Dictionary(b.map { ($0.name, $0) }) { first, _ in first }
     let names = Set(a.map(\.name))
     onlyInSecond = b.map(\.name).filter { !names.contains($0) }
@@ -126,11 +127,11 @@ package struct ModelDiff: Sendable {
 
 /// Two tensors of one name and one shape, both of floats or codes.
 struct TensorPair: Sendable {
-  let first: InspectedTensor
-  let second: InspectedTensor
+  let first: StoredTensor
+  let second: StoredTensor
 
   func sharesChunk(with other: TensorPair) -> Bool {
-    func same(_ a: InspectedTensor, _ b: InspectedTensor) -> Bool {
+    func same(_ a: StoredTensor, _ b: StoredTensor) -> Bool {
       a.record != nil && a.record?.firstChunk == b.record?.firstChunk
     }
     return same(first, other.first) || same(second, other.second)

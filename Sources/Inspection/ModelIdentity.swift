@@ -1,4 +1,4 @@
-import Models
+package import Models
 import Pack
 import Safetensors
 import Storage
@@ -8,7 +8,7 @@ import Tensors
 /// with a drift report and without.
 package struct ModelIdentity: Sendable {
   package let path: String
-  package let kind: InspectedModel.Kind
+  package let kind: ModelFiles.Kind
   package let hash: UInt64
   package let byteCount: Int
   package let bitsPerWeight: Double?

@@ -1,4 +1,4 @@
-import Models
+package import Models
 import Pack
 import Storage
 import Tensors
@@ -8,8 +8,8 @@ package struct TensorFamily: Sendable {
   /// The name with ranges for numbers: `model.layers.{1…19}.mlp.experts.{0…255}.up_proj.weight`.
   package let name: String
   /// All of one shape, type and role, in the order of their numbers.
-  package let members: [InspectedTensor]
-  package var first: InspectedTensor { members[0] }
+  package let members: [StoredTensor]
+  package var first: StoredTensor { members[0] }
 
   /// Names alone, collapsed, in the order of their first numbers and then by name.
   package static func collapse(_ names: [String]) -> [(name: String, count: Int)] {
@@ -31,13 +31,13 @@ package struct TensorFamily: Sendable {
   }
 
   /// Families of all tensors, ordered by role, then by the number of the first layer, then by name.
-  package static func families(of tensors: [InspectedTensor]) -> [TensorFamily] {
+  package static func families(of tensors: [StoredTensor]) -> [TensorFamily] {
     struct Key: Hashable {
       let pattern: [Substring]
       let shape: Shape
       let type: StoredType
     }
-    var groups: [Key: [(numbers: [Int], tensor: InspectedTensor)]] = [:]
+    var groups: [Key: [(numbers: [Int], tensor: StoredTensor)]] = [:]
     for tensor in tensors {
       let (pattern, numbers) = NamePattern.split(tensor.name)
       groups[Key(pattern: pattern, shape: tensor.shape, type: tensor.type), default: []].append((numbers, tensor))

@@ -1,4 +1,5 @@
 package import Kernels
+package import Models
 import Storage
 package import Tensors
 
@@ -26,7 +27,7 @@ package enum NumpyFile {
   ///   - progress: called with the elements done so far.
   ///   - isInterrupted: asked between pieces.
   package static func write(
-    _ tensor: InspectedTensor, of model: InspectedModel, to path: String, replaces: Bool = true, kernels: KernelSet,
+    _ tensor: StoredTensor, of model: InspectedModel, to path: String, replaces: Bool = true, kernels: KernelSet,
     progress: (Int) -> Void, isInterrupted: () -> Bool
   ) throws(InspectionError) {
     let reader = ElementReader(model)

@@ -1,4 +1,5 @@
 package import Kernels
+package import Models
 import Storage
 import Tensors
 
@@ -57,7 +58,7 @@ package struct TensorStatistics: Sendable {
   ///
   /// - Parameter progress: called with the elements done so far.
   package init(
-    of tensor: InspectedTensor, in model: InspectedModel, kernels: KernelSet, progress: (Int) -> Void = { _ in }
+    of tensor: StoredTensor, in model: InspectedModel, kernels: KernelSet, progress: (Int) -> Void = { _ in }
   ) throws(InspectionError) {
     let reader = ElementReader(model)
     let encoding = try reader.requireEncoding(of: tensor)

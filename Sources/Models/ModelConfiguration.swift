@@ -67,7 +67,7 @@ package struct ModelConfiguration: Sendable, Equatable {
   ) throws(ModelError) {
     let reader = try ConfigurationReader(bytes: bytes, path: path)
     modelType = try reader.readString("model_type")
-    guard Architectures.named(modelType) != nil else {
+    guard Architectures.modelTypes.contains(modelType) else {
       let known = Architectures.modelTypes.joined(separator: ", ")
       throw reader.error("model_type", "is \"\(modelType)\"; known are \(known)")
     }

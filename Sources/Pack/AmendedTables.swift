@@ -14,9 +14,7 @@ struct AmendedTables {
   /// - Throws: the first rule that the tables break; ``PackError/limit(_:)``.
   init(_ pack: PackFile, report: [UInt8]?) throws(PackError) {
     try pack.verifyTables()
-    var chunks: [ChunkRecord] = []
-    chunks.reserveCapacity(pack.header.chunkCount + 1)
-    for index in 0..<pack.header.chunkCount { chunks.append(try pack.chunk(index)) }
+    var chunks = try pack.chunks()
     var files = try pack.files
     let tables = pack.tables
     let names = tables.tensorNames(before: files)

@@ -43,6 +43,14 @@ package final class PackFile: Sendable {
     do throws(PackViolation) { return try tables.chunk(index) } catch { throw .broken(error, path: path) }
   }
 
+  /// All chunks, in the order of the file.
+  package func chunks() throws(PackError) -> [ChunkRecord] {
+    var chunks: [ChunkRecord] = []
+    chunks.reserveCapacity(header.chunkCount)
+    for index in 0..<header.chunkCount { chunks.append(try chunk(index)) }
+    return chunks
+  }
+
   package func tensor(_ index: Int) throws(PackError) -> TensorRecord {
     do throws(PackViolation) { return try tables.tensor(index) } catch { throw .broken(error, path: path) }
   }

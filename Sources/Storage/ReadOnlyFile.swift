@@ -11,7 +11,11 @@ package final class ReadOnlyFile: Sendable {
   package var path: String { mapping.path }
   package var byteCount: Int { mapping.byteCount }
 
+  /// Whether the file system lets reads go past the page cache.
+  package var passesCache: Bool { direct != nil }
+
   /// As of ``MappedFile``.
+  package func willNeed(_ range: Range<Int>) { mapping.willNeed(range) }
   package func requireUnchanged() throws(FileError) { try mapping.requireUnchanged(mayBeReplaced: true) }
 
   /// - Throws: what `open`, `fstat` or `mmap` says; EISDIR or ENODEV for what is no regular file.
@@ -60,6 +64,48 @@ package final class ReadOnlyFile: Sendable {
   package func read(_ range: Range<Int>, into buffer: inout AlignedBuffer) throws(FileError) -> Range<Int> {
     if let direct, !isCached(range) { return try direct.read(range, into: &buffer) }
     return try readThroughCache(range, into: &buffer)
+  }
+
+  /// The bytes of the range where the page cache holds them, or else read past it into a buffer: a content, and where in it they
+  /// are.
+  ///
+  /// - Parameter buffers: of at least ``bufferByteCount(_:)``.
+  package func held(
+    _ range: Range<Int>, _ buffers: BufferPool
+  ) throws(FileError) -> (content: HeldBytes, place: Range<Int>) {
+    guard let direct, !isCached(range) else { return (HeldBytes(mapping, range), 0..<range.count) }
+    var buffer = buffers.take()
+    let place = try direct.read(range, into: &buffer)
+    return (HeldBytes(buffer), place)
+  }
+
+  /// Goes once through the bytes of a range, in order. What was in the page cache is looked at there, in one piece; all else is
+  /// read past it piece by piece or, without buffers, mapped in one piece and let go of, so that a file larger than memory does not
+  /// push everything else out of the cache.
+  ///
+  /// - Parameters:
+  ///   - wasCached: what ``isCached(_:)`` said before anything was read ahead.
+  ///   - step: bytes of a piece.
+  ///   - buffers: of at least ``bufferByteCount(_:)`` of a piece; nil where there is no memory for them.
+  ///   - failure: makes an error of one of the system.
+  ///   - body: takes a piece, and where it begins in the range.
+  package func forEachPiece<Failure: Error>(
+    of range: Range<Int>, wasCached: Bool, step: Int, _ buffers: BufferPool?, failure: (FileError) -> Failure,
+    _ body: (RawSpan, Int) throws(Failure) -> Void
+  ) throws(Failure) {
+    guard !wasCached, let direct, let buffers else {
+      let mapping = mapping  // as in ``cached(_:)``
+      try body(mapping.bytes.extracting(range), 0)
+      if !wasCached { mapping.release(range) }
+      return
+    }
+    var buffer = buffers.take()
+    for start in stride(from: 0, to: range.count, by: step) {
+      let piece = range.lowerBound + start..<min(range.lowerBound + start + step, range.upperBound)
+      let place: Range<Int>
+      do throws(FileError) { place = try direct.read(piece, into: &buffer) } catch { throw failure(error) }
+      try body(buffer.bytes.extracting(place), start)
+    }
   }
 
   /// Whether the page cache holds the range, as far as its first and last page tell.

@@ -84,6 +84,16 @@ package struct Encoding: Sendable, Hashable, CustomStringConvertible {
     }
   }
 
+  /// The type of its elements; nil where they are codes.
+  package var dtype: DType? {
+    switch kind.elements {
+    case .plain(.f32): .f32
+    case .plain(.f16): .f16
+    case .plain(.bf16): .bf16
+    case .codes: nil
+    }
+  }
+
   package var description: String { kind.name(groupSize: groupSize) }
 
   /// Of codes with scales: `int4-g64`, `int4-g64s8`; of a family without the group size.

@@ -1,5 +1,6 @@
 import Inspection
 import JSON
+import Models
 import Pack
 import Safetensors
 import Text
@@ -141,7 +142,7 @@ enum CheckReport {
     return [
       "schema": "ingot.inspect.check/1",
       "path": .string(path),
-      "format": .string(InspectedModel.kind(of: path).rawValue),
+      "format": .string(ModelFiles.Kind(of: path).rawValue),
       "sound": .bool(report.isSound),
       "bytes": JSONValue(report.byteCount),
       "chunks": .null,

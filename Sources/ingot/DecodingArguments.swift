@@ -24,7 +24,7 @@ struct DecodingArguments: ParsableArguments {
   @Flag(help: "2.0: stop within a block once the end of the answer and all before it are committed.")
   var stopEarly = false
 
-  func name(for model: RunModel) -> DecoderName { decoder ?? DecoderName(for: model.configuration) }
+  func name(for model: RunModel) -> DecoderName { decoder ?? DecoderName(for: model.weights) }
 
   func options(
     for model: RunModel, blockLength: Int, generationLength: Int

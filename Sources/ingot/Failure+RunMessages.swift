@@ -103,6 +103,12 @@ extension Failure {
       hint: "run a pack, or the directory with config.json, tokenizer.json and the weights", code: .usage)
   }
 
+  init(noHashes path: String) {
+    self.init(
+      what: "--check-weights needs a pack: a checkpoint has no hashes", place: "`\(path)`",
+      hint: "`ingot inspect CHECKPOINT --check` reads all of it and finds what is not finite", code: .usage)
+  }
+
   init(emptyFile path: String) {
     self.init(what: "`\(path)` is empty", hint: "the download is probably incomplete; fetch this file again")
   }

@@ -24,7 +24,7 @@ struct InspectCommand: ParsableCommand {
         ingot inspect mini.ingot --check
         ingot inspect mini.ingot --expert 3.17
         ingot inspect LLaDA2.0-mini --diff mini.ingot
-        ingot inspect mini.ingot --tensor lm_head.weight --npy head.npy
+        ingot inspect mini.ingot --tensor \(exampleName) --npy head.npy
       """)
 
   @Argument(help: "A pack, a .safetensors file, or a directory with a checkpoint.")
@@ -99,7 +99,7 @@ struct InspectCommand: ParsableCommand {
 
   private func runCheck(_ kernels: KernelSet) throws(InspectionError) {
     let report: CheckReport
-    if InspectedModel.kind(of: path) == .pack {
+    if ModelFiles.Kind(of: path) == .pack {
       do throws(PackError) {
         let check = try PackCheck(path: path)
         var progress = Progress("checking", total: check.byteCount, isQuiet: quiet)
@@ -140,10 +140,10 @@ struct InspectCommand: ParsableCommand {
   // MARK: --tensor, --expert
 
   private func runStatistics(_ model: InspectedModel, _ kernels: KernelSet) throws(InspectionError) {
-    var tensors: [InspectedTensor] = []
+    var tensors: [StoredTensor] = []
     if let tensor { tensors.append(try model.tensor(named: tensor)) }
     for id in expert?.tensors ?? [] { tensors.append(try model.tensor(id)) }
-    var results: [(tensor: InspectedTensor, statistics: TensorStatistics)] = []
+    var results: [(tensor: StoredTensor, statistics: TensorStatistics)] = []
     for tensor in tensors {
       var progress = Progress("reading", total: 4 * tensor.shape.elementCount, isQuiet: quiet)
       if let npy {

@@ -51,7 +51,7 @@ extension InspectReport {
     return [
       "architecture": description.modelType.map { .string($0) } ?? .null,
       "supported": .bool(description.isSupported),
-      "layout": (model.published?.layout?.rawValue).map { .string($0) } ?? .null,
+      "layout": (model.published?.layout?.name).map { .string($0) } ?? .null,
       "layers": number(description.layerCount),
       "dense_layers": number(description.denseLayerCount),
       "hidden_size": number(description.hiddenSize),
@@ -85,7 +85,7 @@ extension InspectReport {
     ]
   }
 
-  private func json(_ tensor: InspectedTensor) -> JSONValue {
+  private func json(_ tensor: StoredTensor) -> JSONValue {
     var offset: JSONValue = .null
     var file: JSONValue = .null
     var chunks: [JSONValue] = []

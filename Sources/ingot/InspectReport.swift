@@ -57,7 +57,7 @@ struct InspectReport {
     guard let header = model.header else {
       let types = Set(model.tensors.map(\.type.description)).sorted().joined(separator: ", ")
       let shards = model.shards.count == 1 ? "" : ", \(Format.count(model.shards.count)) files"
-      let layout = model.published?.layout.map { ", \($0.rawValue) layout" } ?? ""
+      let layout = model.published?.layout.map { ", \($0.name) layout" } ?? ""
       return (model.kind == .safetensors ? "safetensors file" : "checkpoint") + shards + ", \(types)\(layout)"
     }
     let zstd = header.requiredFeatures & PackHeader.zstdFeature == 0 ? "" : ", zstd"
@@ -189,7 +189,7 @@ struct InspectReport {
   }
 
   /// The tensors furthest from their source.
-  static func worst(_ tensors: [InspectedTensor]) -> [InspectedTensor] {
+  static func worst(_ tensors: [StoredTensor]) -> [StoredTensor] {
     Array(
       tensors.filter { ($0.relativeRMSE ?? 0) > 0 }
         .sorted { ($1.relativeRMSE ?? 0, $0.name) < ($0.relativeRMSE ?? 0, $1.name) }

@@ -24,12 +24,15 @@ extension SourceNote {
       "the checkpoint prepares images or sound (\(Self.list(files))); only its text model is used"
     case .contradiction(let used, let unused, let value):
       "config.json says `\(unused)` \(value), but `\(used)` has priority and says otherwise"
-    case .tiedHead: "the model has no `lm_head.weight`: its embedding is the head, too (`tie_word_embeddings`)"
+    case .tiedHead(let name): "the model has no `\(name)`: its embedding is the head, too (`tie_word_embeddings`)"
     case .rotaryBuffers(let count):
       count == 1
-        ? "one tensor holds rotary frequencies (`rotary_emb.inv_freq`); they are what config.json gives, and are left out"
-        : "\(Format.count(count)) tensors hold rotary frequencies (`rotary_emb.inv_freq`); they are what config.json gives, and "
+        ? "one tensor holds rotary frequencies (`\(TensorNames.rotaryBuffer)`); they are what config.json gives, and are left out"
+        : "\(Format.count(count)) tensors hold rotary frequencies (`\(TensorNames.rotaryBuffer)`); they are what config.json gives, and "
           + "are left out"
+    case .passedThrough(let count, let byteCount):
+      "\(Format.count(count)) tensor\(count == 1 ? "" : "s"), \(Format.bytes(byteCount)), of other parts than the language model: "
+        + "kept as they are, and used by nothing here"
     }
   }
 

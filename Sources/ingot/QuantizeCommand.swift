@@ -21,7 +21,7 @@ struct QuantizeCommand: ParsableCommand {
       EXAMPLES
         ingot quantize LLaDA2.0-mini -o mini.ingot
         ingot quantize LLaDA2.0-mini -o mini.ingot --override 'layers\\.1\\.=int8-g64' --dry-run
-        ingot quantize LLaDA2.0-mini --explain lm_head.weight --rest int8-g64
+        ingot quantize LLaDA2.0-mini --explain \(exampleName) --rest int8-g64
       """)
 
   @Argument(help: "The checkpoint: a directory with config.json and safetensors.")
@@ -218,6 +218,9 @@ struct QuantizeCommand: ParsableCommand {
     }
   }
 }
+
+/// A tensor's name for the examples of help texts.
+let exampleName = Architectures.name(of: TensorID(.head, .weight))
 
 /// A solver as an argument.
 struct SolverName: ExpressibleByArgument {

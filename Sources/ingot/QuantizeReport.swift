@@ -29,14 +29,14 @@ struct QuantizeReport {
   func printStart() {
     let configuration = plan.model.configuration
     let (parameters, expertParameters) = plan.parameterCounts
-    let layout = plan.model.layout.map { ", experts \($0.rawValue)" } ?? ""
+    let layout = plan.model.layout.map { ", experts \($0.name)" } ?? ""
     let kept = plan.pack.tensors.count - quantizedCount
     var rows = [
       [
         "source",
         "\(source): \(configuration.modelType), \(Format.count(parameters)) parameters (experts \(share(expertParameters, parameters)))",
       ],
-      ["", "\(plan.model.checkpoint.files.count) files, \(Format.bytes(plan.sourceByteCount))\(layout)"],
+      ["", "\(plan.checkpoint.files.count) files, \(Format.bytes(plan.sourceByteCount))\(layout)"],
       [
         "tensors",
         "\(Format.count(quantizedCount)) quantized, \(Format.count(kept)) kept, \(Format.count(plan.droppedCount)) dropped",

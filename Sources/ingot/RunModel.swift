@@ -17,15 +17,18 @@ struct RunModel {
 
   /// Opens an ingot or a checkpoint directory.
   ///
-  /// - Parameter cacheBudget: bytes of unpacked chunks to keep.
-  init(path: String, compute: Compute, cacheBudget: Int) throws(Failure) {
+  /// - Parameters:
+  ///   - cacheBudget: bytes of unpacked chunks to keep.
+  ///   - checksChunks: whether each chunk of a pack is compared with its hashes before its first use.
+  init(path: String, compute: Compute, cacheBudget: Int, checksChunks: Bool = false) throws(Failure) {
     guard Machine.exists(path) else { throw Failure(noModel: path) }
-    let kind = InspectedModel.kind(of: path)
+    let kind = ModelFiles.Kind(of: path)
     if kind == .safetensors { throw Failure(notRunnable: path) }
+    if checksChunks, kind != .pack { throw Failure(noHashes: path) }
     self.path = path
     isPack = kind == .pack
     do throws(ModelError) {
-      weights = isPack ? try PackWeights(path: path, cacheBudget: cacheBudget) : try CheckpointWeights(directory: path)
+      weights = try StoredWeights(path: path, cacheBudget: cacheBudget, checksChunks: checksChunks)
     } catch { throw Failure(error) }
     tokenizer = try Self.tokenizer(of: weights)
     do throws(ModelError) {
@@ -33,7 +36,9 @@ struct RunModel {
         json: try weights.file(named: GenerationConfiguration.fileName),
         vocabulary: weights.configuration.vocabularySize, path: "\(path)/\(GenerationConfiguration.fileName)")
     } catch { throw Failure(error) }
-    do throws(ModelError) { model = try LLaDA2Model(weights, compute: compute) } catch { throw Failure(error) }
+    do throws(ModelError) { model = try weights.architecture.makeModel(weights, compute: compute) } catch {
+      throw Failure(error)
+    }
   }
 
   private static func tokenizer(of weights: any WeightSource) throws(Failure) -> Tokenizer {
@@ -109,8 +114,14 @@ enum DecoderName: String, CaseIterable {
   case speed21 = "2.1-speed"
   case llada22 = "2.2"
 
-  /// What a model asks for: block routing came with 2.2; 2.0 and 2.1 cannot be told apart.
-  init(for configuration: ModelConfiguration) { self = configuration.blockRouting == nil ? .llada20 : .llada22 }
+  /// What the family of a model asks for.
+  init(for weights: any WeightSource) {
+    let name = weights.architecture.decoder(weights.configuration)
+    guard let decoder = Self(rawValue: name) else {
+      preconditionFailure("a family names no decoder that there is: \(name)")
+    }
+    self = decoder
+  }
 
   /// Its thresholds and limits, as its authors published them.
   func options(_ configuration: ModelConfiguration, path: String) throws(Failure) -> DecodingOptions {

@@ -1,5 +1,6 @@
 import Inspection
 import JSON
+import Models
 import Storage
 import Tensors
 import Text
@@ -7,7 +8,7 @@ import Text
 /// What `inspect --tensor` and `--expert` say.
 struct StatisticsReport {
   let model: InspectedModel
-  let tensors: [(tensor: InspectedTensor, statistics: TensorStatistics)]
+  let tensors: [(tensor: StoredTensor, statistics: TensorStatistics)]
 
   func print() {
     for (index, item) in tensors.enumerated() {
@@ -16,7 +17,7 @@ struct StatisticsReport {
     }
   }
 
-  private func print(_ tensor: InspectedTensor, _ statistics: TensorStatistics) {
+  private func print(_ tensor: StoredTensor, _ statistics: TensorStatistics) {
     Console.print(Console.heading(Shown.text(tensor.name)) + "  \(tensor.shape)  \(tensor.type)")
     var rows = [["elements", Format.count(statistics.count)]]
     if statistics.nonFiniteCount > 0 {
@@ -74,7 +75,7 @@ struct StatisticsReport {
     ]
   }
 
-  private func json(_ tensor: InspectedTensor, _ statistics: TensorStatistics) -> JSONValue {
+  private func json(_ tensor: StoredTensor, _ statistics: TensorStatistics) -> JSONValue {
     let hasFinite = statistics.nonFiniteCount < statistics.count
     return [
       "name": .string(tensor.name),

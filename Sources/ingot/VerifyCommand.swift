@@ -141,7 +141,7 @@ struct VerifyCommand: ParsableCommand {
     let compute = Compute(kernels: kernels, threads: threads ?? Machine.threads)
     let gates: Gates
     do throws(GateError) { gates = try Gates(failIf + gate.map(\.rawValue)) } catch { throw Failure(error) }
-    if attach, let candidate, InspectedModel.kind(of: candidate) != .pack { throw Failure(notAttachable: candidate) }
+    if attach, let candidate, ModelFiles.Kind(of: candidate) != .pack { throw Failure(notAttachable: candidate) }
     try requireOutputs()
     let first = try VerifyReference(path: reference, compute: compute, cacheBudget: maxMemory.value / 4)
     let input = try input(for: first)

@@ -143,7 +143,11 @@ import Testing
       let decision = try decision(plan, name)
       #expect(decision.encoding.description == encoding && decision.decidedBy == reason)
     }
-    #expect(zip(plan.pack.tensors, plan.sources).allSatisfy { $0.encoding.isGrouped != $1.tensor.role.isProtected })
+    let protected = plan.model.architecture.protectedRoles
+    #expect(
+      try zip(plan.pack.tensors, plan.sources).allSatisfy {
+        $0.encoding.isGrouped != protected.contains(try #require($1.role))
+      })
   }
 
   @Test func aRuleThatMatchesNothingIsAnErrorUnlessOptional() throws {

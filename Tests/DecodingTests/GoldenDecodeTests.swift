@@ -21,7 +21,7 @@ import Testing
       let golden = try GoldenRuns(model, file)
       for runs in golden.groups({ $0.variant.name == $1.variant.name && same($0, $1) }) {
         try Trained.withVariant(of: model, runs[0].variant.config) { directory in
-          let weights = try CheckpointWeights(directory: directory)
+          let weights = try StoredWeights(path: directory)
           let model = try LLaDA2Model(weights, compute: Compute(kernels: kernels, threads: 2))
           try body(runs) { run in
             var options = run.options

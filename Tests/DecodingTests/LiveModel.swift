@@ -15,7 +15,7 @@ func withLiveModel(_ body: (LLaDA2Model) throws -> Void) throws {
   }
   try withTemporaryDirectory { directory in
     try tiny.write(to: directory)
-    let weights = try CheckpointWeights(directory: directory)
+    let weights = try StoredWeights(path: directory)
     try body(LLaDA2Model(weights, compute: Compute(threads: 1)))
   }
 }

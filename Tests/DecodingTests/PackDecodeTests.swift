@@ -34,16 +34,16 @@ import Testing
     "experts kept in bf16 give the same tokens, records and probabilities, raw and compressed, with any cache",
     arguments: Trained.models)
   func kept(model: String) throws {
-    let expected = try outputs(model, CheckpointWeights(directory: Trained.checkpoint(model)))
+    let expected = try outputs(model, StoredWeights(path: Trained.checkpoint(model)))
     try withTemporaryDirectory { directory in
       let path = directory + "/kept.ingot"
       try pack(model, experts: "keep", .none, to: path)
-      #expect(try outputs(model, PackWeights(path: path, cacheBudget: 0)) == expected)
+      #expect(try outputs(model, StoredWeights(path: path, cacheBudget: 0)) == expected)
       try pack(model, experts: "keep", .zstd, to: path)
-      let c = try PackWeights(path: path, cacheBudget: 0).configuration
+      let c = try StoredWeights(path: path, cacheBudget: 0).configuration
       let oneExpert = 3 * 2 * c.hiddenSize * c.expertIntermediateSize + 4096
       for budget in [0, oneExpert, 1 << 30] {
-        let weights = try PackWeights(path: path, cacheBudget: budget)
+        let weights = try StoredWeights(path: path, cacheBudget: budget)
         #expect(try outputs(model, weights) == expected, "a cache of \(budget)")
         let counters = weights.counters
         #expect(counters.experts > 0 && counters.bytesRead > 0)
@@ -61,7 +61,7 @@ import Testing
     try withTemporaryDirectory { directory in
       let path = directory + "/q.ingot"
       try pack("pico", experts: experts, .zstd, to: path)
-      let found = try outputs("pico", PackWeights(path: path, cacheBudget: 1 << 20))
+      let found = try outputs("pico", StoredWeights(path: path, cacheBudget: 1 << 20))
       #expect(found.allSatisfy { !$0.tokens.isEmpty && $0.forwards > 0 })
       let probabilities = found.flatMap(\.steps).flatMap(\.commits).map(\.probability)
       #expect(probabilities.allSatisfy { $0 > 0 && $0 <= 1.0001 })

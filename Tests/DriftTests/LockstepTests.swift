@@ -42,8 +42,8 @@ import Testing
       _ = try converter.write(to: path, progress: { _ in }, isInterrupted: { false })
       let compute = Compute(threads: 1)
       return try body(
-        LLaDA2Model(CheckpointWeights(directory: directory), compute: compute),
-        LLaDA2Model(PackWeights(path: path, cacheBudget: 1 << 20), compute: compute))
+        LLaDA2Model(StoredWeights(path: directory), compute: compute),
+        LLaDA2Model(StoredWeights(path: path, cacheBudget: 1 << 20), compute: compute))
     }
   }
 

@@ -1,4 +1,5 @@
 import Inspection
+import Models
 import Pack
 import Safetensors
 import Storage

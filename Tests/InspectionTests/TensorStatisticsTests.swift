@@ -1,4 +1,5 @@
 import Inspection
+import Models
 import Pack
 import Tensors
 import TestSupport

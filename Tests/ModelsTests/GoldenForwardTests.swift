@@ -30,11 +30,11 @@ import Testing
     let file = try SafetensorsFile(path: Trained.golden(golden.model, golden.file))
     let changes = try file.metadata["config"].map { try #require(try JSONParser.parse($0).object) } ?? JSONObject()
     try Trained.withVariant(of: golden.model, changes) { directory in
-      try compare(golden, file, CheckpointWeights(directory: directory))
+      try compare(golden, file, StoredWeights(path: directory))
     }
   }
 
-  private func compare(_ golden: Case, _ file: SafetensorsFile, _ weights: CheckpointWeights) throws {
+  private func compare(_ golden: Case, _ file: SafetensorsFile, _ weights: StoredWeights) throws {
     let model = try LLaDA2Model(weights, compute: Compute(kernels: golden.kernels, threads: 2))
     let tokens = try integers(file, "input_ids")
     let blockLength = try #require(file.metadata["block_length"].flatMap { Int($0) })

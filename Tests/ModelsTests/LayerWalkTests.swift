@@ -5,8 +5,8 @@ import TestSupport
 import Testing
 
 @Suite struct LayerWalkTests {
-  private func pico(threads: Int = 2) throws -> (model: LLaDA2Model, weights: CheckpointWeights) {
-    let weights = try CheckpointWeights(directory: Trained.checkpoint("pico"))
+  private func pico(threads: Int = 2) throws -> (model: LLaDA2Model, weights: StoredWeights) {
+    let weights = try StoredWeights(path: Trained.checkpoint("pico"))
     return (try LLaDA2Model(weights, compute: Compute(kernels: .best, threads: threads)), weights)
   }
 
@@ -119,6 +119,8 @@ import Testing
 private struct NeighbourWeights: WeightSource {
   let base: any WeightSource
   var configuration: ModelConfiguration { base.configuration }
+  var architecture: any Architecture.Type { base.architecture }
+  var items: [ModelItem] { base.items }
   var path: String { base.path }
   var counters: WeightCounters { base.counters }
   var notes: [SourceNote] { base.notes }

@@ -22,7 +22,7 @@ import Testing
       let path = directory + "/tiny.ingot"
       _ = try Converter(plan, kernels: .best, threads: 1, memoryLimit: 1 << 30)
         .write(to: path, progress: { _ in }, isInterrupted: { false })
-      _ = try PackWeights(path: path, cacheBudget: 0)
+      _ = try StoredWeights(path: path, cacheBudget: 0)
 
       tiny.configChanges = changes
       var config = Array(tiny.config.text(indented: false).utf8)
@@ -34,7 +34,7 @@ import Testing
       pack.seal()
       try write(pack.bytes, to: path)
       do throws(ModelError) {
-        _ = try PackWeights(path: path, cacheBudget: 0)
+        _ = try StoredWeights(path: path, cacheBudget: 0)
         return nil
       } catch { return error }
     }

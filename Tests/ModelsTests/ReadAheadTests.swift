@@ -7,7 +7,7 @@ import Testing
 /// Where weights come from must not change what is computed.
 @Suite struct ReadAheadTests {
   /// Writes a checkpoint of which nothing is in the page cache, as far as the file system allows that.
-  private func withColdCheckpoint(_ tiny: TinyCheckpoint, _ body: (CheckpointWeights, [String]) throws -> Void) throws {
+  private func withColdCheckpoint(_ tiny: TinyCheckpoint, _ body: (StoredWeights, [String]) throws -> Void) throws {
     try withTemporaryDirectory { directory in
       try tiny.write(to: directory)
       let paths = listing(of: directory).filter { $0.hasSuffix(".safetensors") }.map { "\(directory)/\($0)" }
@@ -18,7 +18,7 @@ import Testing
         close(descriptor)
         file.release(0..<file.byteCount)
       }
-      try body(try CheckpointWeights(directory: directory), paths)
+      try body(try StoredWeights(path: directory), paths)
     }
   }
 

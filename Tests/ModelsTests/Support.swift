@@ -41,7 +41,7 @@ func withModel<Result>(
 ) throws -> Result {
   try withTemporaryDirectory { directory in
     try tiny.write(to: directory)
-    let weights = try CheckpointWeights(directory: directory)
+    let weights = try StoredWeights(path: directory)
     return try body(LLaDA2Model(weights, compute: Compute(kernels: kernels, threads: 1)))
   }
 }

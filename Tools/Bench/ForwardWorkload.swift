@@ -101,7 +101,7 @@ struct ForwardWorkload {
   /// Bytes of all matrices but routed experts, embedding and, unless asked for, head: what every pass reads.
   private func denseByteCount(_ weights: any WeightSource) throws(ModelError) -> Int {
     var sum = 0
-    for item in weights.configuration.items(has: weights.hasTensor) {
+    for item in weights.items {
       if item.isExpert || item.id.role == .embedding || item.id.role == .head && options.head == 0 { continue }
       sum += try weights.matrix(item.id).byteCount
     }

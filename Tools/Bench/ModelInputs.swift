@@ -19,7 +19,7 @@ struct Tokens {
 /// A pack, or a directory with a checkpoint.
 func openWeights(_ path: String) throws(ModelError) -> any WeightSource {
   path.hasSuffix(".ingot")
-    ? try PackWeights(path: path, cacheBudget: 1 << 30) : try CheckpointWeights(directory: path)
+    ? try StoredWeights(path: path, cacheBudget: 1 << 30) : try StoredWeights(path: path)
 }
 
 /// Multiplications of a weight with an activation, norms and attention left out.
@@ -30,7 +30,7 @@ func openWeights(_ path: String) throws(ModelError) -> any WeightSource {
 func multiplications(with weights: any WeightSource, rows: Int, head: Int) -> Double {
   let c = weights.configuration
   var sum = 0.0
-  for item in c.items(has: weights.hasTensor) {
+  for item in weights.items {
     let count = item.tensors.reduce(0) { $0 + Double($1.shape.elementCount) }
     switch item.id.role {
     case .embedding: break

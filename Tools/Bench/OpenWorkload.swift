@@ -1,3 +1,4 @@
+import Models
 import Pack
 import Storage
 import Tensors
@@ -33,7 +34,7 @@ struct OpenWorkload {
   private func lastExpert(of pack: PackFile) throws(PackError) -> String {
     for index in (0..<pack.header.tensorCount).reversed() {
       let name = try pack.tensor(index).name
-      if name.contains(".mlp.experts.") { return name }
+      if Architectures.identify(name)?.role == .expert { return name }
     }
     return try pack.tensor(0).name
   }

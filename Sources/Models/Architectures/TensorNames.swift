@@ -7,7 +7,7 @@ package struct TensorNames: Sendable {
   private let templates: [Key: [String]]
   private let keys: [String: Key]
 
-  package init(_ table: [(role: TensorRole, part: TensorPart, template: String)]) {
+  package init(_ table: [(TensorRole, TensorPart, String)]) {
     var templates: [Key: [String]] = [:]
     var keys: [String: Key] = [:]
     for (role, part, template) in table {
@@ -48,6 +48,9 @@ package struct TensorNames: Sendable {
     guard numbers.count <= 2, let key = keys[template] else { return nil }
     return TensorID(key.role, key.part, layer: numbers.first, expert: numbers.count > 1 ? numbers[1] : nil)
   }
+
+  /// What the names of rotary frequencies end with, which older tools saved among the weights of any family.
+  package static let rotaryBuffer = "rotary_emb.inv_freq"
 
   /// What a report calls the tensors of all layers and experts that have this name: its last word that is not `weight`.
   package static func label(of name: String) -> String {

@@ -20,43 +20,41 @@ package final class ExpertReader {
   private let count: (ExpertWeights) -> Void
 
   /// - Parameters:
-  ///   - sources: by layer and expert, the projections.
+  ///   - experts: by layer and expert, the projections.
   ///   - memory: bytes for buffers.
   ///   - computing: threads that multiply, which take whole experts.
   ///   - count: called with those that are used.
   /// - Returns: nil where the memory is too little or a file system has no such access.
   init?(
-    _ model: CheckpointModel, _ sources: [[[CheckpointModel.Source]]], memory: Int, computing: Int,
+    _ checkpoint: Checkpoint, _ experts: [[[StoredTensor]]], memory: Int, computing: Int,
     count: @escaping (ExpertWeights) -> Void
   ) {
     self.count = count
-    let sizes = sources.joined().joined().map(\.byteRange.count)
-    guard let largest = sizes.max() else { return nil }
-    let buffers = BufferPool(capacity: DirectFile.bufferByteCount(largest))
+    guard let largest = experts.joined().joined().compactMap(\.byteCount).max() else { return nil }
+    let buffers = BufferPool(capacity: ReadOnlyFile.bufferByteCount(largest))
     let expertByteCount = TensorPart.projections.count * buffers.capacity
     heldCount = max(2 * computing, min(Self.heldByteCount, memory / 4) / expertByteCount)
     let window = memory / expertByteCount - heldCount
     guard window >= 2 * Self.threads else { return nil }
-    var direct: [DirectFile] = []
-    for file in model.checkpoint.files {
-      guard let opened = file.file.direct() else { return nil }
-      direct.append(opened)
-    }
+    let files = checkpoint.files.map { ReadOnlyFile($0.file) }
+    guard files.allSatisfy(\.passesCache) else { return nil }
     // By name, expert 10 comes before expert 2.
-    order = sources.map { layer in
-      layer.indices.sorted { a, b in
-        (layer[a][0].file, layer[a][0].byteRange.lowerBound) < (layer[b][0].file, layer[b][0].byteRange.lowerBound)
-      }
+    func place(_ projections: [StoredTensor]) -> (Int, Int) {
+      guard case .bytes(let file, let range) = projections[0].place else { return (0, 0) }
+      return (file, range.lowerBound)
     }
+    order = experts.map { layer in layer.indices.sorted { place(layer[$0]) < place(layer[$1]) } }
     let all = order.enumerated().flatMap { layer, experts in experts.map { (layer, $0) } }
     results = OrderedResults(
       count: all.count, threads: Self.threads, window: window, makeWorkspace: {},
-      work: { [direct] _, index in
+      work: { _, index in
         let (layer, expert) = all[index]
         var matrices: [Matrix] = []
-        for source in sources[layer][expert] {
+        for tensor in experts[layer][expert] {
+          guard case .bytes(let file, let range) = tensor.place else { continue }
           do throws(FileError) {
-            matrices.append(try Self.matrix(source, model, direct[source.file], buffers))
+            let (content, place) = try files[file].held(range, buffers)
+            matrices.append(Matrix(tensor, content, place))
           } catch { return .failure(.source(SafetensorsError(error))) }
         }
         return .success(ExpertWeights(gate: matrices[0], up: matrices[1], down: matrices[2]))
@@ -76,28 +74,16 @@ package final class ExpertReader {
     if isUsed { count(weights) }
     return weights
   }
-
-  /// From the page cache where it holds the bytes.
-  private static func matrix(
-    _ source: CheckpointModel.Source, _ model: CheckpointModel, _ direct: DirectFile, _ buffers: BufferPool
-  ) throws(FileError) -> Matrix {
-    let file = model.checkpoint.files[source.file].file
-    guard !file.isResident(source.byteRange) else {
-      return Matrix(source, HeldBytes(file, source.byteRange), 0..<source.byteRange.count)
-    }
-    var buffer = buffers.take()
-    let place = try direct.read(source.byteRange, into: &buffer)
-    return Matrix(source, HeldBytes(buffer), place)
-  }
 }
 
 extension Matrix {
+  /// A matrix of a checkpoint.
+  ///
   /// - Parameter place: of the elements in the content.
-  init(_ source: CheckpointModel.Source, _ content: HeldBytes, _ place: Range<Int>) {
-    guard let encoding = Encoding(keeping: source.dtype) else { preconditionFailure("the model checked its types") }
-    let shape = source.tensor.shape
+  init(_ tensor: StoredTensor, _ content: HeldBytes, _ place: Range<Int>) {
+    guard let encoding = tensor.type.encoding else { preconditionFailure("the store checked its types") }
     self.init(
-      name: source.tensor.name, encoding: encoding, shape: shape,
-      blocks: [Block(rows: 0..<shape.rows, content: content, codes: place, scales: 0..<0)])
+      name: tensor.name, encoding: encoding, shape: tensor.shape,
+      blocks: [Block(rows: 0..<tensor.shape.rows, content: content, codes: place, scales: 0..<0)])
   }
 }

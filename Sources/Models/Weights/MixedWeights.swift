@@ -14,6 +14,8 @@ package struct MixedWeights: WeightSource {
   }
 
   package var configuration: ModelConfiguration { base.configuration }
+  package var architecture: any Architecture.Type { base.architecture }
+  package var items: [ModelItem] { base.items }
   package var path: String { base.path }
   package var notes: [SourceNote] { base.notes }
   package func hasTensor(_ id: TensorID) -> Bool { base.hasTensor(id) }

@@ -40,7 +40,7 @@ package final class ReadAhead {
     var expertPlaces = [[Int]](repeating: [], count: c.layerCount)
     var byteCount = 0
     var last: Int?
-    for item in c.items(has: weights.hasTensor) {
+    for item in weights.items {
       if item.id.role == .embedding { continue }  // only some of its rows are read
       if let layer = item.id.layer {
         if layer != last { layers[layer] = places.count }

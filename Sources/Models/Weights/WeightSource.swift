@@ -3,6 +3,9 @@ package import Storage
 /// Where a model's weights come from: a checkpoint in full precision, or a pack. One call a tensor or expert, none a row.
 package protocol WeightSource: Sendable {
   var configuration: ModelConfiguration { get }
+  var architecture: any Architecture.Type { get }
+  /// All that the model consists of, in the order of the forward pass.
+  var items: [ModelItem] { get }
   /// What messages call the source.
   var path: String { get }
   /// What a person should know of the source.

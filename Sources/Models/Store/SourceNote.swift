@@ -10,14 +10,12 @@ package enum SourceNote: Sendable, Equatable {
   case processors([String])
   /// Two keys of `config.json` say the same thing differently; the first has priority.
   case contradiction(used: String, unused: String, value: String)
-  /// The embedding is the head, too: there is no tensor of its own.
-  case tiedHead
+  /// The embedding is the head, too: there is no tensor of its own, which would have this name.
+  case tiedHead(name: String)
   /// Rotary frequencies among the tensors, which `config.json` gives already.
   case rotaryBuffers(count: Int)
-
-  static func tiedHead(_ configuration: ModelConfiguration, has: (TensorID) -> Bool) -> [SourceNote] {
-    configuration.tiesWordEmbeddings && !has(TensorID(.head, .weight)) ? [.tiedHead] : []
-  }
+  /// Tensors of other parts than the language model, which are kept as they are.
+  case passedThrough(count: Int, byteCount: Int)
 
   /// Of the files of a checkpoint.
   package static func files(of checkpoint: Checkpoint) -> [SourceNote] {

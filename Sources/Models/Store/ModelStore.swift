@@ -1,0 +1,211 @@
+import Pack
+import Safetensors
+import Tensors
+
+/// A model found in its files, a checkpoint or a pack: its configuration, every tensor of its architecture with the place of its
+/// bytes, and every tensor of the files in use. Prefixes of names and layouts of experts end here.
+package final class ModelStore: Sendable {
+  /// What was opened, for messages.
+  package let path: String
+  package let files: ModelFiles
+  package let configuration: ModelConfiguration
+  package let architecture: any Architecture.Type
+  /// What is read together, in the order of the forward pass.
+  package let items: [ModelItem]
+  /// Tensors that belong to other parts than the language model, sorted by name: kept as they are, and used by nothing here.
+  package let passedThrough: [StoredTensor]
+  /// The layout of the experts; layers may differ, then that of the first. Nil without experts.
+  package let layout: ExpertLayout?
+  /// Tensors of the checkpoint that are left out.
+  package let dropped: [DroppedTensors]
+  /// What a person should know of the files.
+  package let notes: [SourceNote]
+  private let stored: [TensorID: StoredTensor]
+
+  /// Opens a checkpoint directory or a pack.
+  ///
+  /// - Parameter drops: tensors of a checkpoint that the model does without.
+  package convenience init(path: String, dropping drops: [TensorDrop] = []) throws(ModelError) {
+    try self.init(ModelFiles(path: path), path: path, dropping: drops)
+  }
+
+  /// Reads `config.json` and finds every tensor that it asks for.
+  ///
+  /// - Throws: ``ModelError``; a tensor of the files without a place is an error, so nothing is lost silently.
+  package init(_ files: ModelFiles, path: String, dropping drops: [TensorDrop] = []) throws(ModelError) {
+    let config = try files.configuration()
+    var notes: [SourceNote] = []
+    let configuration = try ModelConfiguration(json: config.bytes, path: config.path) { notes.append($0) }
+    let catalogue = try files.tensors()
+    var finder = TensorFinder(files, path: path, catalogue, configuration)
+    var dropped: [DroppedTensors] = []
+    if case .checkpoint(let checkpoint) = files {
+      dropped = try DroppedTensors.named(by: drops, in: checkpoint)
+      for part in dropped { finder.drop(part) }
+      if let buffers = try DroppedTensors.rotaryBuffers(among: finder.names, of: checkpoint, configuration) {
+        dropped.append(buffers)
+        finder.drop(buffers)
+      }
+      try finder.requireSupportedTypes()
+    }
+    let architecture = finder.architecture
+    let layouts = try finder.layouts()
+    items = architecture.items(configuration) { finder.has($0) }
+    var stored: [TensorID: StoredTensor] = [:]
+    stored.reserveCapacity(catalogue.count)
+    for tensor in items.lazy.flatMap(\.tensors) {
+      stored[tensor.id] = try finder.find(tensor, layout: tensor.id.layer.flatMap { layouts[$0] })
+    }
+    passedThrough = try finder.rest()
+    self.path = path
+    self.files = files
+    self.configuration = configuration
+    self.architecture = architecture
+    self.stored = stored
+    self.dropped = dropped
+    layout = layouts[configuration.firstDenseLayers]
+    if case .checkpoint(let checkpoint) = files { notes += SourceNote.files(of: checkpoint) }
+    let head = TensorID(.head, .weight)
+    if configuration.tiesWordEmbeddings, !finder.has(head) {
+      notes.append(.tiedHead(name: architecture.names.name(of: head)))
+    }
+    notes += dropped.filter { $0.pattern == nil }.map { .rotaryBuffers(count: $0.names.count) }
+    if !passedThrough.isEmpty {
+      notes.append(
+        .passedThrough(count: passedThrough.count, byteCount: passedThrough.reduce(0) { $0 + ($1.byteCount ?? 0) }))
+    }
+    self.notes = notes
+  }
+
+  /// Where a tensor of the model is; nil for one that it does not have.
+  package func tensor(_ id: TensorID) -> StoredTensor? { stored[id] }
+
+  /// All tensors: those of the model in the order of the forward pass, then those that pass through.
+  package var tensors: [StoredTensor] { items.flatMap { $0.tensors.compactMap { stored[$0.id] } } + passedThrough }
+
+  /// The name that published checkpoints of the family, and packs, give a tensor.
+  package func name(of id: TensorID) -> String { architecture.names.name(of: id) }
+}
+
+/// Looks tensors up by name and remembers which were used.
+private struct TensorFinder {
+  let files: ModelFiles
+  let path: String
+  let configuration: ModelConfiguration
+  let architecture: any Architecture.Type
+  /// Of tensors that are not left out, sorted.
+  private(set) var names: [String]
+  private let byName: [String: StoredTensor]
+  private var used: Set<String> = []
+  /// By the name of a tensor, the pattern that leaves it out.
+  private var patterns: [String: String] = [:]
+
+  init(_ files: ModelFiles, path: String, _ catalogue: [StoredTensor], _ configuration: ModelConfiguration) {
+    self.files = files
+    self.path = path
+    self.configuration = configuration
+    names = catalogue.map(\.name)
+    let byName = Dictionary(catalogue.map { ($0.name, $0) }) { first, _ in first }
+    self.byName = byName
+    architecture = configuration.architecture { byName[$0] != nil }
+    used.reserveCapacity(names.count)
+  }
+
+  mutating func drop(_ dropped: DroppedTensors) {
+    for name in dropped.names { patterns[name] = dropped.pattern ?? "" }
+    names.removeAll { patterns[$0] != nil }
+  }
+
+  func has(_ id: TensorID) -> Bool { byName[architecture.names.name(of: id)] != nil }
+
+  /// The tensor, unless it is left out.
+  private func tensor(named name: String) -> StoredTensor? { patterns[name] == nil ? byName[name] : nil }
+
+  private func missing(_ name: String) -> ModelError {
+    if let pattern = patterns[name] { return .dropsNeeded(name, pattern: pattern, directory: path) }
+    return .missingTensor(name, directory: path)
+  }
+
+  /// What is wrong with a tensor of a checkpoint.
+  private func bad(_ name: String, _ detail: String) -> ModelError {
+    guard case .checkpoint(let checkpoint) = files, let (file, entry) = checkpoint.tensor(named: name) else {
+      preconditionFailure("what a pack stores was looked at when it was opened")
+    }
+    return .badTensor(name: name, detail: detail, path: file.path, byteOffset: entry.headerOffset)
+  }
+
+  /// FP8 with block scales is recognised and refused by name; so is every other type but the three floats.
+  func requireSupportedTypes() throws(ModelError) {
+    for name in names {
+      guard case .dtype(let dtype) = byName[name]?.type else { continue }
+      let isFP8 = dtype == .f8e4m3 || dtype == .f8e5m2
+      throw bad(
+        name,
+        architecture.passesThrough(name)
+          ? "has type \(dtype.name), which a pack cannot hold; leave it out with `ingot quantize --drop`"
+          : isFP8
+            ? "has type \(dtype.name): FP8 checkpoints with block scales (`weight_scale_inv`) are not supported"
+            : "has type \(dtype.name); BF16, F16 and F32 are supported")
+    }
+  }
+
+  /// By layer of experts, how they are stored. In a pack all are stored alike.
+  func layouts() throws(ModelError) -> [Int: ExpertLayout] {
+    guard case .checkpoint = files else {
+      try configuration.requireExperts(atMost: names.count, in: path)
+      let layers = (0..<configuration.layerCount).filter(configuration.isMoE)
+      return Dictionary(uniqueKeysWithValues: layers.map { ($0, architecture.layouts[0]) })
+    }
+    var layouts: [Int: ExpertLayout] = [:]
+    for layer in 0..<configuration.layerCount where configuration.isMoE(layer: layer) {
+      let first = TensorID(.expert, .down, layer: layer, expert: 0)
+      let found = architecture.layouts.filter { tensor(named: $0.name(of: first)) != nil }
+      switch found.count {
+      case 1: layouts[layer] = found[0]
+      case 0: throw missing(architecture.names.name(of: first))
+      default:
+        let both = found.map(\.name).joined(separator: " and ")
+        throw .layout(layer: layer, detail: "its experts are there twice: \(both)", directory: path)
+      }
+    }
+    try configuration.requireExperts(atMost: PackLimits.maximumTensors, in: path)
+    return layouts
+  }
+
+  /// - Parameter layout: of the experts of the tensor's layer.
+  mutating func find(_ wanted: ModelTensor, layout: ExpertLayout?) throws(ModelError) -> StoredTensor {
+    var (name, shape, firstRow) = (wanted.name, wanted.shape.dimensions, 0)
+    if wanted.role == .expert, let layout { (name, shape, firstRow) = layout.place(of: wanted, configuration) }
+    guard let found = tensor(named: name) else { throw missing(name) }
+    guard found.shape.dimensions == shape else {
+      if case .pack = files {
+        throw .packedShape(name: name, found: found.shape, expected: wanted.shape, path: path)
+      }
+      throw bad(name, "has shape \(found.shape), config.json asks for \(shape)")
+    }
+    used.insert(name)
+    return StoredTensor(wanted, in: found, firstRow: firstRow)
+  }
+
+  /// The tensors that the model does not use.
+  ///
+  /// - Throws: ``ModelError/unknownTensors(_:count:directory:)`` for those that belong to no other part either; a tensor that a pack
+  ///   cannot hold.
+  func rest() throws(ModelError) -> [StoredTensor] {
+    let unused = names.filter { !used.contains($0) }
+    let unknown = unused.filter { !architecture.passesThrough($0) }
+    guard unknown.isEmpty else {
+      throw .unknownTensors(Array(unknown.prefix(5)), count: unknown.count, directory: path)
+    }
+    var rest: [StoredTensor] = []
+    for var tensor in unused.compactMap({ byName[$0] }) {
+      guard (1...4).contains(tensor.shape.dimensions.count), tensor.shape.elementCount > 0 else {
+        throw bad(
+          tensor.name, "has shape \(tensor.shape), which a pack cannot hold; leave it out with `ingot quantize --drop`")
+      }
+      tensor.role = nil
+      rest.append(tensor)
+    }
+    return rest
+  }
+}

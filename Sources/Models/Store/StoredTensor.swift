@@ -1,0 +1,104 @@
+package import Pack
+import Safetensors
+package import Tensors
+
+/// What the elements of a tensor are stored as.
+package enum StoredType: Sendable, Hashable, CustomStringConvertible {
+  case encoding(Encoding)
+  /// A type of safetensors that packs do not have.
+  case dtype(DType)
+  /// An encoding of a newer version: listed, never decoded.
+  case unknown(id: UInt16, groupSize: UInt16)
+
+  /// Floats that packs have too go by the name they have there.
+  package init(_ dtype: DType) { self = Encoding(keeping: dtype).map { .encoding($0) } ?? .dtype(dtype) }
+
+  package var encoding: Encoding? { if case .encoding(let encoding) = self { encoding } else { nil } }
+  package var isGrouped: Bool { encoding?.isGrouped ?? false }
+
+  package var description: String {
+    switch self {
+    case .encoding(let encoding): encoding.description
+    case .dtype(let dtype): dtype.description
+    case .unknown(let id, let groupSize): groupSize == 0 ? "opaque-\(id)" : "opaque-\(id)-g\(groupSize)"
+    }
+  }
+}
+
+/// One tensor as a model's files store it: what it is called there and where its bytes are. A stack of experts is one tensor to
+/// ``ModelFiles`` and one for each of its matrices to ``ModelStore``.
+package struct StoredTensor: Sendable {
+  package enum Place: Sendable {
+    /// A range of bytes of one of the checkpoint's files.
+    case bytes(file: Int, Range<Int>)
+    /// Chunks of the pack.
+    case chunks(TensorRecord)
+  }
+
+  package let name: String
+  package let shape: Shape
+  package let type: StoredType
+  /// Which tensor of a model it is; nil for a name that no family gives, as in a layout that stacks the experts.
+  package let id: TensorID?
+  /// What it is for; nil for a name of no known kind, and for what belongs to another part than the language model.
+  package var role: TensorRole?
+  /// Bytes of elements, or of codes and scales, without padding and before compression; nil where an unknown encoding
+  /// shares its chunk with others.
+  package let byteCount: Int?
+  package let place: Place
+
+  package var record: TensorRecord? { if case .chunks(let record) = place { record } else { nil } }
+  /// Error against the source, where one was recorded.
+  package var relativeRMSE: Float? { type.isGrouped ? record?.relativeRMSE : nil }
+  package var saturatedShare: Float? { type.isGrouped ? record?.saturatedShare : nil }
+
+  /// - Parameter chunks: of the pack.
+  init(_ record: TensorRecord, _ chunks: [ChunkRecord]) {
+    name = record.name
+    shape = record.shape
+    id = Architectures.identify(record.name)
+    role = id?.role ?? TensorRole(guessedFrom: record.name)
+    place = .chunks(record)
+    if let encoding = record.encoding {
+      type = .encoding(encoding)
+      byteCount = encoding.byteCount(elements: record.shape.elementCount, columns: record.shape.columns)
+    } else {
+      type = .unknown(id: record.encodingID, groupSize: record.groupSize)
+      let own = chunks[record.chunks]
+      byteCount = own.contains { $0.kind == .expert } ? nil : own.reduce(0) { $0 + $1.contentLength }
+    }
+  }
+
+  init(_ entry: TensorEntry, file: Int) {
+    name = entry.name
+    shape = entry.shape
+    type = StoredType(entry.dtype)
+    id = Architectures.identify(entry.name)
+    role = id?.role ?? TensorRole(guessedFrom: entry.name)
+    byteCount = entry.byteRange.count
+    place = .bytes(file: file, entry.byteRange)
+  }
+
+  /// The tensor of a model that is, or is a part of, a stored one.
+  ///
+  /// - Parameters:
+  ///   - tensor: which it is, and its shape.
+  ///   - firstRow: where it begins among the rows of `whole`; 0 in a pack.
+  init(_ tensor: ModelTensor, in whole: StoredTensor, firstRow: Int) {
+    name = tensor.name
+    shape = tensor.shape
+    type = whole.type
+    id = tensor.id
+    role = tensor.role
+    switch whole.place {
+    case .chunks:
+      place = whole.place
+      byteCount = whole.byteCount
+    case .bytes(let file, let range):
+      let rowByteCount = range.count / max(whole.shape.rows, 1)
+      let start = range.lowerBound + firstRow * rowByteCount
+      place = .bytes(file: file, start..<start + tensor.shape.rows * rowByteCount)
+      byteCount = tensor.shape.rows * rowByteCount
+    }
+  }
+}

@@ -1,0 +1,155 @@
+import Pack
+import Safetensors
+import Synchronization
+package import Storage
+import Tensors
+
+/// The weights of a checkpoint or a pack: used where they lie, mapped; compressed chunks are unpacked, those of experts into a cache
+/// with a byte budget.
+package final class StoredWeights: WeightSource {
+  package let store: ModelStore
+  /// By layer and expert, the projections.
+  private let experts: [[[StoredTensor]]]
+  private let cache: ContentCache
+  /// Experts are asked for one after the other, so that one context does for all.
+  private let codec = Mutex(ChunkCodec())
+  private let counted = Mutex(WeightCounters())
+  /// By layer and expert, those that are used where they lie, once they were looked up: that takes longer than their products with
+  /// one token.
+  private let inPlace: Mutex<[[ExpertWeights?]]>
+  /// Whether each chunk is compared with its hashes before its first use.
+  private let checksChunks: Bool
+  private let checked = Mutex<Set<Int>>([])
+
+  /// Opens a checkpoint directory or a pack.
+  ///
+  /// - Parameters:
+  ///   - cacheBudget: bytes of unpacked experts to keep.
+  ///   - checksChunks: whether each chunk of a pack is compared with its hashes before its first use; without, ``PackCheck`` is who
+  ///     does that. A checkpoint has no hashes.
+  /// - Throws: ``ModelError``.
+  package convenience init(
+    path: String, cacheBudget: Int = 0, checksChunks: Bool = false
+  ) throws(ModelError) {
+    self.init(try ModelStore(path: path), cacheBudget: cacheBudget, checksChunks: checksChunks)
+  }
+
+  package init(_ store: ModelStore, cacheBudget: Int = 0, checksChunks: Bool = false) {
+    self.store = store
+    self.checksChunks = checksChunks
+    var experts = Array(repeating: [[StoredTensor]](), count: store.configuration.layerCount)
+    for item in store.items {
+      guard item.isExpert, let layer = item.id.layer else { continue }
+      experts[layer].append(item.tensors.compactMap { store.tensor($0.id) })
+    }
+    self.experts = experts
+    cache = ContentCache(budget: cacheBudget)
+    inPlace = Mutex(experts.map { $0.map { _ in nil } })
+  }
+
+  package var configuration: ModelConfiguration { store.configuration }
+  package var architecture: any Architecture.Type { store.architecture }
+  package var items: [ModelItem] { store.items }
+  package var path: String { store.path }
+  package var notes: [SourceNote] { store.notes }
+  package var counters: WeightCounters { counted.withLock { $0 } }
+  package func hasTensor(_ id: TensorID) -> Bool { store.tensor(id) != nil }
+  package func file(named name: String) throws(ModelError) -> [UInt8]? { try store.files.file(named: name) }
+  package func requireUnchanged() throws(ModelError) { try store.files.requireUnchanged() }
+
+  package func matrix(_ id: TensorID) throws(ModelError) -> Matrix {
+    guard let tensor = store.tensor(id) else { throw .missingTensor(store.name(of: id), directory: path) }
+    // Whoever asks keeps it: it would be in the cache beside.
+    return try matrix(tensor) { pack, chunk throws(PackError) in try self.content(ofChunk: chunk, of: pack) }
+  }
+
+  package func expert(layer: Int, expert: Int) throws(ModelError) -> ExpertWeights {
+    if let known = inPlace.withLock({ $0[layer][expert] }) {
+      count(known, unpacked: false, isInPlace: true)
+      return known
+    }
+    // The projections lie in one chunk; a cache too small for it shall not have it unpacked three times.
+    var held: [Int: HeldBytes] = [:]
+    var unpacked = 0
+    var matrices: [Matrix] = []
+    for tensor in experts[layer][expert] {
+      matrices.append(
+        try matrix(tensor) { pack, chunk throws(PackError) in
+          if let content = held[chunk] ?? cache.content(ofChunk: chunk) {
+            held[chunk] = content
+            return content
+          }
+          let content = try self.content(ofChunk: chunk, of: pack)
+          if content.isOwned {
+            unpacked += 1
+            cache.insert(content, forChunk: chunk)
+          }
+          held[chunk] = content
+          return content
+        })
+    }
+    let weights = ExpertWeights(gate: matrices[0], up: matrices[1], down: matrices[2])
+    let isInPlace = held.values.allSatisfy { !$0.isOwned }
+    if isInPlace { inPlace.withLock { $0[layer][expert] = weights } }
+    count(weights, unpacked: unpacked > 0, isInPlace: isInPlace)
+    return weights
+  }
+
+  private func count(_ weights: ExpertWeights, unpacked: Bool, isInPlace: Bool) {
+    counted.withLock {
+      $0.experts += 1
+      if !unpacked { $0.hits += 1 }
+      if isInPlace { $0.inPlace += 1 }
+      $0.bytesRead += weights.byteCount
+    }
+  }
+
+  package func willNeed(layer: Int, experts indices: [Int]) {
+    for index in indices {
+      for place in store.files.places(of: experts[layer][index]) { place.willNeed() }
+    }
+  }
+
+  package func places(of item: ModelItem) -> [HeldBytes] {
+    store.files.places(of: item.tensors.compactMap { store.tensor($0.id) })
+  }
+
+  package func expertReader(memory: Int, threads: Int) -> ExpertReader? {
+    guard case .checkpoint(let checkpoint) = store.files else { return nil }
+    return ExpertReader(checkpoint, experts, memory: memory, computing: threads) { [self] in
+      count($0, unpacked: false, isInPlace: true)
+    }
+  }
+
+  /// - Parameter content: of a chunk of the pack.
+  private func matrix(
+    _ tensor: StoredTensor, _ content: (PackFile, Int) throws(PackError) -> HeldBytes
+  ) throws(ModelError) -> Matrix {
+    switch (store.files, tensor.place) {
+    case (.checkpoint(let checkpoint), .bytes(let file, let range)):
+      return Matrix(tensor, HeldBytes(checkpoint.files[file].file, range), 0..<range.count)
+    case (.pack(let pack), .chunks(let record)):
+      var blocks: [Matrix.Block] = []
+      var encoding = Encoding.f32
+      do throws(PackError) {
+        for position in 0..<record.chunkCount {
+          let planes: [Range<Int>]
+          (encoding, planes) = try pack.planes(of: record, chunk: position)
+          blocks.append(
+            Matrix.Block(
+              rows: record.rows(inChunk: position), content: try content(pack, record.firstChunk + position),
+              codes: planes[0], scales: planes.count > 1 ? planes[1] : 0..<0))
+        }
+      } catch { throw .pack(error) }
+      return Matrix(name: tensor.name, encoding: encoding, shape: tensor.shape, blocks: blocks)
+    default: preconditionFailure("a tensor of another model")
+    }
+  }
+
+  private func content(ofChunk chunk: Int, of pack: PackFile) throws(PackError) -> HeldBytes {
+    let verified = checksChunks && checked.withLock { $0.insert(chunk).inserted }
+    return try codec.withLock { codec throws(PackError) in
+      try pack.content(ofChunk: chunk, codec: codec, verified: verified)
+    }
+  }
+}
