@@ -82,6 +82,10 @@ struct RunCommand: ParsableCommand {
       "Memory to keep unpacked experts of a compressed pack in; all else comes on top.", valueName: "size"))
   var maxMemory = ByteCount(argument: "2GiB")!  // a valid literal
 
+  @Flag(
+    help: "Compare each chunk of a pack with its hashes before its first use; one that was changed ends the run.")
+  var checkWeights = false
+
   @Option(help: ArgumentHelp("Write each forward as a line of JSON.", valueName: "file.jsonl"))
   var trace: String?
 
@@ -123,7 +127,8 @@ struct RunCommand: ParsableCommand {
       try outputs.requireLog(trace)
     }
     let compute = Compute(kernels: kernels, threads: threads ?? Machine.threads, activations: activations)
-    let opened = try RunModel(path: model, compute: compute, cacheBudget: maxMemory.value)
+    let opened = try RunModel(
+      path: model, compute: compute, cacheBudget: maxMemory.value, checksChunks: checkWeights)
     let name = decoding.name(for: opened)
     let answering = try Answering(
       opened, options: try options(opened),
