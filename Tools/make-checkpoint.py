@@ -26,6 +26,9 @@ examples:
   make-checkpoint.py --shape flash --shards 32 --values zeros OUT        206 GB that take no disk
   make-checkpoint.py --shape mini --split size:5GB --bias-dtype BF16 OUT the layout of 2.0-mini
   make-checkpoint.py --shape nano --layout w13 OUT                       the tensors as dInfer stores them
+  make-checkpoint.py --shape uni --moe-layers 2 OUT                      the language part of LLaDA2.0-Uni, and others
+  make-checkpoint.py --shape mini-2.2 --moe-layers 2 OUT                 block routing and 131,072 positions
+  make-checkpoint.py --shape pico --family uni OUT                       the same of another size
   make-checkpoint.py --check-published
 
 Every number depends on the seed, the shape of an expert and the name that its tensor has in the per-expert layout, and
@@ -52,7 +55,41 @@ SHAPES = {
                   n_group=8, topk_group=4, moe_intermediate_size=1024, max_position_embeddings=32768,
                   pad_token_id=156892),
 }
-DEFAULT_SHARDS = {"pico": 3, "nano": 4, "mini": 8, "flash": 32}
+DEFAULT_SHARDS = {"pico": 3, "nano": 4, "mini": 8, "flash": 32, "uni": 8, "mini-2.2": 8}
+# Shapes of other families: what they are made from, and the family.
+SHAPES["uni"] = dict(SHAPES["mini"], vocab_size=173568)
+SHAPES["mini-2.2"] = dict(SHAPES["mini"])
+FAMILY_OF_SHAPE = {"uni": "uni", "mini-2.2": "2.2"}
+
+# What a family changes. Sizes of block routing and ids are those of the published vocabulary, or as near as a smaller one allows.
+FAMILIES = ["2.0", "2.2", "uni"]
+
+
+def set_family(family, config):
+    """Changes `config.json` to that of the family."""
+    if family == "2.2":
+        last = config["vocab_size"] - 1
+        config.update(block_size=32, expert_capacity=max(config["num_experts_per_tok"], config["num_experts"] * 48 // 256),
+                      delete_token_id=min(156930, last - 1), split_token_id=min(156931, last), use_qk_norm=True,
+                      max_position_embeddings=131072, rope_theta=3000000, transformers_version="5.2.0")
+        del config["sliding_window"]
+    if family == "uni":
+        config.update(model_type="llada2_moe_veomni", image_token_offset=min(157184, config["vocab_size"] - 1))
+
+
+# Tensors of the parts that are no language model, in the way of an encoder of images: name and shape.
+OTHER_PARTS = ([("model.vision_tower.patch_embed.weight", (64, 3, 4, 4)), ("model.vision_tower.norm.weight", (64,))]
+               + [(f"model.vision_tower.layers.{i}.self_attn.qkv.weight", (192, 64)) for i in range(2)]
+               + [("model.image_projector.weight", (128, 64))])
+
+
+def name_in_family(name, family):
+    """The name that a tensor of LLaDA2 has in the family."""
+    if family != "uni":
+        return name
+    if name.startswith("lm_head."):
+        return "model." + name
+    return "model.language_model." + name.removeprefix("model.")
 
 # option, key of config.json
 OVERRIDES = [
@@ -167,6 +204,7 @@ class Tensor:
     """One stored tensor. `parts` are the per-expert tensors (name, shape) that it holds one after the other."""
 
     def __init__(self, name, dtype, shape, parts=None, layer=None, expert=None):
+        shape = tuple(shape)
         self.name, self.dtype, self.shape = name, dtype, shape
         self.parts = parts or [(name, shape)]
         self.layer, self.expert = layer, expert     # set for routed experts; expert is None when they are stacked
@@ -311,7 +349,7 @@ class Normal:
             spread, centre = (0.01, 0) if name.endswith("expert_bias") else (0.1, 1)
             yield centre + spread * random.standard_normal(shape[0], dtype=np.float32)
             return
-        rows, columns = shape
+        rows, columns = int(np.prod(shape[:-1])), shape[-1]
         scale = random.standard_normal(rows, dtype=np.float32)
         scale = np.exp(self.ROW_SPREAD * scale - self.ROW_SPREAD ** 2, dtype=np.float32) * np.float32(self.STD)
         scale *= random.integers(0, 2, rows).astype(np.float32) * 2 - 1
@@ -438,14 +476,18 @@ def parse_arguments():
 
     shape = parser.add_argument_group("shape")
     shape.add_argument("--shape", choices=list(SHAPES), default="pico", help="model to start from (default: pico)")
+    shape.add_argument("--family", choices=FAMILIES,
+                       help="2.2: block routing, control tokens, 131,072 positions. uni: the language part of LLaDA2.0-Uni, "
+                            "merged under names of its own, beside tensors of an encoder of images "
+                            "(default: that of the shape, else 2.0)")
     shape.add_argument("--moe-layers", type=int, metavar="N",
                        help="layers with experts; the others are dense (default: all but the first)")
     for option, key, meaning in OVERRIDES:
         shape.add_argument(f"--{option}", dest=key, type=int, metavar="N", help=meaning)
 
     files = parser.add_argument_group("files")
-    files.add_argument("--layout", choices=LAYOUTS, default="per-expert",
-                       help="per-expert: as published (default). merged: dFactory, three stacked tensors a layer. "
+    files.add_argument("--layout", choices=LAYOUTS,
+                       help="per-expert: as published (default, but for uni). merged: dFactory and uni, three stacked tensors a layer. "
                             "merged-weight: the same with '.weight'. fused: dInfer, mlp.w1 (gate and up) and mlp.w2. "
                             "w13: experts.w13_weight and experts.w2_weight")
     split = files.add_mutually_exclusive_group()
@@ -493,8 +535,15 @@ def prepare_directory(directory, force):
 
 def run(a):
     overrides = {key: getattr(a, key) for _, key, _ in OVERRIDES if getattr(a, key) is not None}
-    config = make_config(a.shape, overrides, a.moe_layers, a.layout, a.dtype)
-    tensors = make_tensors(config, a.layout, a.dtype, a.bias_dtype)
+    family = a.family or FAMILY_OF_SHAPE.get(a.shape, "2.0")
+    layout = a.layout or ("merged" if family == "uni" else "per-expert")
+    config = make_config(a.shape, overrides, a.moe_layers, layout, a.dtype)
+    set_family(family, config)
+    tensors = make_tensors(config, layout, a.dtype, a.bias_dtype)
+    for tensor in tensors:      # its numbers go by the names in `parts`
+        tensor.name = name_in_family(tensor.name, family)
+    if family == "uni":
+        tensors += [Tensor(name, a.dtype, shape) for name, shape in OTHER_PARTS]
     if a.split:
         shards, first = split_by_size(tensors, a.split), 1
     else:

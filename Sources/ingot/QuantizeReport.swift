@@ -146,6 +146,7 @@ struct QuantizeReport {
       "tensors_kept": JSONValue(plan.pack.tensors.count - quantizedCount),
       "tensors_dropped": JSONValue(plan.droppedCount),
       "dropped": .array(plan.model.dropped.map(\.json)),
+      "tensors_passed_through": JSONValue(plan.model.passedThrough.count),
       "recipe": plan.options.recipe.json,
       "solver": .string(plan.options.solver.name),
       "compress": .string(plan.options.compression.rawValue),

@@ -33,7 +33,7 @@ extension Architecture {
 
 /// The families that Ingot knows.
 package enum Architectures {
-  package static let all: [any Architecture.Type] = [LLaDA2.self]
+  package static let all: [any Architecture.Type] = [LLaDA2.self, LLaDA2Uni.self]
 
   /// Every `model_type` that is known.
   package static var modelTypes: [String] {

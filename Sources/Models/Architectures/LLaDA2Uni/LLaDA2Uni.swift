@@ -1,0 +1,23 @@
+/// The language part of LLaDA2.0-Uni and LLaDA-Image (`Formats/llada2.md` §2.2): LLaDA2 with tokens of images behind those of text,
+/// under names of its own in one checkpoint with what sees and draws.
+package enum LLaDA2Uni: Architecture {
+  private static let body = "model.language_model."
+  private static let head = "model.lm_head."
+
+  package static let modelTypes = LLaDA2.modelTypes
+  package static let names = LLaDA2.makeNames(body: body, head: head)
+  package static let layouts = LLaDA2.makeLayouts(body: body)
+
+  package static func items(_ configuration: ModelConfiguration, has: (TensorID) -> Bool) -> [ModelItem] {
+    LLaDA2.items(configuration, names, has: has)
+  }
+
+  /// Only a name of the language part must mean something.
+  package static func passesThrough(_ name: String) -> Bool { !name.hasPrefix(body) && !name.hasPrefix(head) }
+
+  package static func makeModel(_ weights: any WeightSource, compute: Compute) throws(ModelError) -> LLaDA2Model {
+    try LLaDA2.makeModel(weights, compute: compute)
+  }
+
+  package static func decoder(_ configuration: ModelConfiguration) -> String { LLaDA2.decoder(configuration) }
+}
