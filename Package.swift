@@ -65,6 +65,10 @@ targets += library(
     "Inspection",
     "Text",
   ], spans, testsUse: ["Conversion", "Tokenizers"])
+targets += library("DriftPage", uses: ["JSON", "Text", "Drift"])
+targets += library(
+  "Verification", uses: ["JSON", "Text", "Tokenizers", "Kernels", "Pack", "Models", "Decoding", "Inspection", "Drift"],
+  spans)
 
 targets += [
   .executableTarget(
@@ -72,7 +76,7 @@ targets += [
     dependencies: [
       "JSON", "Storage", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Conversion",
       "Inspection",
-      "Patterns", "Templates", "Tokenizers", "Decoding", "Drift", "Text", argumentParser,
+      "Patterns", "Templates", "Tokenizers", "Decoding", "Drift", "DriftPage", "Verification", "Text", argumentParser,
     ],
     swiftSettings: settings),
   .executableTarget(

@@ -6,13 +6,10 @@ import Pack
 package struct AttachedReport: Sendable {
   /// The document; nil where it cannot be read.
   package let document: JSONObject?
-  /// Why it cannot be read, or is of a schema that we do not know; nil if all is well.
+  /// Why it cannot be read; nil if all is well.
   package let problem: String?
   /// The root hash of the pack without the report: what a report about it names.
   package let rootHash: UInt64
-
-  /// The schema of `Formats/drift-report.md`.
-  package static let schema = "ingot.drift/1"
 
   /// The report of a pack; nil where there is none.
   init?(_ pack: PackFile, files: [InspectedModel.EmbeddedFile], rootHash: UInt64) {
@@ -22,7 +19,7 @@ package struct AttachedReport: Sendable {
     do throws(PackError) {
       let bytes = try pack.file(named: file.name)
       document = Self.parse(bytes)
-      problem = document == nil ? "it is no JSON object" : Self.problem(document)
+      problem = document == nil ? "it is no JSON object" : nil
     } catch {
       switch error {
       case .broken(let violation, _): problem = "rule \(violation.rule.rawValue) is broken: \(violation.detail)"
@@ -34,11 +31,6 @@ package struct AttachedReport: Sendable {
 
   private static func parse(_ bytes: [UInt8]) -> JSONObject? {
     (try? unsafe JSONParser.parse(bytes.span.bytes))?.object
-  }
-
-  private static func problem(_ document: JSONObject?) -> String? {
-    guard let schema = document?["schema"]?.string else { return "it names no schema" }
-    return schema == Self.schema ? nil : "its schema is `\(schema)`, this version knows `\(Self.schema)`"
   }
 
   /// What the report calls the pack that it is about, if anything.

@@ -10,6 +10,9 @@ package enum Shown {
 
   private static func spelled(_ byte: UInt8) -> String { "\\x\(String(byte, radix: 16))" }
 
+  /// What messages call an input that a person named: `-` is stdin.
+  package static func input(_ path: String) -> String { path == "-" ? "stdin" : "`\(path)`" }
+
   /// Nothing that steers a terminal, and not endless.
   package static func text(_ text: String, limit: Int = 200) -> String {
     var out = ""

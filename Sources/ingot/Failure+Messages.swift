@@ -188,7 +188,7 @@ extension Failure {
     self.init(
       what: "the gate `\(error.expression)` cannot be used: \(error.reason)",
       hint:
-        "a gate tells when it fails, as in --fail-if '\(GateError.example)'; --gate \(Gates.presetName) is a set of them",
+        "a gate tells when it fails, as in --gate '\(GateError.example)'; --gate default is a set of them",
       code: .usage
     )
   }

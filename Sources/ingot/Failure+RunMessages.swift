@@ -140,7 +140,7 @@ extension Failure {
   /// Text from outside that is longer than any such text can be.
   init(tooLarge path: String, limit: Int) {
     self.init(
-      what: "the input has more than \(Format.bytes(limit))", place: TextInput.named(path),
+      what: "the input has more than \(Format.bytes(limit))", place: Shown.input(path),
       hint: "this is another file than was meant, or it has to be divided", code: .usage)
   }
 

@@ -1,26 +1,48 @@
 import Drift
-import Text
 import Safetensors
+import Text
+import Verification
 
 // Every sentence a person can see when `ingot verify` fails.
 
 extension Failure {
-  init(_ error: DriftError) {
+  init(_ error: VerificationError) {
     switch error {
-    case .model(let error): self.init(error)
-    case .decoding(let error): self.init(error, prompt: "", longest: 0)
-    case .interrupted: self.init(what: "interrupted", code: Interrupt.status)
+    case .model(let error), .drift(.model(let error)): self.init(error)
+    case .inspection(let error): self.init(error)
+    case .drift(.decoding(let error)): self.init(error, prompt: "", longest: 0)
+    case .drift(.interrupted): self.init(what: "interrupted", code: Interrupt.status)
+    case .record(let error): self.init(error)
+    case .tokenizer(let error, let path): self.init(error, of: path)
+    case .decoding(let error, let place, let longest, let tokenizer, let path):
+      self.init(error, prompt: place, longest: longest, model: path, tokenizer: tokenizer)
+    case .tooLong(let byteCount, let least, let positions, let place):
+      self.init(tooLong: byteCount, leastTokens: least, positions: positions, source: place)
+    case .prompts(let detail, let path, let line):
+      self.init(
+        what: line.map { "line \($0) \(detail)" } ?? detail, place: Shown.input(path),
+        hint: #"each line is an object such as {"prompt": "What is 2 + 3?", "answer": "5"}"#)
+    case .answer(let error, let source): self.init(error, in: source)
+    case .incomparable(let difference, let reference, let candidate):
+      self.init(
+        what: "the models cannot be compared: \(difference)", place: "`\(candidate)` and `\(reference)`",
+        hint: "a candidate is verified against the checkpoint that it was made from")
+    case .nothingToScore(let source):
+      self.init(
+        what: "there is nothing to be scored: no answers, no text, and nothing was generated", place: source,
+        hint: "give prompts with answers, or a text with --text")
+    case .textsNeed(let needed, let limit, let source): self.init(textsNeed: needed, of: limit, source: source)
+    case .unrecordable(let finding):
+      self.init(
+        what: "no record was written: \(finding.summary)",
+        place: "\(finding.source), position \(Format.count(finding.position ?? 0))", hint: Self.notFiniteHint)
     }
   }
 
-  /// - Parameter line: from 1; nil for the whole file.
-  init(prompts path: String, line: Int?, detail: String) {
-    self.init(
-      what: line.map { "line \($0) \(detail)" } ?? detail, place: TextInput.named(path),
-      hint: #"each line is an object such as {"prompt": "What is 2 + 3?", "answer": "5"}"#)
-  }
+  /// What is wrong and where, in one sentence for a report.
+  var sentence: String { what + (place.map { ", in \($0)" } ?? "") }
 
-  init(_ error: RecordError) {
+  private init(_ error: RecordError) {
     switch error {
     case .file(let error):
       self.init(error)
@@ -75,14 +97,8 @@ extension Failure {
       hint: "make a record without --level, which holds all", code: .usage)
   }
 
-  init(incomparable difference: String, _ reference: String, _ candidate: String) {
-    self.init(
-      what: "the models cannot be compared: \(difference)", place: "`\(candidate)` and `\(reference)`",
-      hint: "a candidate is verified against the checkpoint that it was made from")
-  }
-
   /// - Parameter source: the file of prompts.
-  init(_ error: AnswerError, in source: String) {
+  private init(_ error: AnswerError, in source: String) {
     let other = "choose another way to compare with --match"
     let (line, detail, hint) =
       switch error {
@@ -94,29 +110,15 @@ extension Failure {
       case .noNumber(let line): (line, "has an answer without a number", other)
       case .empty(let line): (line, "has an empty answer, which every text contains", other)
       }
-    self.init(what: "line \(line) \(detail)", place: TextInput.named(source), hint: hint, code: .usage)
-  }
-
-  /// A reference that was to be recorded, and did not say numbers everywhere.
-  init(unrecordable finding: NonFiniteFinding) {
-    self.init(
-      what: "no record was written: \(finding.summary)",
-      place: "\(finding.source), position \(Format.count(finding.tally.first?.position ?? 0))", hint: Self.notFiniteHint
-    )
-  }
-
-  init(nothingToScore source: String) {
-    self.init(
-      what: "there is nothing to be scored: no answers, no text, and nothing was generated", place: source,
-      hint: "give prompts with answers, or a text with --text")
+    self.init(what: "line \(line) \(detail)", place: Shown.input(source), hint: hint, code: .usage)
   }
 
   /// Texts that are too many for what `--max-memory` leaves for them.
-  init(textsNeed needed: Int, of limit: Int, source: String) {
+  private init(textsNeed needed: Int, of limit: Int, source: String) {
     self.init(
       what:
         "scoring these texts takes \(Format.bytes(needed)) beside the models' hidden states; --max-memory leaves "
-        + "\(Format.bytes(limit)) for that", place: TextInput.named(source),
+        + "\(Format.bytes(limit)) for that", place: Shown.input(source),
       hint:
         "raise --max-memory to at least \((2 * needed >> 20) + 1)MiB, score a part of the text, or fewer --mask-ratios",
       code: .limit)
@@ -127,7 +129,7 @@ extension Failure {
     self.init(
       what:
         "a text of \(Format.bytes(byteCount)) takes up to \(Format.bytes(needed)) to be cut into tokens, --max-memory "
-        + "is \(Format.bytes(limit))", place: TextInput.named(source),
+        + "is \(Format.bytes(limit))", place: Shown.input(source),
       hint: "raise --max-memory to at least \((needed >> 20) + 1)MiB, or score a part of the text", code: .limit)
   }
 
@@ -139,7 +141,7 @@ extension Failure {
 
   init(emptyText path: String) {
     self.init(
-      what: "there is no text to be scored", place: TextInput.named(path),
+      what: "there is no text to be scored", place: Shown.input(path),
       hint: "leave --text out, or name another file")
   }
 }

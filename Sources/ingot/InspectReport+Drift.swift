@@ -1,19 +1,42 @@
+import Drift
 import Inspection
 import JSON
 import Pack
 import Text
 
+extension AttachedReport {
+  /// The report, or why there is none to be shown; and what of it is not as documented.
+  var reading: (report: DriftReport?, problem: String?, leftOut: [JSONTypeError]) {
+    guard let document else { return (nil, problem ?? "it is no JSON object", []) }
+    var leftOut: [JSONTypeError] = []
+    do throws(DriftReport.ReadingError) {
+      return (try DriftReport(json: .object(document)) { leftOut.append($0) }, nil, leftOut)
+    } catch {
+      switch error {
+      case .noSchema: return (nil, "it names no schema", [])
+      case .schema(let found):
+        return (nil, "its schema is `\(found)`, this version knows `\(DriftReport.currentSchema)`", [])
+      case .broken(let error): return (nil, "\(error)", [])
+      }
+    }
+  }
+}
+
 extension InspectReport {
   /// What the pack's drift report says, in a few lines; empty where there is none.
   var driftTexts: [String] {
-    guard let report = model.report else { return [] }
-    guard let document = report.document else {
-      return ["the report cannot be read: \(Shown.text(report.problem ?? "unknown"))"]
+    guard let attached = model.report else { return [] }
+    let (report, problem, leftOut) = attached.reading
+    guard attached.document != nil else { return ["the report cannot be read: \(Shown.text(problem ?? "unknown"))"] }
+    guard let report else {
+      return ["the report is not shown: \(Shown.text(problem ?? "unknown"))"] + ownership(attached)
     }
-    if let problem = report.problem { return ["the report is not shown: \(Shown.text(problem))"] + ownership(report) }
-    let drift = JSONValue.object(document)
-    let lines = [verdict(drift), reference(drift), divergence(drift), decoding(drift)].compactMap(\.self)
-    return ownership(report) + lines
+    let lines = [verdict(report.verdict), reference(report.reference), divergence(report.masked), decoding(report)]
+    return ownership(attached) + lines.compactMap(\.self)
+      + leftOut.prefix(1).map { first in
+        let more = leftOut.count > 1 ? ", and \(Format.count(leftOut.count - 1)) more" : ""
+        return "not as documented: \(Shown.text(first.description, limit: 80))\(more)"
+      }
   }
 
   /// A report about another file comes first: its numbers are then not this pack's.
@@ -26,60 +49,47 @@ extension InspectReport {
     ]
   }
 
-  private func verdict(_ drift: JSONValue) -> String? {
-    guard let verdict = drift.member("verdict"), let status = verdict.member("status")?.string else { return nil }
-    let gates = verdict.member("gates")?.array ?? []
-    let failed = gates.filter { $0.member("passed")?.bool == false }
-    let count = gates.count == 1 ? "1 gate" : "\(Format.count(gates.count)) gates"
-    let zero = verdict.member("zero_drift")?.bool == true ? "; no drift at all, was quantization engaged?" : ""
-    switch status {
-    case "pass": return "pass, \(count)\(zero)"
-    case "fail":
-      let names = failed.prefix(2).compactMap { $0.member("expression")?.string.map { Shown.text($0, limit: 40) } }
+  private func verdict(_ verdict: DriftReport.Verdict) -> String {
+    let failed = verdict.gates.filter { !$0.passed }
+    let count = verdict.gates.count == 1 ? "1 gate" : "\(Format.count(verdict.gates.count)) gates"
+    let zero = verdict.zeroDrift ? "; no drift at all, was quantization engaged?" : ""
+    switch verdict.status {
+    case .pass: return "pass, \(count)\(zero)"
+    case .fail:
+      let names = failed.prefix(2).map { Shown.text($0.expression, limit: 40) }
       let more = failed.count > names.count ? ", …" : ""
       let list = names.isEmpty ? "" : ": \(names.joined(separator: ", "))\(more)"
       return "fail, \(Format.count(failed.count)) of \(count)\(list)\(zero)"
-    default: return "measured, no gates\(zero)"
+    case .none: return "measured, no gates\(zero)"
     }
   }
 
-  private func reference(_ drift: JSONValue) -> String? {
-    guard let path = drift.member("reference", "path")?.string else { return nil }
-    let hash = drift.member("reference", "hash")?.string.map { ", hash \(Shown.text($0, limit: 20))" } ?? ""
-    return "against \(Shown.text(path, limit: 60))\(hash)"
+  private func reference(_ model: DriftReport.Model) -> String {
+    "against \(Shown.text(model.path, limit: 60)), hash \(Shown.text(model.hash, limit: 20))"
   }
 
-  private func divergence(_ drift: JSONValue) -> String? {
+  private func divergence(_ masked: DriftReport.Masked?) -> String? {
     var parts: [String] = []
-    if let kl = drift.member("masked", "kl"), let mean = kl.member("mean")?.double {
-      let ends = kl.member("ci95")?.array?.compactMap(\.double) ?? []
-      let interval =
-        ends.count == 2 ? " (95 %: \(Format.significant(ends[0])) to \(Format.significant(ends[1])))" : ""
-      parts.append("KL \(Format.significant(mean)) nats\(interval)")
+    if let kl = masked?.kl {
+      let interval = kl.ci95.map {
+        " (95 %: \(Format.significant($0.lowerBound)) to \(Format.significant($0.upperBound)))"
+      }
+      parts.append("KL \(Format.significant(kl.mean)) nats\(interval ?? "")")
     }
-    if let share = drift.member("masked", "top1_agreement", "mean")?.double {
-      parts.append("same top token \(Format.fixed(100 * share, 2)) %")
-    }
+    if let same = masked?.top1Agreement { parts.append("same top token \(Format.fixed(100 * same.mean, 2)) %") }
     return parts.isEmpty ? nil : parts.joined(separator: ", ")
   }
 
-  private func decoding(_ drift: JSONValue) -> String? {
+  private func decoding(_ report: DriftReport) -> String? {
     var parts: [String] = []
-    let change = drift.member("trajectories", "tokens_per_forward", "change")
-    if let change = change?.double ?? change?.member("mean")?.double {
+    if let change = report.trajectories?.tokensPerForward.change {
       parts.append("tokens per forward \(change > 0 ? "+" : "")\(Format.fixed(100 * change, 1)) %")
     }
-    if let lost = drift.member("tasks", "lost")?.int, let gained = drift.member("tasks", "gained")?.int {
-      let all = drift.member("tasks", "prompts")?.int.map { " of \(Format.count($0))" } ?? ""
-      parts.append("tasks lost \(Format.count(lost)), gained \(Format.count(gained))\(all)")
+    if let tasks = report.tasks {
+      parts.append(
+        "tasks lost \(Format.count(tasks.lost)), gained \(Format.count(tasks.gained)) of \(Format.count(tasks.prompts))"
+      )
     }
     return parts.isEmpty ? nil : parts.joined(separator: ", ")
-  }
-}
-
-extension JSONValue {
-  /// What stands under these keys, one within the other; nil where something else is there.
-  fileprivate func member(_ keys: String...) -> JSONValue? {
-    keys.reduce(Optional(self)) { value, key in value?.object?[key] }
   }
 }

@@ -30,7 +30,7 @@ extension InspectReport {
       ("notes", .value(.array(model.notes.map { .string($0.text) }))),
       ("provenance", .value(model.provenance ?? .null)),
       ("drift_report", .value(model.report?.document.map { .object($0) } ?? .null)),
-      ("drift_report_problem", .value(model.report?.problem.map { .string($0) } ?? .null)),
+      ("drift_report_problem", .value(model.report?.reading.problem.map { .string($0) } ?? .null)),
     ])
   }
 

@@ -4,6 +4,7 @@ import Glibc
 import JSON
 import Kernels
 import Models
+import Text
 import Tokenizers
 
 struct RunCommand: ParsableCommand {
@@ -180,7 +181,7 @@ struct RunCommand: ParsableCommand {
   ) throws(Failure) -> (ids: [Int], source: String) {
     if let tokens {
       let limit = model.configuration.maximumPositions
-      return (try PromptSource.tokens(file: tokens, limit: limit), TextInput.named(tokens))
+      return (try PromptSource.tokens(file: tokens, limit: limit), Shown.input(tokens))
     }
     let source = prompt == nil ? "stdin" : "-p"
     let text = if let prompt { prompt } else { try PromptSource.standardInput() }

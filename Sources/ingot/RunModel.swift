@@ -2,6 +2,7 @@ import Decoding
 import Inspection
 import Models
 import Tokenizers
+import Verification
 
 /// A model opened to be run: weights, tokenizer, the ids that decoding needs.
 struct RunModel {
@@ -61,6 +62,12 @@ struct RunModel {
   /// `tokenizer.json` as it is stored.
   func tokenizerBytes() throws(Failure) -> [UInt8] {
     do throws(ModelError) { return try weights.file(named: "tokenizer.json") ?? [] } catch { throw Failure(error) }
+  }
+
+  /// For `verify`.
+  func compared() throws(Failure) -> ComparedModel {
+    ComparedModel(
+      path: path, weights: weights, model: model, tokenizer: tokenizer, tokenizerBytes: try tokenizerBytes())
   }
 
   /// The mask and what ends an answer: what tokenizer, config.json and generation_config.json name. The tokenizer decides; the configuration stands in where it names none, and must not

@@ -12,14 +12,14 @@ enum PromptSource {
     var bytes = try TextInput.contents(of: TextInput.standardInput)
     if bytes.last == UInt8(ascii: "\n") { bytes.removeLast() }
     if bytes.last == UInt8(ascii: "\r") { bytes.removeLast() }
-    return try TextInput.string(bytes, TextInput.named(TextInput.standardInput))
+    return try TextInput.string(bytes, Shown.input(TextInput.standardInput))
   }
 
   /// Ids between white space, or a JSON array of them; `-` is stdin.
   ///
   /// - Parameter limit: as many as a prompt can have; where there are more, reading stops.
   static func tokens(file path: String, limit: Int) throws(Failure) -> [Int] {
-    let ids = TokenIDs(TextInput.named(path), limit)
+    let ids = TokenIDs(Shown.input(path), limit)
     guard path == TextInput.standardInput || Machine.isStream(path) else { return try ids.read(file: path) }
     return try ids.read(try TextInput.contents(of: path))
   }
@@ -29,14 +29,14 @@ enum PromptSource {
     let bytes = try TextInput.contents(of: path)
     let document: JSONValue
     do throws(JSONError) { document = try unsafe JSONParser.parse(bytes.span.bytes) } catch {
-      throw Failure(tools: TextInput.named(path), detail: "\(error.reason), at byte \(error.byteOffset)")
+      throw Failure(tools: Shown.input(path), detail: "\(error.reason), at byte \(error.byteOffset)")
     }
     guard let elements = document.array else {
-      throw Failure(tools: TextInput.named(path), detail: "it holds \(document.kind)")
+      throw Failure(tools: Shown.input(path), detail: "it holds \(document.kind)")
     }
     guard elements.allSatisfy({ $0.object != nil }), ChatTemplate.canPass(document) else {
       throw Failure(
-        tools: TextInput.named(path), detail: "an element is no object, or holds a whole number of more than 64 bits")
+        tools: Shown.input(path), detail: "an element is no object, or holds a whole number of more than 64 bits")
     }
     return document
   }

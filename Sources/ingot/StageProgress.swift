@@ -1,28 +1,25 @@
 import Text
+import Verification
 
 /// What is being done and how far it is: one line on a terminal, now and then a line elsewhere.
-final class StageProgress {
+final class StageProgress: VerificationProgress {
   private let isQuiet: Bool
   private var stage = ""
   private var start = 0.0
   private var last = 0.0
   /// The largest anonymous memory seen, in bytes.
-  private(set) var peakAnonymous = 0
+  private(set) var peakMemory = 0
 
   init(isQuiet: Bool) { self.isQuiet = isQuiet }
 
-  /// - Parameter share: of the stage that is done, 0 to 1.
-  /// - Returns: false when a signal asked to stop.
-  @discardableResult
-  func update(_ name: String, _ share: Double) -> Bool {
+  func update(_ name: String, _ share: Double) {
     let now = Clock.seconds
     if name != stage { (stage, start, last) = (name, now, now) }
     let interval = Console.stderrIsTerminal ? 0.1 : 10
     if now - last >= interval || share >= 1 {
-      peakAnonymous = max(peakAnonymous, ResidentMemory.anonymous)
+      peakMemory = max(peakMemory, ResidentMemory.anonymous)
       if !isQuiet, now - last >= interval { show(share, now) }
     }
-    return !Interrupt.isRequested
   }
 
   private func show(_ share: Double, _ now: Double) {

@@ -10,9 +10,6 @@ enum TextInput {
   static let standardInput = "-"
   static let mark: [UInt8] = [0xEF, 0xBB, 0xBF]
 
-  /// What messages call an input.
-  static func named(_ path: String) -> String { path == standardInput ? "stdin" : "`\(path)`" }
-
   /// All bytes of an input.
   ///
   /// - Parameter limit: more are refused, of a file before it is read.

@@ -1,30 +1,81 @@
 import ArgumentParser
 import Decoding
 import Drift
-import Inspection
+import Models
 import Safetensors
 import Storage
 import Tensors
 import Text
+import Verification
 
 // Making records, and verifying against one.
 
 extension VerifyCommand {
+  /// What stands as the reference, open.
+  enum Opened {
+    case model(RunModel)
+    case record(DriftRecord, path: String)
+
+    var model: RunModel? { if case .model(let model) = self { model } else { nil } }
+
+    func compared() throws(Failure) -> VerificationReference {
+      switch self {
+      case .model(let model): .model(try model.compared())
+      case .record(let record, let path): .record(record, path: path)
+      }
+    }
+  }
+
+  func openReference(_ compute: Compute) throws(Failure) -> Opened {
+    guard DriftRecord.isRecord(reference) else {
+      return .model(try RunModel(path: reference, compute: compute, cacheBudget: maxMemory.value / 4))
+    }
+    do throws(RecordError) { return .record(try DriftRecord(path: reference), path: reference) } catch {
+      throw Failure(.record(error))
+    }
+  }
+
   /// What is measured, and how: from the command line, or from a record.
   func input(
-    for reference: VerifyReference
-  ) throws(Failure) -> (data: VerifyData, options: VerifyOptions, special: SpecialTokens) {
+    for reference: Opened
+  ) throws(Failure) -> (
+    data: VerificationData, options: VerificationOptions, decoder: DecoderName, special: SpecialTokens
+  ) {
     switch reference {
     case .record(let record, let path):
-      return (VerifyData(record), try options(of: record, path: path), record.options.special)
+      guard let name = DecoderName(rawValue: record.options.decoder) else {
+        throw Failure(.record(.broken("`options.decoder` of the document is unknown", path: path)))
+      }
+      return (
+        VerificationData(record), try options(of: record, path: path), name, record.options.special
+      )
     case .model(let model):
       let name = decoding.name(for: model)
       try requireRoomForText()
       return (
-        try VerifyData(prompts: prompts, text: text, limit: limit), try options(name, model),
+        try data(), try options(name, model), name,
         try model.specialTokens(stopsAtTurnEnd: name == .llada22)
       )
     }
+  }
+
+  /// What models are compared on; without a file of prompts the built-in ones.
+  private func data() throws(Failure) -> VerificationData {
+    try TextInput.requireApart([("--prompts", prompts), ("--text", text)])
+    var data = VerificationData()
+    if let prompts {
+      let bytes = try TextInput.contents(of: prompts)
+      do throws(VerificationError) { data = try VerificationData(prompts: bytes, path: prompts) } catch {
+        throw Failure(error)
+      }
+    }
+    if let limit { data.prompts = Array(data.prompts.prefix(limit)) }
+    if let text {
+      let content = try TextInput.string(try TextInput.contents(of: text), Shown.input(text))
+      guard !content.isEmpty else { throw Failure(emptyText: text) }
+      data.text = (text, content)
+    }
+    return data
   }
 
   /// What cutting a text into tokens takes of memory, in bytes for each of its own: copies, pieces of it, ids.
@@ -45,8 +96,9 @@ extension VerifyCommand {
       throw ValidationError("there is nothing to do: name a candidate, or keep the reference with --record FILE")
     }
     let needing = [
-      ("--json", json), ("--html", html != nil), ("--attach", attach), ("--fail-if", !failIf.isEmpty),
-      ("--gate", !gate.isEmpty), ("--attribute", attribute != nil), ("--block-lengths", blockLengths != nil),
+      ("--json", json), ("--html", html != nil), ("--attach", attach),
+      ("--gate", !gate.isEmpty || !failIf.isEmpty), ("--attribute", attribute != nil),
+      ("--block-lengths", blockLengths != nil),
     ]
     for (option, isGiven) in needing where isGiven {
       throw ValidationError("\(option) needs a candidate; without one there is no report")
@@ -80,15 +132,12 @@ extension VerifyCommand {
   }
 
   /// The options that a record was made with; refuses those of the command line that contradict it, or that it cannot serve.
-  func options(of record: DriftRecord, path: String) throws(Failure) -> VerifyOptions {
-    guard let name = DecoderName(rawValue: record.options.decoder) else {
-      throw Failure(.broken("`options.decoder` of the document is unknown", path: path))
-    }
+  func options(of record: DriftRecord, path: String) throws(Failure) -> VerificationOptions {
     try requireNoContradiction(record, path)
     var options = measuring
     options.levels = try levels(of: record, path)
     options.decoding = record.options.decoding
-    options.decoder = name
+    options.decoder = record.options.decoder
     options.maskRatios = record.options.maskRatios
     options.seed = record.options.seed
     return options
@@ -121,8 +170,8 @@ extension VerifyCommand {
   }
 
   /// What was asked for, or all that the record can give.
-  private func levels(of record: DriftRecord, _ path: String) throws(Failure) -> Set<VerifyLevel> {
-    var possible: Set<VerifyLevel> = []
+  private func levels(of record: DriftRecord, _ path: String) throws(Failure) -> Set<VerificationLevel> {
+    var possible: Set<VerificationLevel> = []
     if record.scores != nil { possible.insert(.masked) }
     if record.trajectories != nil { possible.formUnion([.trajectories, .tasks]) }
     for level in level where !possible.contains(level) {

@@ -7,6 +7,8 @@ import JSON
 import Kernels
 import Models
 import Tensors
+import Text
+import Verification
 
 struct VerifyCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -55,7 +57,7 @@ struct VerifyCommand: ParsableCommand {
   var limit: Int?
 
   @Option(help: "A level to run: weights, masked, trajectories or tasks; repeatable. (default: all)")
-  var level: [VerifyLevel] = []
+  var level: [VerificationLevel] = []
 
   @Option(
     help: ArgumentHelp("Shares of a block that are masked. (default: 0.1,0.3,0.5,0.7,0.9,1)", valueName: "ratios"))
@@ -88,12 +90,14 @@ struct VerifyCommand: ParsableCommand {
   var activations = Activations.fp32
 
   @Option(
-    name: .customLong("fail-if"),
-    help: ArgumentHelp("Exit with 3 if this holds of the report, as 'masked.kl.mean > 0.03'.", valueName: "condition"))
-  var failIf: [String] = []
+    help: ArgumentHelp(
+      "Exit with 3 if this holds of the report, as 'masked.kl.mean > 0.03'; default is a set of such conditions. Repeatable.",
+      valueName: "condition"))
+  var gate: [String] = []
 
-  @Option(help: "A set of conditions: default.")
-  var gate: [GateSet] = []
+  /// What `--gate` was once called where it took a condition.
+  @Option(name: .customLong("fail-if"), help: .hidden)
+  var failIf: [String] = []
 
   @Option(help: ArgumentHelp("Write the report as a page.", valueName: "file.html"))
   var html: String?
@@ -101,7 +105,7 @@ struct VerifyCommand: ParsableCommand {
   @Flag(help: "Put the report into the pack that was measured, where `inspect` shows it.")
   var attach = false
 
-  @Option(help: "Of masks, noise and intervals. (default: 0)")
+  @Option(help: "Number from which masks, noise and intervals are drawn. (default: 0)")
   var seed: UInt64?
 
   @Option(name: .shortAndLong, help: "Threads that compute. (default: the processors this process may use)")
@@ -140,10 +144,10 @@ struct VerifyCommand: ParsableCommand {
     }
     let compute = Compute(kernels: kernels, threads: threads ?? Machine.threads)
     let gates: Gates
-    do throws(GateError) { gates = try Gates(failIf + gate.map(\.rawValue)) } catch { throw Failure(error) }
+    do throws(GateError) { gates = try Gates(gate + failIf) } catch { throw Failure(error) }
     if attach, let candidate, ModelFiles.Kind(of: candidate) != .pack { throw Failure(notAttachable: candidate) }
     try requireOutputs()
-    let first = try VerifyReference(path: reference, compute: compute, cacheBudget: maxMemory.value / 4)
+    let first = try openReference(compute)
     let input = try input(for: first)
     let second = try candidate.map { path throws(Failure) in
       if DriftRecord.isRecord(path) { throw Failure(recordAsCandidate: path) }
@@ -151,36 +155,43 @@ struct VerifyCommand: ParsableCommand {
         path: path, compute: Compute(kernels: kernels, threads: compute.threads, activations: activations),
         cacheBudget: maxMemory.value / 4)
     }
-    if let second { try first.requireComparable(with: second) }
+    let candidate = try second.map { model throws(Failure) in try model.compared() }
+    let reference = try first.compared()
+    if let candidate {
+      do throws(VerificationError) { try reference.requireComparable(with: candidate) } catch { throw Failure(error) }
+    }
     // Its own tokenizer and configuration must agree, too, whatever the reference says.
-    _ = try second?.specialTokens(stopsAtTurnEnd: input.options.decoder == .llada22)
+    _ = try second?.specialTokens(stopsAtTurnEnd: input.decoder == .llada22)
     if !quiet {
       let asks = level.isEmpty || Set(level) != [.weights]
       Console.notes(asks && !raw ? first.model?.promptRemarks ?? [] : [])
-      Console.notes(notes(first.model, second, input.data, input.options.decoding) + idleOptions(input.options))
+      Console.notes(
+        notes(first.model, second, input.data, input.options.decoding) + idleOptions(input.options, input.decoder))
     }
     let progress = StageProgress(isQuiet: quiet)
     if attach, let candidate {
-      try VerifyReport.requireSound(candidate, threads: compute.threads) { progress.update("checking", $0) }
+      try DriftReport.requireSound(candidate.path, threads: compute.threads) { progress.update("checking", $0) }
     }
     let verification = Verification(
-      reference: first, candidate: second, special: input.special, options: input.options, data: input.data,
-      progress: progress, records: record != nil)
-    let outcome = try verification.run()
+      reference: reference, candidate: candidate, special: input.special, options: input.options, data: input.data,
+      records: record != nil, tool: toolVersion, progress: progress, sentence: { Failure($0).sentence })
+    let outcome: Verification.Outcome
+    do throws(VerificationError) { outcome = try verification.run() } catch { throw Failure(error) }
+    progress.finish()
     if !quiet { Console.notes((second ?? first.model)?.model.compute.remarks ?? []) }
-    try tell(outcome.record, outcome.document.map { VerifyReport($0, gates) }, outcome.failure, progress)
+    try tell(outcome.record, outcome.report.map(gates.judge), outcome.failure.map { Failure($0) }, progress)
   }
 
   /// What a person should know before it begins; what holds of both models is said once.
   private func notes(
-    _ reference: RunModel?, _ candidate: RunModel?, _ data: VerifyData, _ options: DecodingOptions
+    _ reference: RunModel?, _ candidate: RunModel?, _ data: VerificationData, _ options: DecodingOptions
   ) -> [String] {
     var notes: [String] = []
     for note in [reference, candidate].compactMap(\.self).flatMap({ $0.notes(options) }) where !notes.contains(note) {
       notes.append(note)
     }
     if !data.unusedKeys.isEmpty {
-      notes.append("\(TextInput.named(data.source)) has keys that nothing reads: \(SourceNote.list(data.unusedKeys))")
+      notes.append("\(Shown.input(data.source)) has keys that nothing reads: \(SourceNote.list(data.unusedKeys))")
     }
     return notes
   }
@@ -189,7 +200,7 @@ struct VerifyCommand: ParsableCommand {
   ///
   /// - Parameter failure: why not everything is there; thrown at the end.
   private func tell(
-    _ kept: DriftRecord?, _ report: VerifyReport?, _ failure: Failure?, _ progress: StageProgress
+    _ kept: DriftRecord?, _ report: DriftReport?, _ failure: Failure?, _ progress: StageProgress
   ) throws(Failure) {
     do throws(Failure) {
       if let kept { try write(kept) }
@@ -213,25 +224,25 @@ struct VerifyCommand: ParsableCommand {
     if let status = report.status { Glibc.exit(status.rawValue) }
   }
 
-  private func show(_ report: VerifyReport, _ progress: StageProgress) {
+  private func show(_ report: DriftReport, _ progress: StageProgress) {
     progress.finish()
-    if json { Console.print(report.document) } else { report.print() }
+    if json { Console.print(report.json) } else { report.print() }
   }
 
   /// Of the command line, for a model that runs.
-  func options(_ name: DecoderName, _ model: RunModel) throws(Failure) -> VerifyOptions {
+  func options(_ name: DecoderName, _ model: RunModel) throws(Failure) -> VerificationOptions {
     var options = measuring
     options.decoding = try decoding.options(
       for: model, blockLength: blockLength ?? 32, generationLength: genLength ?? 128)
-    options.decoder = name
+    options.decoder = name.rawValue
     options.maskRatios = maskRatios?.values ?? options.maskRatios
     options.seed = seed ?? 0
     return options
   }
 
   /// Options that change nothing beside the others.
-  private func idleOptions(_ options: VerifyOptions) -> [String] {
-    var idle = decoding.idleOptions(options.decoder)
+  private func idleOptions(_ options: VerificationOptions, _ decoder: DecoderName) -> [String] {
+    var idle = decoding.idleOptions(decoder)
     if text != nil, !options.levels.contains(.masked) {
       idle.append("--text changes nothing: only the level masked scores texts")
     }
@@ -242,8 +253,8 @@ struct VerifyCommand: ParsableCommand {
   }
 
   /// What does not shape the data.
-  var measuring: VerifyOptions {
-    var options = VerifyOptions()
+  var measuring: VerificationOptions {
+    var options = VerificationOptions()
     if !level.isEmpty { options.levels = Set(level) }
     options.blockLengths = blockLengths?.values.map { Int($0) } ?? []
     options.attribution = attribute
@@ -252,20 +263,14 @@ struct VerifyCommand: ParsableCommand {
     options.match = match
     options.isRaw = raw
     options.memory = maxMemory.value / 2
-    options.dataMemory = max(maxMemory.value / 2, VerifyOptions.leastDataMemory)
+    options.dataMemory = max(maxMemory.value / 2, VerificationOptions.leastDataMemory)
     return options
   }
 }
 
-extension VerifyLevel: ExpressibleByArgument {}
+extension VerificationLevel: ExpressibleByArgument {}
 extension Attribution.Subject: ExpressibleByArgument {}
 extension AnswerMatch: ExpressibleByArgument {}
-
-/// Conditions that go by a name.
-enum GateSet: String, CaseIterable, ExpressibleByArgument {
-  /// Those that `Formats/drift-report.md` justifies.
-  case `default`
-}
 
 /// Numbers between commas.
 struct NumberList: ExpressibleByArgument {

@@ -16,11 +16,11 @@ import Testing
       along.add(
         prompt: prompt, maskRatio: 1, commits: commits(writes), decision: decision(writes, [true, true]), kl: [0, 0])
     }
-    let json = try #require(along.json(seed: 1).object)
+    let json = try #require(JSONValue(encoding: along.section(seed: 1)).object)
     #expect(number(json, "states") == 3 && number(json, "commits") == 6)
     for key in ["same_positions", "slots", "same_tokens", "same_decision"] { #expect(number(json, "\(key).mean") == 1) }
     #expect(number(json, "kl.mean") == 0 && number(json, "kl.max") == 0)
-    #expect(AlongReference().json(seed: 1) == .null)
+    #expect(AlongReference().section(seed: 1) == nil)
   }
 
   @Test("positions, tokens and decisions apart from each other")
@@ -39,7 +39,7 @@ import Testing
       prompt: 1, maskRatio: 0.25, commits: commits([4: 10]), decision: decision([4: 10, 5: 11], [true]), kl: [0.2])
     // Nothing to do, as the reference says; it would edit.
     along.add(prompt: 1, maskRatio: 0, commits: [], decision: decision([4: 9], []), kl: [])
-    let json = try #require(along.json(seed: 1).object)
+    let json = try #require(JSONValue(encoding: along.section(seed: 1)).object)
     #expect(number(json, "states") == 4 && number(json, "commits") == 5)
     #expect(number(json, "same_positions.mean") == 0.25)
     #expect(number(json, "slots.mean") == 2.5 / 3)

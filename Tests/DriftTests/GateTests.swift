@@ -83,7 +83,7 @@ import Testing
     let judgement = try Gates(["masked.kl.mean > 0.02", "masked.kl > 1", "tasks.p < 0"]).judge(document)
     #expect(judgement.status == .fail)
     #expect(
-      JSONValue.array(judgement.gates).text(indented: false)
+      JSONValue(encoding: judgement.gates).text(indented: false)
         == #"[{"expression":"masked.kl.mean > 0.02","key":"masked.kl.mean","value":0.0213,"limit":0.02,"left_out":0,"passed":false},"#
         + #"{"expression":"masked.kl > 1","key":"masked.kl","value":null,"limit":1.0,"left_out":0,"passed":false},"#
         + #"{"expression":"tasks.p < 0","key":"tasks.p","value":null,"limit":0.0,"left_out":0,"passed":false}]"#)
@@ -107,8 +107,8 @@ import Testing
       ("trajectories.edit_distance.mean > 1", true, 0), ("trajectories.along_reference.slots.mean < 0.5", false, 1),
     ] {
       let judgement = try Gates([expression]).judge(document)
-      #expect(judgement.gates[0].object?["passed"]?.bool == passes, "\(expression)")
-      #expect(judgement.gates[0].object?["left_out"]?.int == left, "\(expression)")
+      #expect(judgement.gates[0].passed == passes, "\(expression)")
+      #expect(judgement.gates[0].leftOut == left, "\(expression)")
       #expect(judgement.status == .fail, "whatever the gates, the report has a gap")
     }
     #expect(try Gates([]).judge(["non_finite": [["section": "masked"]], "missing": []]).status == .fail)
@@ -125,7 +125,7 @@ import Testing
   @Test func thePresetLeavesOutWhatWasNotMeasured() throws {
     let judgement = try Gates(["default"]).judge(document)
     #expect(judgement.status == .fail)  // p99 and nll are missing from a section that was measured
-    let keys = judgement.gates.compactMap { $0.object?["key"]?.string }
+    let keys = judgement.gates.map(\.key)
     #expect(
       keys == [
         "masked.non_finite", "masked.kl.mean", "masked.kl.p99", "masked.top1_agreement.mean",
@@ -140,14 +140,24 @@ import Testing
 
   @Test func aTypedGateTakesThePlaceOfThePresets() throws {
     let gates = try Gates(["masked.kl.mean > 0.2", "default"])
-    #expect(gates.preset.count == Gates.presetExpressions.count - 1)
+    #expect(gates.preset.count == (Gates.presets["default"]?.count ?? 0) - 1)
     let first = gates.judge(document).gates.last
-    #expect(first?.object?["expression"] == "masked.kl.mean > 0.2")
+    #expect(first?.expression == "masked.kl.mean > 0.2")
   }
 
   @Test func thePresetAloneOfNothingIsNoVerdict() throws {
     let judgement = try Gates(["default"]).judge(["masked": .null])
     #expect(judgement.status == .none)
     #expect(judgement.notes.count == 1)
+  }
+
+  @Test("a word is a preset or no gate at all", arguments: ["strict", "masked.kl", "", "defaults"])
+  func wordsAreNamesOfPresets(word: String) {
+    let reason = "it has no `<`, `<=`, `>` or `>=` and is not the name of a preset (`default`)"
+    #expect(throws: GateError(expression: word, reason: reason)) { try Gates([word]) }
+  }
+
+  @Test func aPresetNamedTwiceCountsOnce() throws {
+    #expect(try Gates(["default", "default"]).preset == Gates(["default"]).preset)
   }
 }

@@ -83,10 +83,10 @@ import Testing
       let result = try run(model, [(.candidate, Lane(model))])
       #expect(result.comparisons[0].allSatisfy { $0.kl == 0 && $0.sameTop && $0.candidateLoss == $0.referenceLoss })
       #expect(result.fullDivergence == 0)
-      let routing = result.routing.json(ratios: Self.plan.ratios, seed: 0).object
+      let routing = JSONValue(encoding: result.routing.section(ratios: Self.plan.ratios, seed: 0)).object
       #expect(routing?["changed"]?.object?["mean"]?.double == 0)
       #expect(routing?["weight_shift"]?.object?["mean"]?.double == 0)
-      for layer in result.layers.json {
+      for layer in JSONValue(encoding: result.layers.section).array ?? [] {
         #expect(layer.object?["relative_error"]?.double == 0 && layer.object?["cosine"]?.double == 1)
       }
     }

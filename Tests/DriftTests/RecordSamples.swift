@@ -48,9 +48,15 @@ enum RecordSamples {
     record.trajectories = .init(
       outputs: [output([30, 31, 38], [(1, 0, 3, [5: 30, 6: 31]), (1, 1, 1, [7: 38])]), output([], [])],
       places: [[0, 0, 5], [0, 0, 6], [0, 1, 7]], rows: rows(3, vocabulary, &random))
-    let section: JSONValue = ["noise": JSONValue(0.001953125), "kl": ["mean": JSONValue(1e-7)]]
+    let section: JSONValue = [
+      "noise": JSONValue(0.001953125), "non_finite": 0, "kl": .null,
+      "top1_agreement": ["mean": JSONValue(1e-7), "ci95": [JSONValue(0.0), JSONValue(1.0 / 3)]],
+    ]
+    guard let numbers = try? section.decoded(as: DriftReport.FloorNumbers.self) else {
+      preconditionFailure("a floor as documented")
+    }
     record.floor = NoiseFloor(
-      section: section.object ?? JSONObject(), routingChanged: [1: 1.0 / 3, 2: 0], layerErrors: [-1: 0, 0: 0.1])
+      numbers: numbers, routingChanged: [1: 1.0 / 3, 2: 0], layerErrors: [-1: 0, 0: 0.1])
     record.notes = ["1 answers were cut"]
     return record
   }

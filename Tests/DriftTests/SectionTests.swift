@@ -45,7 +45,8 @@ import Testing
   }
 
   @Test func maskedNumbers() {
-    let json = masked().json(tokenCounts: [0: 2, 1: 2], klFullMean: nil, routingChanged: [:], worst: [])
+    let json = JSONValue(
+      encoding: masked().section(tokenCounts: [0: 2, 1: 2], klFullMean: nil, routingChanged: [:], worst: []))
     let kl = 0.96 * log(2.0) + 0.02 * log(0.04)
     #expect(near(number(json, "kl", "mean"), kl / 5))
     #expect(near(number(json, "kl", "max"), kl) && near(number(json, "kl", "median"), 0))
@@ -92,7 +93,8 @@ import Testing
         plan: MaskPlan(ratios: [1], blockLength: 2, mask: 3, seed: 0), states: [state],
         positions: [.init(state: 0, position: 0, comparison: good), .init(state: 0, position: 1, comparison: bad)],
         threshold: 0.95)
-      let json = drift.json(tokenCounts: [0: 2], klFullMean: nil, routingChanged: [:], worst: [])
+      let json = JSONValue(
+        encoding: drift.section(tokenCounts: [0: 2], klFullMean: nil, routingChanged: [:], worst: []))
       #expect(number(json, "non_finite") == 1 && number(json, "positions") == 1 && number(json, "kl", "max") == 0)
     }
     var sample = Sample()
@@ -110,7 +112,7 @@ import Testing
     routing.add(layer: 1, ratio: 1, text: 1, a, Router.Route(experts: [1, 0], weights: [1, 1.5]), logits: nil)
     routing.addFloor(layer: 1, text: 0, a, b)
     routing.addFloor(layer: 1, text: 0, a, a)
-    let json = routing.json(ratios: [0.5, 1], seed: 0)
+    let json = JSONValue(encoding: routing.section(ratios: [0.5, 1], seed: 0))
     #expect(number(json, "changed", "mean") == 0.5, "the order does not matter")
     #expect(number(json, "overlap", "mean") == 0.75)
     // ½ (abs(1.5) + abs(1 − 1.5) + abs(−1)) / 2.5
@@ -126,8 +128,8 @@ import Testing
     // Rows (3, 4) and (0, 5) against (3, 4) and (5, 0); row 1 is not counted.
     layers.add(
       layer: 0, [3, 4, 9, 9, 0, 5], [3, 4, 0, 0, 5, 0], floor: [3, 4.5, 0, 0, 0, 5], rows: [0, 2], width: 2)
-    #expect(near(number(layers.json[0], "relative_error"), 1))
-    #expect(near(number(layers.json[0], "cosine"), 0.5))
-    #expect(near(number(layers.json[0], "floor"), 0.5 / 50.0.squareRoot()))
+    #expect(near(number(JSONValue(encoding: layers.section[0]), "relative_error"), 1))
+    #expect(near(number(JSONValue(encoding: layers.section[0]), "cosine"), 0.5))
+    #expect(near(number(JSONValue(encoding: layers.section[0]), "floor"), 0.5 / 50.0.squareRoot()))
   }
 }

@@ -28,7 +28,7 @@ import Testing
   }
 
   private func json(_ rows: [TaskDrift.Row]) throws -> JSONObject {
-    try #require(TaskDrift(rows, match: .numeric).json(seed: 1).object)
+    try #require(JSONValue(encoding: TaskDrift(rows, match: .numeric).section(seed: 1)).object)
   }
 
   @Test("lost and gained, by task, and whether it is significant")
@@ -53,7 +53,7 @@ import Testing
     #expect(number(try json(Array(repeating: row(true, false), count: 5)), "lost_significantly") == 0)
     #expect(number(try json(Array(repeating: row(false, true), count: 6)), "lost_significantly") == 0)
     #expect(number(try json([row(true, true)]), "p") == 1)
-    #expect(TaskDrift([], match: .exact).json(seed: 1) == .null)
+    #expect(TaskDrift([], match: .exact).section(seed: 1) == nil)
   }
 
   private func accepts(_ match: AnswerMatch, _ answer: String, _ text: String) throws -> Bool {

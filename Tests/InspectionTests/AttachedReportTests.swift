@@ -46,8 +46,7 @@ import Testing
     "what is no report of ours has a problem and no other effect",
     arguments: [
       ("no JSON", false), ("[1]", false), ("{\"a\": 1, \"a\": 2}", false), ("\u{0}", false),
-      (String(repeating: "[", count: 100_000), false), ("{}", true), (#"{"schema": "ingot.drift/2"}"#, true),
-      (#"{"schema": 1}"#, true),
+      (String(repeating: "[", count: 100_000), false),
     ])
   func unreadable(text: String, isObject: Bool) throws {
     try withReport(text) { path in

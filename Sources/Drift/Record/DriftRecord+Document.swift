@@ -16,7 +16,7 @@ extension DriftRecord {
       "holds": .array((scores == nil ? [] : ["masked"]) + (trajectories == nil ? [] : ["trajectories"])),
       "reference": [
         "path": JSONValue(model.path), "kind": JSONValue(model.kind), "hash": JSONValue(XXH3.text(model.hash)),
-        "bytes": JSONValue(model.byteCount), "bits_per_weight": JSONValue(model.bitsPerWeight),
+        "bytes": JSONValue(model.byteCount), "bits_per_weight": model.bitsPerWeight.map { JSONValue($0) } ?? .null,
         "experts": .array(model.experts.map { JSONValue($0) }),
       ],
       "tokenizer": JSONValue(XXH3.text(model.tokenizerHash)),
@@ -35,15 +35,13 @@ extension DriftRecord {
 }
 
 extension DecodingOptions.Decoder {
-  /// `editing`, in records and reports.
-  package var editingJSON: JSONValue {
+  /// What records and reports say of it.
+  var reported: DriftReport.Editing? {
     editing.map {
-      [
-        "threshold": JSONValue($0.threshold), "maximum_post_steps": JSONValue($0.maximumPostSteps),
-        "maximum_steps": JSONValue($0.maximumSteps), "delete": JSONValue($0.tokens?.delete),
-        "split": JSONValue($0.tokens?.split),
-      ]
-    } ?? .null
+      DriftReport.Editing(
+        threshold: $0.threshold, maximumPostSteps: $0.maximumPostSteps, maximumSteps: $0.maximumSteps,
+        delete: $0.tokens?.delete, split: $0.tokens?.split)
+    }
   }
 }
 
@@ -55,9 +53,9 @@ extension DriftRecord.Options {
       "decoder": JSONValue(decoder), "block_length": JSONValue(decoding.blockLength),
       "steps": JSONValue(decoding.steps), "generation_length": JSONValue(decoding.generationLength),
       "threshold": JSONValue(decoding.threshold), "temperature": JSONValue(decoding.temperature),
-      "top_k": JSONValue(decoding.topK), "top_p": decoding.topP.map { JSONValue($0) } ?? .null,
+      "top_k": decoding.topK.map { JSONValue($0) } ?? .null, "top_p": decoding.topP.map { JSONValue($0) } ?? .null,
       "sampling_seed": JSONValue(decoding.seed), "stops_early": JSONValue(decoding.stopsEarly),
-      "editing": decoding.decoder.editingJSON,
+      "editing": JSONValue(encoding: decoding.decoder.reported),
     ]
   }
 }
@@ -105,6 +103,9 @@ extension NoiseFloor {
     let byLayer = { (numbers: [Int: Double]) -> JSONValue in
       .array(numbers.sorted { $0.key < $1.key }.map { [JSONValue($0.key), JSONValue($0.value)] })
     }
-    return ["section": .object(section), "routing_changed": byLayer(routingChanged), "layers": byLayer(layerErrors)]
+    return [
+      "section": JSONValue(encoding: numbers), "routing_changed": byLayer(routingChanged),
+      "layers": byLayer(layerErrors),
+    ]
   }
 }

@@ -186,7 +186,11 @@ extension NoiseFloor {
     }
     let section = try fields.fields("section")
     guard section.object["kl_ratio"] == nil else { throw section.error("kl_ratio", "is a candidate's") }
+    let numbers: DriftReport.FloorNumbers
+    do throws(JSONTypeError) { numbers = try JSONValue.object(section.object).decoded() } catch {
+      throw fields.error(error.path.isEmpty ? "section" : "section.\(error.path)", error.detail)
+    }
     self.init(
-      section: section.object, routingChanged: try byLayer("routing_changed"), layerErrors: try byLayer("layers"))
+      numbers: numbers, routingChanged: try byLayer("routing_changed"), layerErrors: try byLayer("layers"))
   }
 }

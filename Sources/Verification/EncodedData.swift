@@ -1,0 +1,121 @@
+import Decoding
+import Drift
+import Models
+import Text
+import Tokenizers
+
+/// The data as token ids: what a record keeps.
+struct EncodedData {
+  /// By prompt: the ids with the chat template around.
+  var prompts: [[Int]] = []
+  var texts: [ScoredText] = []
+  /// By text, the prompt that it belongs to; nil for a window of a text on its own.
+  var origins: [Int?] = []
+  var pairs: [ScoredDrift.Pair] = []
+  /// What the texts are: `answers`, `generations`, or a file.
+  var textSource = "answers"
+  /// Answers that do not fit the model's positions.
+  var cut = 0
+
+  /// Texts from answers and pairs; of a file, windows of whole blocks. All of it is something that the model may be shown:
+  /// what is refused of a prompt is refused of all.
+  ///
+  /// - Parameters:
+  ///   - fill: the end token, with which the last block of an answer is filled as decoding would.
+  ///   - isRaw: whether prompts are taken without the chat template.
+  init(
+    _ data: VerificationData, _ model: ComparedModel, _ decoder: BlockDiffusion, windowLength: Int, fill: Int,
+    isRaw: Bool
+  ) throws(VerificationError) {
+    let blockLength = decoder.options.blockLength
+    let longest = model.configuration.maximumPositions / blockLength * blockLength
+    for (index, prompt) in data.prompts.enumerated() {
+      let place = data.place(of: prompt, "prompt")
+      let ids = try model.ids(of: prompt.prompt.utf8.count, from: place) { tokenizer throws(TokenizerError) in
+        isRaw
+          ? try tokenizer.encode(prompt.prompt)
+          : try tokenizer.encode(conversation: [.init(.user, prompt.prompt)])
+      }
+      try Self.check(ids, model, decoder, from: place)
+      guard ids.count < longest else {
+        throw .decoding(.tooLong(positions: ids.count + 1, limit: longest), place: place)
+      }
+      prompts.append(ids)
+      func add(_ answer: String, _ key: String) throws(VerificationError) {
+        let place = data.place(of: prompt, key)
+        let all = try ids + Self.ids(of: answer, model, decoder, from: place) + [fill]
+        if all.count > longest { cut += 1 }
+        let tokens = Array(all.prefix(longest))
+        texts.append(
+          ScoredText(tokens: tokens, scored: ids.count..<tokens.count, blockLength: blockLength, fill: fill))
+        origins.append(index)
+      }
+      if let answer = prompt.answer { try add(answer, "answer") }
+      if let chosen = prompt.chosen, let rejected = prompt.rejected {
+        pairs.append(.init(chosen: texts.count, rejected: texts.count + 1))
+        try add(chosen, "chosen")
+        try add(rejected, "rejected")
+      }
+    }
+    guard let text = data.text else { return }
+    textSource = texts.isEmpty ? text.source : "answers and \(text.source)"
+    let ids = try Self.ids(ofText: text.content, model, decoder, from: Shown.input(text.source))
+    let length = max(blockLength, min(windowLength, longest) / blockLength * blockLength)
+    for start in stride(from: 0, to: ids.count, by: length) {
+      let window = Array(ids[start..<min(ids.count, start + length)])
+      // A short rest would be scored with next to no context.
+      guard window.count >= min(blockLength, ids.count) else { continue }
+      texts.append(ScoredText(tokens: window, scored: 0..<window.count, blockLength: blockLength, fill: nil))
+      origins.append(nil)
+    }
+  }
+
+  /// Of an answer: what looks like a special token in it is none.
+  private static func ids(
+    of text: String, _ model: ComparedModel, _ decoder: BlockDiffusion, from source: String
+  ) throws(VerificationError) -> [Int] {
+    let ids = try model.ids(of: text.utf8.count, from: source) { tokenizer throws(TokenizerError) in
+      try tokenizer.encode(text, findingSpecial: false)
+    }
+    try check(ids, model, decoder, from: source)
+    return ids
+  }
+
+  /// Of a text that is cut into windows, so that none is too long. A token that must not be there is told with its line.
+  private static func ids(
+    ofText text: String, _ model: ComparedModel, _ decoder: BlockDiffusion, from source: String
+  ) throws(VerificationError) -> [Int] {
+    let ids = try model.ids(of: 0, from: source) { tokenizer throws(TokenizerError) in
+      try tokenizer.encode(text, findingSpecial: false)
+    }
+    do throws(DecodingError) { try decoder.check(tokens: ids) } catch {
+      var place = source
+      if let index = error.tokenIndex, let before = try? model.tokenizer.bytes(of: Array(ids[..<index])) {
+        place += ", line \(Format.count(before.count { $0 == UInt8(ascii: "\n") } + 1))"
+      }
+      throw .decoding(error, place: place, tokenizer: model.tokenizer)
+    }
+    return ids
+  }
+
+  private static func check(
+    _ tokens: [Int], _ model: ComparedModel, _ decoder: BlockDiffusion, from source: String
+  ) throws(VerificationError) {
+    do throws(DecodingError) { try decoder.check(tokens: tokens) } catch {
+      throw .decoding(error, place: source, tokenizer: model.tokenizer)
+    }
+  }
+
+  /// Outputs of the reference as the texts, where there are no others.
+  mutating func addGenerations(_ outputs: [BlockDiffusion.Output], blockLength: Int, fill: Int) {
+    textSource = "generations"
+    for (index, (prompt, output)) in zip(prompts, outputs).enumerated() where !output.tokens.isEmpty {
+      let tokens = prompt + output.tokens
+      origins.append(index)
+      texts.append(
+        ScoredText(
+          tokens: tokens, scored: prompt.count..<tokens.count, blockLength: blockLength,
+          fill: output.stopped ? fill : nil))
+    }
+  }
+}

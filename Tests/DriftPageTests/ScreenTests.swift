@@ -1,0 +1,51 @@
+import Drift
+import Testing
+
+@Suite struct ScreenTests {
+  @Test func aFullReportFitsOneScreen() {
+    let lines = DriftScreen.lines(SyntheticReport.full())
+    #expect(lines.count <= DriftScreen.maximumLines)
+    #expect(lines.allSatisfy { $0.text.count <= 100 })
+    #expect(lines.first?.text == "FAIL: 1 of 13 gates failed")
+    let text = lines.map(\.text).joined(separator: "\n")
+    for part in ["0.0213  0.0187 to 0.0243", "5.2×", "94.1 %", "-2.1 %", "p = 0.688", "failed: masked.kl.p99 > 0.2"] {
+      #expect(text.contains(part), "\(part)")
+    }
+  }
+
+  @Test func aNarrowTerminalLosesTheMeanings() {
+    let lines = DriftScreen.lines(SyntheticReport.full(), columns: 80)
+    #expect(lines.dropFirst(5).allSatisfy { $0.text.count <= 80 })
+    #expect(!lines.contains { $0.text.contains("nats off") })
+  }
+
+  @Test func whatWasNotMeasuredIsNotShown() {
+    let lines = DriftScreen.lines(SyntheticReport.minimal())
+    #expect(lines.first?.text == "measured, not judged: there were no gates")
+    #expect(lines.count == 4)
+    #expect(!lines.contains { $0.text.contains("null") })
+  }
+
+  @Test func allTenNumbersHaveWords() {
+    let numbers = Headline.all(of: SyntheticReport.full())
+    #expect(numbers.count == 10)
+    #expect(numbers.allSatisfy { !$0.meaning.isEmpty && $0.sentence.hasSuffix(".") })
+    #expect(numbers.allSatisfy { $0.meaning.count <= 32 })
+    #expect(Headline.all(of: SyntheticReport.minimal()).isEmpty)
+  }
+
+  @Test func zeroDriftIsSaidFirst() {
+    var report = SyntheticReport.full()
+    report.verdict = DriftReport.Verdict()
+    report.verdict.zeroDrift = true
+    #expect(DriftScreen.lines(report).first?.text.hasPrefix("ERROR: no drift at all") == true)
+  }
+
+  @Test func namesCannotSteerTheTerminal() {
+    var report = SyntheticReport.minimal()
+    report.candidate.path = "a\u{1B}[2J\u{202E}b"
+    let text = DriftScreen.lines(report).map(\.text).joined(separator: "\n")
+    #expect(text.contains(#"a\u{1b}[2J\u{202e}b"#))
+    #expect(!text.contains("\u{1B}"))
+  }
+}
