@@ -55,6 +55,8 @@ package struct InspectedModel: Sendable {
     self.store = store
     kind = ModelFiles.Kind(of: path)
     var tensors = try store.tensors()
+    for index in tensors.indices { tensors[index].identify() }
+    if case .checkpoint = store { tensors.sort { $0.name.utf8Precedes($1.name) } }
     switch store {
     case .pack(let pack):
       do throws(PackError) {

@@ -128,7 +128,9 @@ import Testing
         tensors.append(.init(name: prefix + "w2", dtype: .bf16, shape: shape(16, 128, 64)) { stack(["down_proj"]) })
       }
       try SafetensorsWriter.write(tensors, to: directory + "/model.safetensors")
-      try write(contents(of: pico + "/config.json"), to: directory + "/config.json")
+      for name in listing(of: pico) where !name.contains("safetensors") && name.contains(".") {
+        try write(contents(of: "\(pico)/\(name)"), to: "\(directory)/\(name)")
+      }
       let fused = try InspectedModel(path: directory)
       #expect(fused.published?.layout?.name == "fused")
       let found = try ModelDiff(InspectedModel(path: pico), fused, threads: 2, kernels: kernels)

@@ -8,7 +8,7 @@ package struct ExpertLayout: Sendable {
   private let kind: Kind
 
   package enum Kind: Sendable {
-    /// One tensor for each projection of each expert.
+    /// One tensor for each projection of each expert, by the name that the family gives it.
     case single
     /// One for each projection: (experts, rows, columns).
     case stacked
@@ -30,13 +30,13 @@ package struct ExpertLayout: Sendable {
   func place(
     of tensor: ModelTensor, _ configuration: ModelConfiguration
   ) -> (name: String, shape: [Int], firstRow: Int) {
+    if case .single = kind { return (tensor.name, tensor.shape.dimensions, 0) }
     let (name, shape, expert) = (name(of: tensor.id), tensor.shape, tensor.id.expert ?? 0)
     switch kind {
-    case .single: return (name, shape.dimensions, 0)
     case .fused where tensor.id.part != .down:
       let first = (2 * expert + (tensor.id.part == .up ? 1 : 0)) * shape.rows
       return (name, [configuration.expertCount, 2 * shape.rows, shape.columns], first)
-    case .stacked, .fused:
+    default:
       return (name, [configuration.expertCount, shape.rows, shape.columns], expert * shape.rows)
     }
   }

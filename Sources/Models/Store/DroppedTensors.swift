@@ -45,7 +45,7 @@ package struct DroppedTensors: Sendable, Equatable {
   static func rotaryBuffers(
     among names: [String], of checkpoint: Checkpoint, _ configuration: ModelConfiguration
   ) throws(ModelError) -> DroppedTensors? {
-    let buffers = names.filter { $0.hasSuffix(TensorNames.rotaryBuffer) }
+    let buffers = names.filter { $0.hasSuffix(TensorNames.rotaryBuffer) }.sorted()
     for name in buffers {
       guard let (file, entry) = checkpoint.tensor(named: name) else { continue }
       guard holdsFrequencies(file, entry, configuration) else {

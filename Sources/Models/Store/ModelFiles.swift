@@ -41,7 +41,7 @@ package enum ModelFiles: Sendable {
     }
   }
 
-  /// All tensors by the names that they have here, sorted by the bytes of their names.
+  /// All tensors by the names that they have here, in the order of the tables or files. What names mean is not looked at.
   package func tensors() throws(ModelError) -> [StoredTensor] {
     var tensors: [StoredTensor] = []
     switch self {
@@ -52,10 +52,10 @@ package enum ModelFiles: Sendable {
         for index in 0..<pack.header.tensorCount { tensors.append(StoredTensor(try pack.tensor(index), chunks)) }
       } catch { throw .pack(error) }
     case .checkpoint(let checkpoint):
+      tensors.reserveCapacity(checkpoint.files.reduce(0) { $0 + $1.tensors.count })
       for (file, shard) in checkpoint.files.enumerated() {
         for entry in shard.tensors { tensors.append(StoredTensor(entry, file: file)) }
       }
-      tensors.sort { $0.name.utf8Precedes($1.name) }
     }
     return tensors
   }

@@ -93,7 +93,7 @@ private struct TensorFinder {
   let path: String
   let configuration: ModelConfiguration
   let architecture: any Architecture.Type
-  /// Of tensors that are not left out, sorted.
+  /// Of tensors that are not left out.
   private(set) var names: [String]
   private let byName: [String: StoredTensor]
   private var used: Set<String> = []
@@ -112,6 +112,7 @@ private struct TensorFinder {
   }
 
   mutating func drop(_ dropped: DroppedTensors) {
+    guard !dropped.names.isEmpty else { return }
     for name in dropped.names { patterns[name] = dropped.pattern ?? "" }
     names.removeAll { patterns[$0] != nil }
   }
@@ -192,7 +193,7 @@ private struct TensorFinder {
   /// - Throws: ``ModelError/unknownTensors(_:count:directory:)`` for those that belong to no other part either; a tensor that a pack
   ///   cannot hold.
   func rest() throws(ModelError) -> [StoredTensor] {
-    let unused = names.filter { !used.contains($0) }
+    let unused = names.filter { !used.contains($0) }.sorted()
     let unknown = unused.filter { !architecture.passesThrough($0) }
     guard unknown.isEmpty else {
       throw .unknownTensors(Array(unknown.prefix(5)), count: unknown.count, directory: path)

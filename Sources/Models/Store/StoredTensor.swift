@@ -38,9 +38,10 @@ package struct StoredTensor: Sendable {
   package let name: String
   package let shape: Shape
   package let type: StoredType
-  /// Which tensor of a model it is; nil for a name that no family gives, as in a layout that stacks the experts.
-  package let id: TensorID?
-  /// What it is for; nil for a name of no known kind, and for what belongs to another part than the language model.
+  /// Which tensor of a model it is; nil where nobody asked what its name means, and for a name that no family gives, as in a layout
+  /// that stacks the experts.
+  package private(set) var id: TensorID?
+  /// What it is for; nil likewise, for a name of no known kind, and for what belongs to another part than the language model.
   package var role: TensorRole?
   /// Bytes of elements, or of codes and scales, without padding and before compression; nil where an unknown encoding
   /// shares its chunk with others.
@@ -56,8 +57,6 @@ package struct StoredTensor: Sendable {
   init(_ record: TensorRecord, _ chunks: [ChunkRecord]) {
     name = record.name
     shape = record.shape
-    id = Architectures.identify(record.name)
-    role = id?.role ?? TensorRole(guessedFrom: record.name)
     place = .chunks(record)
     if let encoding = record.encoding {
       type = .encoding(encoding)
@@ -73,10 +72,14 @@ package struct StoredTensor: Sendable {
     name = entry.name
     shape = entry.shape
     type = StoredType(entry.dtype)
-    id = Architectures.identify(entry.name)
-    role = id?.role ?? TensorRole(guessedFrom: entry.name)
     byteCount = entry.byteRange.count
     place = .bytes(file: file, entry.byteRange)
+  }
+
+  /// Finds out what the name means.
+  package mutating func identify() {
+    id = Architectures.identify(name)
+    role = id?.role ?? TensorRole(guessedFrom: name)
   }
 
   /// The tensor of a model that is, or is a part of, a stored one.
