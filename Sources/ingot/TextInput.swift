@@ -29,7 +29,7 @@ enum TextInput {
       else { continue }
       if let other = streams.first(where: { $0.identity == identity }) {
         throw Failure(
-          what: "\(other.option) and \(option) read the same stream", place: named(path),
+          what: "\(other.option) and \(option) read the same stream", place: Shown.input(path),
           hint: "a stream can be read once; give one of them as a file", code: .usage)
       }
       streams.append((option, identity))
