@@ -16,7 +16,7 @@ import Verification
 
   private func model() throws -> ComparedModel {
     let path = Trained.checkpoint("pico")
-    let weights = try CheckpointWeights(directory: path)
+    let weights = try StoredWeights(path: path)
     let bytes = try contents(of: path + "/tokenizer.json")
     return ComparedModel(
       path: path, weights: weights, model: try LLaDA2Model(weights, compute: Compute(threads: 2)),
