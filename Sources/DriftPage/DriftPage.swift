@@ -69,6 +69,7 @@ struct PageSection {
   static func all(of report: DriftReport) -> [PageSection] {
     let sections = [
       PageSection(id: "gates", title: "Gates", content: Overview.gates(report.verdict.gates)),
+      PageSection(id: "versus", title: "Beside another candidate", content: VersusPart.html(report.versus)),
       PageSection(id: "predictions", title: "Predictions at masked positions", content: PredictionPart.html(report)),
       PageSection(id: "worst", title: "Where it drifts most", content: WorstPart.html(report.masked?.worst ?? [])),
       PageSection(id: "inside", title: "Inside the model", content: InsidePart.html(report)),

@@ -120,7 +120,7 @@ enum InsidePart {
     }
     return """
       <h3>Routes or weights?</h3>
-      <p>\(sentence(routes.mean, weights.mean, both.mean))</p>
+      <p>\(sentence(routes.mean, weights.mean, both.mean)) \(share(replay?.throughRoutes))</p>
       <div class="scroll" tabindex="0" role="region" aria-label="Route replay"><table class="cells" id="route-replay">
       <caption class="unseen">Mean KL from the reference, in nats, with routes and weights exchanged</caption>
       <thead><tr><th scope="col">mean KL (nats)</th><th scope="col">reference’s routes</th>\
@@ -130,6 +130,12 @@ enum InsidePart {
       <tr><th scope="row">candidate’s weights</th>\(cell(weights))\(cell(both))</tr></tbody></table></div>
 
       """
+  }
+
+  private static func share(_ throughRoutes: Estimate?) -> Markup? {
+    PageNumber.estimate(throughRoutes, PageNumber.percent).map {
+      "Averaged over both orders of exchange, <b>\($0)</b> of the drift flows through changed routes."
+    }
   }
 
   private static func sentence(_ routes: Double, _ weights: Double, _ both: Double) -> String {

@@ -29,6 +29,7 @@ enum PageNumber {
   static func count(_ value: Int) -> String { typeset(Format.count(value)) }
   static func nats(_ value: Double) -> String { typeset(Wording.nats(value)) }
   static func signed(_ value: Double) -> String { typeset(Wording.signed(value)) }
+  static func ratio(_ value: Double) -> String { typeset(Wording.ratio(value)) }
   static func percent(_ value: Double) -> String { typeset(Wording.percent(value)) }
   static func signedPercent(_ value: Double) -> String { typeset(Wording.signedPercent(value)) }
 

@@ -55,10 +55,10 @@ enum PageStyle {
     .pass b, .passed { color: var(--pass); } .fail b, .failed { color: var(--fail); } .failed { font-weight: 600; }
     .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: 0 1.5rem; margin: 1.8rem 0 0;
       padding: 0; list-style: none; }
-    @media (min-width: 60rem) { .tiles { grid-template-columns: repeat(5, 1fr); } }
+    @media (min-width: 60rem) { .tiles { grid-template-columns: repeat(6, minmax(0, 1fr)); } }
     .tile { border-top: 2px solid var(--ink); padding: .5rem 0 1.3rem; font-size: .8rem; line-height: 1.4; }
     .tile h3 { font-size: .8rem; margin: 0; font-weight: 600; }
-    .tile b { display: block; font-size: 1.6rem; font-weight: 500; line-height: 1.3; letter-spacing: -.01em; }
+    .tile b { display: block; font-size: 1.4rem; font-weight: 500; line-height: 1.3; letter-spacing: -.01em; }
     .tile .detail { color: var(--soft); min-height: 1.4em; margin: 0; } .tile .detail span { color: var(--floor); white-space: nowrap; }
     .tile p { margin: .3rem 0 0; }
     .notes { padding-left: 1.1rem; max-width: 46rem; }

@@ -28,6 +28,9 @@ enum PredictionPart {
     facts.add(
       "median, 90 %, 99 %, 99.9 %, max",
       masked?.kl.map { [$0.median, $0.p90, $0.p99, $0.p999, $0.max].map(PageNumber.nats).joined(separator: ", ") })
+    facts.add("geometric mean over texts", write(masked?.robust?.geometric, PageNumber.nats))
+    facts.add("mean without the worst 0.1 %", write(masked?.robust?.trimmed, PageNumber.nats))
+    facts.add("the ten worst positions hold", masked?.robust?.tenWorstShare.map { "\(percent($0)) of the mean" })
     facts.add("noise floor, mean KL", write(floor?.kl?.estimate, PageNumber.nats))
     facts.add("same top token", write(masked?.top1Agreement, percent))
     facts.add("of the floor", write(floor?.top1Agreement, percent))

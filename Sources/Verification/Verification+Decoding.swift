@@ -102,6 +102,19 @@ extension Verification {
       sections.nonFinite += nonFinite(result)
       if let isSame = result.isSame { sections.compared(isSame: isSame) }
       sections.said.trajectories = .init(outputs: outputs, places: along.places, rows: result.rows)
+      if comparesPaths, let versus {
+        let other = try along.run(
+          reference: nil, candidate: versus.model, recorded: result.rows, memory: options.memory
+        ) {
+          progress.update("the other along the reference", $0)
+          return true
+        }
+        var pairs = PairedSums()
+        for case (let own?, let other?) in zip(result.decisions, other.decisions) {
+          pairs.add(own.isSame ? 1 : 0, other.isSame ? 1 : 0, cluster: own.trajectory)
+        }
+        sections.decisions = pairs
+      }
       return result.section
     } catch { throw .drift(error) }
   }

@@ -28,6 +28,7 @@ extension Verification {
     /// What each is called where its scores are not finite.
     var models: [ScoredModel] = []
     var floor: Int?
+    var rival: Int?
     /// With the candidate's routes; the one with its weights is next.
     var replay: Int?
 
@@ -40,6 +41,10 @@ extension Verification {
   private var lanes: Lanes {
     var lanes = Lanes()
     if let candidate { lanes.add(.candidate, Lane(candidate.model), .candidate(candidate.path)) }
+    if let versus {
+      lanes.rival = lanes.all.count
+      lanes.add(.rival, Lane(versus.model), .init(section: "versus", name: "versus", path: versus.path))
+    }
     guard let reference = reference.model else { return lanes }
     if options.measuresFloor {
       lanes.floor = lanes.all.count
@@ -96,6 +101,10 @@ extension Verification {
       sections.compared(isSame: drift.masked.isSame)
       if let replay = lanes.replay {
         sections.replay = drift.routeReplay(candidateRoutes: replay, candidateWeights: replay + 1)
+      }
+      if let rival = lanes.rival, let versus, let model = sections.models.versus {
+        sections.versus = drift.versus(
+          .init(model, activations: versus.model.compute.activations), lane: rival, decisions: sections.decisions)
       }
       guard let reference = reference.model else { return }
       if let subject = options.attribution {

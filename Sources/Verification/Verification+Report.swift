@@ -2,6 +2,7 @@ import Drift
 import Kernels
 import Models
 import Pack
+import Text
 
 // The report, when the numbers are there.
 
@@ -33,11 +34,13 @@ extension Verification {
     report.tasks = sections.tasks
     report.attribution = sections.attribution
     report.routeReplay = sections.replay
+    report.versus = sections.versus
     report.missing = missing(sections)
     report.nonFinite = sections.nonFinite
     // What a reader must know, the most important first.
     report.notes =
       report.missing.map(\.sentence) + report.nonFinite.map(\.sentence) + sections.notes + recordNotes
+      + [tailNote(report.masked)].compactMap(\.self)
     return report
   }
 
@@ -51,6 +54,14 @@ extension Verification {
       }
       return failed.map { .init(level: level.rawValue, reason: sentence($0.error)) }
     }
+  }
+
+  /// A mean that a few positions lead says little about the others.
+  private func tailNote(_ masked: DriftReport.Masked?) -> String? {
+    guard let masked, let share = masked.robust?.tenWorstShare, share > 0.5, masked.positions > 20 else { return nil }
+    return
+      "the ten worst of \(Format.count(masked.positions)) positions hold \(Format.fixed(100 * share, 0)) % of the mean "
+      + "KL, which then varies from data to data; masked.robust has means that they do not lead"
   }
 
   /// What a recorded reference cannot give.

@@ -18,6 +18,8 @@ package struct Verification {
   let reference: VerificationReference
   /// Nil where the reference is only recorded.
   let candidate: ComparedModel?
+  /// Another candidate, held against the first at the same positions.
+  let versus: ComparedModel?
   let special: SpecialTokens
   let options: VerificationOptions
   let data: VerificationData
@@ -30,12 +32,14 @@ package struct Verification {
   let sentence: (VerificationError) -> String
 
   package init(
-    reference: VerificationReference, candidate: ComparedModel?, special: SpecialTokens, options: VerificationOptions,
-    data: VerificationData, records: Bool, tool: String, progress: any VerificationProgress,
+    reference: VerificationReference, candidate: ComparedModel?, versus: ComparedModel? = nil, special: SpecialTokens,
+    options: VerificationOptions, data: VerificationData, records: Bool, tool: String,
+    progress: any VerificationProgress,
     sentence: @escaping (VerificationError) -> String
   ) {
     self.reference = reference
     self.candidate = candidate
+    self.versus = versus
     self.special = special
     self.options = options
     self.data = data
@@ -57,6 +61,13 @@ package struct Verification {
     package let failure: VerificationError?
   }
 
+  /// Which models these are; found out before the levels, which take a while.
+  struct Models {
+    let reference: DriftRecord.Model
+    let candidate: DriftRecord.Model?
+    let versus: DriftRecord.Model?
+  }
+
   /// What the levels found.
   struct Sections {
     var weights: DriftReport.Weights?
@@ -70,6 +81,9 @@ package struct Verification {
     var tasks: DriftReport.Tasks?
     var attribution: DriftReport.Attribution?
     var replay: DriftReport.RouteReplay?
+    var versus: DriftReport.Versus?
+    /// Along the reference's path, whether candidate and the other decide as it does.
+    var decisions: PairedSums?
     var notes: [String] = []
     var seconds = DriftReport.LevelTimes()
     var passes = 0
@@ -81,10 +95,9 @@ package struct Verification {
     var failures: [(level: VerificationLevel, error: VerificationError)] = []
     /// What the reference said, for a record.
     var said = Said()
-    /// Which models these are; found out before the levels, which take a while.
-    let models: (reference: DriftRecord.Model, candidate: DriftRecord.Model?)
+    let models: Models
 
-    init(models: (reference: DriftRecord.Model, candidate: DriftRecord.Model?)) { self.models = models }
+    init(models: Models) { self.models = models }
 
     func has(_ level: VerificationLevel) -> Bool {
       switch level {
@@ -118,11 +131,13 @@ package struct Verification {
     let clock = ContinuousClock()
     let start = clock.now
     let before = bytesRead
+    func described(_ model: ComparedModel?) throws(VerificationError) -> DriftRecord.Model? {
+      guard let model else { return nil }
+      return try DriftRecord.Model(model)
+    }
     var sections = Sections(
-      models: (
-        try reference.described(),
-        try candidate.map { model throws(VerificationError) in try DriftRecord.Model(model) }
-      ))
+      models: Models(
+        reference: try reference.described(), candidate: try described(candidate), versus: try described(versus)))
     var encoded = try encode()
     if let model = reference.model, generates || encoded.texts.isEmpty { try requireDecodable(encoded.prompts, model) }
     if encoded.cut > 0 {
@@ -150,7 +165,7 @@ package struct Verification {
       }
     }
     do throws(ModelError) {
-      for model in [reference.model, candidate] { try model?.weights.requireUnchanged() }
+      for model in [reference.model, candidate, versus] { try model?.weights.requireUnchanged() }
     } catch { throw .model(error) }
     let read = (bytesRead.reference - before.reference, bytesRead.candidate - before.candidate)
     let cost = Cost(seconds: (clock.now - start) / .seconds(1), read: read)

@@ -98,7 +98,7 @@ extension VerifyCommand {
     let needing = [
       ("--json", json), ("--html", html != nil), ("--attach", attach),
       ("--gate", !gate.isEmpty || !failIf.isEmpty), ("--attribute", attribute != nil),
-      ("--block-lengths", blockLengths != nil),
+      ("--block-lengths", blockLengths != nil), ("--versus", versus != nil),
     ]
     for (option, isGiven) in needing where isGiven {
       throw ValidationError("\(option) needs a candidate; without one there is no report")
@@ -111,7 +111,8 @@ extension VerifyCommand {
   /// Refuses files that could not be written, before any work.
   func requireOutputs() throws(Failure) {
     var outputs = Outputs(
-      models: [reference] + [candidate].compactMap(\.self), files: [prompts, text], force: force, isQuiet: quiet)
+      models: [reference] + [candidate, versus].compactMap(\.self), files: [prompts, text], force: force, isQuiet: quiet
+    )
     if record != nil, DriftRecord.isRecord(reference) { throw Failure(recordOfRecord: reference) }
     for path in [record, html] { if let path { try outputs.require(path) } }
     if attach, let candidate { try outputs.requireAmendable(candidate) }

@@ -25,6 +25,7 @@ struct VerifyCommand: ParsableCommand {
         ingot verify mini.ingot --reference LLaDA2.0-mini
         ingot verify --record mini.record --reference LLaDA2.0-mini --prompts questions.jsonl
         ingot verify mini.ingot --reference mini.record
+        ingot verify mini.ingot --versus other.ingot --reference mini.record
       """)
 
   @Argument(help: "The model to be measured: an ingot or a checkpoint directory. Not needed to record.")
@@ -33,6 +34,11 @@ struct VerifyCommand: ParsableCommand {
   @Option(
     name: .shortAndLong, help: "What is held to be right: a checkpoint directory, an ingot, or what --record wrote.")
   var reference: String
+
+  @Option(
+    help: ArgumentHelp(
+      "Another candidate, compared with the first at the same positions: ratios of their drift.", valueName: "model"))
+  var versus: String?
 
   @Option(
     help: ArgumentHelp("Keep what the reference said, to compare others with it without the model.", valueName: "file"))
@@ -133,6 +139,9 @@ struct VerifyCommand: ParsableCommand {
     if !level.isEmpty, !level.contains(.masked), attribute != nil || blockLengths != nil {
       throw ValidationError("--attribute and --block-lengths need the level masked")
     }
+    if versus != nil, !level.isEmpty, !level.contains(.masked) {
+      throw ValidationError("--versus needs the level masked")
+    }
     for length in blockLengths?.values ?? [] where length < 1 || length != length.rounded() || length > 65536 {
       throw ValidationError("--block-lengths must be whole numbers from 1 to 65536")
     }
@@ -149,19 +158,22 @@ struct VerifyCommand: ParsableCommand {
     try requireOutputs()
     let first = try openReference(compute)
     let input = try input(for: first)
-    let second = try candidate.map { path throws(Failure) in
+    func open(_ path: String?) throws(Failure) -> RunModel? {
+      guard let path else { return nil }
       if DriftRecord.isRecord(path) { throw Failure(recordAsCandidate: path) }
       return try RunModel(
         path: path, compute: Compute(kernels: kernels, threads: compute.threads, activations: activations),
         cacheBudget: maxMemory.value / 4)
     }
-    let candidate = try second.map { model throws(Failure) in try model.compared() }
+    let (second, third) = (try open(candidate), try open(versus))
+    func compared(_ model: RunModel?) throws(Failure) -> ComparedModel? { try model?.compared() }
+    let (candidate, other) = (try compared(second), try compared(third))
     let reference = try first.compared()
-    if let candidate {
-      do throws(VerificationError) { try reference.requireComparable(with: candidate) } catch { throw Failure(error) }
-    }
+    do throws(VerificationError) {
+      for model in [candidate, other] { if let model { try reference.requireComparable(with: model) } }
+    } catch { throw Failure(error) }
     // Its own tokenizer and configuration must agree, too, whatever the reference says.
-    _ = try second?.specialTokens(stopsAtTurnEnd: input.decoder == .llada22)
+    for model in [second, third] { _ = try model?.specialTokens(stopsAtTurnEnd: input.decoder == .llada22) }
     if !quiet {
       let asks = level.isEmpty || Set(level) != [.weights]
       Console.notes(asks && !raw ? first.model?.promptRemarks ?? [] : [])
@@ -173,7 +185,8 @@ struct VerifyCommand: ParsableCommand {
       try DriftReport.requireSound(candidate.path, threads: compute.threads) { progress.update("checking", $0) }
     }
     let verification = Verification(
-      reference: reference, candidate: candidate, special: input.special, options: input.options, data: input.data,
+      reference: reference, candidate: candidate, versus: other, special: input.special, options: input.options,
+      data: input.data,
       records: record != nil, tool: toolVersion, progress: progress, sentence: { Failure($0).sentence })
     let outcome: Verification.Outcome
     do throws(VerificationError) { outcome = try verification.run() } catch { throw Failure(error) }

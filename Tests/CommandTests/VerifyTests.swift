@@ -65,6 +65,36 @@ import Testing
     }
   }
 
+  @Test func theOtherCandidateIsMeasuredAtTheSamePositions() throws {
+    try withTemporaryDirectory { directory in
+      for experts in ["int8-g32", "int4-g64"] { try quantize(pico, to: experts, experts, in: directory) }
+      let levels = ["--level", "masked", "--level", "trajectories", "--no-floor", "--no-replay"]
+      let both = try verify("int8-g32", ["--versus", "int4-g64"] + levels, in: directory)
+      let other = try verify("int4-g64", levels, in: directory)
+      for (key, path) in [
+        ("kl", "masked.kl.mean"), ("kl_p99", "masked.kl.p99"), ("kl_trimmed", "masked.robust.trimmed.mean"),
+        ("top1_agreement", "masked.top1_agreement.mean"), ("routing_changed", "routing.changed.mean"),
+        ("same_decision", "trajectories.along_reference.same_decision.mean"),
+      ] {
+        let near = { (x: Double, y: Double) in abs(x - y) <= 1e-9 * abs(y) }
+        #expect(near(number(both, "versus.\(key).candidate"), number(both, path)), "\(key)")
+        #expect(near(number(both, "versus.\(key).versus"), number(other, path)), "\(key)")
+      }
+      #expect(number(both, "versus.kl.ratio") < 0.1 && number(both, "versus.kl.ci95.1") < 0.1)
+      #expect(number(both, "versus.kl_geometric.smaller") == number(both, "versus.kl_geometric.texts"))
+      #expect(value(both, "versus.model.path") == "int4-g64" && value(other, "versus") == .null)
+      // A record serves both as the model does, and is no candidate.
+      let record = ["--record", "a.record", "-r", pico, "--prompts", pico + "/eval.jsonl", "--limit", "24", "-q"]
+      #expect(try ingot(["verify"] + record, in: directory).code == 0)
+      let recorded = try ingot(
+        ["verify", "int8-g32", "--versus", "int4-g64", "-r", "a.record", "--json", "-q"], in: directory)
+      let bytes = Array(recorded.out.utf8)
+      #expect(value(try unsafe JSONParser.parse(bytes.span.bytes), "versus.kl") == value(both, "versus.kl"))
+      let refused = try ingot(["verify", "int8-g32", "--versus", "a.record", "-r", pico], in: directory)
+      #expect(refused.code == 64 && refused.err.contains("a record is no model"))
+    }
+  }
+
   @Test func aLosslessCandidateDoesNotDrift() throws {
     try withTemporaryDirectory { directory in
       try quantize(pico, to: "p.ingot", "keep", in: directory)
@@ -108,7 +138,7 @@ import Testing
       let report = try verify(
         "p.ingot",
         [
-          "--level", "masked", "--fail-if", "masked.kl.ci95[1] > 1e-9", "--fail-if", "masked.kl.mean > 5", "--html",
+          "--level", "masked", "--gate", "masked.kl.ci95[1] > 1e-9", "--gate", "masked.kl.mean > 5", "--html",
           "p.html",
         ],
         in: directory, code: 3)
@@ -251,7 +281,8 @@ import Testing
         (["--prompts", "none.jsonl"], 1, "none.jsonl"), (["--text", "empty.jsonl"], 1, "no text to be scored"),
         (["--mask-ratios", "0.5,0.5"], 64, "twice"), (["--level", "weights", "--attribute", "layers"], 64, "masked"),
         (["--block-lengths", "8192"], 64, "4096 positions"), (["--html", "none/p.html"], 1, "none"),
-        (["--fail-if", "masked.kl"], 64, "masked.kl"),
+        (["--gate", "masked.kl"], 64, "masked.kl"), (["--fail-if", "a > b"], 64, "--gate 'masked.kl.mean > 0.03'"),
+        (["--versus", pico, "--level", "weights"], 64, "--versus"), (["--versus", "none"], 1, "none"),
         (["--gate", "strict"], 64, "strict"),
         (["--mask-ratios", "0,0.5"], 64, "--mask-ratios"),
         (["--block-lengths", "0"], 64, "--block-lengths"),

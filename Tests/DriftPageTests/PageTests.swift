@@ -13,13 +13,13 @@ import Testing
     let page = DriftPage.html(SyntheticReport.full())
     try Tags.check(page)
     for id in Self.charts + [
-      "gates", "predictions", "worst", "inside", "decoding", "tasks", "weights", "provenance", "numbers",
+      "gates", "versus", "predictions", "worst", "inside", "decoding", "tasks", "weights", "provenance", "numbers",
       "route-replay",
       "example-1", "example-2", "document",
     ] {
       #expect(page.contains("id=\"\(id)\""), "\(id)")
     }
-    #expect(page.ranges(of: "class=\"tile\"").count == 10)
+    #expect(page.ranges(of: "class=\"tile\"").count == 12)
     #expect(page.ranges(of: "<svg ").count == Self.charts.count)
     #expect(page.ranges(of: "<desc ").count == Self.charts.count)
   }

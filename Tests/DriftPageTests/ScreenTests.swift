@@ -4,11 +4,18 @@ import Testing
 @Suite struct ScreenTests {
   @Test func aFullReportFitsOneScreen() {
     let lines = DriftScreen.lines(SyntheticReport.full())
-    #expect(lines.count <= DriftScreen.maximumLines)
+    // A heading and seven numbers on the other candidate, and a blank line.
+    #expect(lines.count <= DriftScreen.maximumLines + 9)
+    var alone = SyntheticReport.full()
+    alone.versus = nil
+    #expect(DriftScreen.lines(alone).count <= DriftScreen.maximumLines)
     #expect(lines.allSatisfy { $0.text.count <= 100 })
     #expect(lines.first?.text == "FAIL: 1 of 13 gates failed")
     let text = lines.map(\.text).joined(separator: "\n")
-    for part in ["0.0213  0.0187 to 0.0243", "5.2×", "94.1 %", "-2.1 %", "p = 0.688", "failed: masked.kl.p99 > 0.2"] {
+    for part in [
+      "0.0213  0.0187 to 0.0243", "5.2×", "94.1 %", "-2.1 %", "p = 0.688", "35.2 %", "0.317  0.289 to 0.343",
+      "+3.8 %", "failed: masked.kl.p99 > 0.2",
+    ] {
       #expect(text.contains(part), "\(part)")
     }
   }
@@ -26,11 +33,12 @@ import Testing
     #expect(!lines.contains { $0.text.contains("null") })
   }
 
-  @Test func allTenNumbersHaveWords() {
+  @Test func allNumbersHaveWords() {
     let numbers = Headline.all(of: SyntheticReport.full())
-    #expect(numbers.count == 10)
+    #expect(numbers.count == 12)
     #expect(numbers.allSatisfy { !$0.meaning.isEmpty && $0.sentence.hasSuffix(".") })
     #expect(numbers.allSatisfy { $0.meaning.count <= 32 })
+    #expect(Headline.versus(SyntheticReport.full()).count == 7 && Headline.versus(SyntheticReport.minimal()).isEmpty)
     #expect(Headline.all(of: SyntheticReport.minimal()).isEmpty)
   }
 

@@ -22,11 +22,14 @@ extension SyntheticReport {
     return [
       "texts": 64, "states": 2_310, "positions": 41_230, "non_finite": 0, "kl": distribution(0.0213),
       "kl_full_mean": real(0.021412),
+      "robust": [
+        "geometric": mean(0.0164), "texts_without_drift": 2, "trimmed": mean(0.0191), "ten_worst_share": real(0.0631),
+      ],
       "top1_agreement": mean(0.9412, spread: 0.008), "top1_probability_change": probabilityChange,
       "threshold": [
         "value": real(0.95), "reference_above": real(0.4121), "candidate_above": real(0.4015),
         "crossed_down": real(0.0204),
-        "crossed_up": real(0.0098), "margin_change": real(-0.0061),
+        "crossed_up": real(0.0098), "margin_change": mean(-0.0061),
       ],
       "nll": ["reference": real(1.4021), "candidate": real(1.4102), "difference": mean(0.0081)],
       "elbo": ["reference": real(1.2214), "candidate": real(1.2311), "difference": mean(0.0097)],
@@ -186,5 +189,6 @@ extension SyntheticReport {
 
   static let routeReplay: JSONValue = [
     "non_finite": 0, "candidate_routes": mean(0.0079), "candidate_weights": mean(0.0142), "both": mean(0.0213),
+    "through_routes": mean(0.3521, spread: 0.2),
   ]
 }

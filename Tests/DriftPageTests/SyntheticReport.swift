@@ -42,7 +42,8 @@ enum SyntheticReport {
     minimalDocument().replacing([
       "weights": weights, "masked": masked, "layers": layers, "routing": routing, "preferences": preferences,
       "block_lengths": blockLengths, "floor": floor, "trajectories": trajectories, "tasks": tasks,
-      "attribution": attribution, "route_replay": routeReplay, "notes": ["3 texts were cut at 4,096 tokens"],
+      "attribution": attribution, "route_replay": routeReplay, "versus": versus,
+      "notes": ["3 texts were cut at 4,096 tokens"],
     ])
   }
 
@@ -54,7 +55,8 @@ enum SyntheticReport {
     ]
     let rest: [(String, JSONValue)] = [
       ("preferences", .null), ("block_lengths", []), ("floor", .null), ("trajectories", .null), ("tasks", .null),
-      ("attribution", .null), ("route_replay", .null), ("missing", []), ("non_finite", []), ("notes", []),
+      ("attribution", .null), ("route_replay", .null), ("versus", .null), ("missing", []), ("non_finite", []),
+      ("notes", []),
       ("cost", cost),
     ]
     return row(start, rest)
@@ -71,6 +73,32 @@ enum SyntheticReport {
     "path": "mini.ingot", "kind": "pack", "hash": "c81e728d9d4c2f63", "bytes": 8_702_140_416,
     "bits_per_weight": .number("4.282"), "experts": ["int4-g64"], "activations": "fp32", "lossless": .bool(false),
   ]
+
+  private static var versus: JSONValue {
+    let ratio = { (candidate: Double, versus: Double) -> JSONValue in
+      let quotient = candidate / versus
+      return [
+        "candidate": real(candidate), "versus": real(versus), "ratio": real(quotient),
+        "ci95": [real(0.91 * quotient), real(1.08 * quotient)],
+      ]
+    }
+    let difference = { (candidate: Double, versus: Double) -> JSONValue in
+      let change = candidate - versus
+      return [
+        "candidate": real(candidate), "versus": real(versus), "difference": real(change),
+        "ci95": [real(change - 0.004), real(change + 0.006)],
+      ]
+    }
+    let geometric: JSONValue = [
+      "texts": 62, "smaller": 59, "ratio": real(0.3187), "ci95": [real(0.2841), real(0.3522)],
+    ]
+    return [
+      "model": candidate.replacing(["path": "other.ingot", "hash": "77aa01d95b1c2e40"]), "positions": 41_230,
+      "non_finite": 0, "kl": ratio(0.0213, 0.0671), "kl_geometric": geometric, "kl_trimmed": ratio(0.0191, 0.0602),
+      "kl_p99": ratio(0.2343, 0.7144), "top1_agreement": difference(0.9412, 0.9031),
+      "routing_changed": ratio(0.2741, 0.4413), "same_decision": difference(0.8389, 0.7712),
+    ]
+  }
 
   private static let data: JSONValue = [
     "prompts": [

@@ -68,6 +68,8 @@ package struct AlongRun {
     package let rows: [ReferenceRow]
     /// Nil without a candidate.
     package let section: DriftReport.AlongReference?
+    /// By state, the index of its trajectory and whether the candidate's decision is the reference's; nil where it is left out.
+    package let decisions: [(trajectory: Int, isSame: Bool)?]
     /// Whether both gave the same numbers wherever the reference committed; nil where they were compared nowhere.
     package let isSame: Bool?
     /// Committed positions where the reference's scores are not finite, and states where the candidate's are not; texts are
@@ -94,6 +96,7 @@ package struct AlongRun {
       models.map { Lane($0) }, blockLength: scoring.plan.blockLength, seed: scoring.plan.seed, memory: memory)
     var isSame: Bool?
     var nonFinite = (reference: NonFinite(), candidate: NonFinite())
+    var decisions: [(trajectory: Int, isSame: Bool)?] = Array(repeating: nil, count: origins.count)
     let observer = Lockstep.Observer { index, logits in
       let origin = origins[index]
       let state = trajectories[origin.trajectory].states[origin.state]
@@ -125,6 +128,9 @@ package struct AlongRun {
       let first = NonFinite.Place(text: prompt, position: state.start + (state.offsets.first ?? 0))
       nonFinite.candidate.add(isFinite: decision != nil, at: first)
       guard let decision, areFinite else { return along.leaveOut() }
+      decisions[index] = (
+        origin.trajectory, Set(decision.commits.map(\.write)) == Set(state.commits.map(\.write))
+      )
       along.add(
         prompt: origin.trajectory, maskRatio: state.maskRatio, commits: state.commits, decision: decision,
         kl: divergences)
@@ -132,7 +138,7 @@ package struct AlongRun {
     try lockstep.run(
       texts: scoring.texts.map(\.tokens), states: scoring.states, observer: observer, progress: progress)
     return Result(
-      rows: rows.compactMap(\.self), section: along.section(seed: scoring.plan.seed), isSame: isSame,
-      nonFinite: nonFinite)
+      rows: rows.compactMap(\.self), section: along.section(seed: scoring.plan.seed), decisions: decisions,
+      isSame: isSame, nonFinite: nonFinite)
   }
 }

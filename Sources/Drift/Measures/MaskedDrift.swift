@@ -78,9 +78,33 @@ package struct MaskedDrift: Sendable {
     DriftReport.Masked(
       texts: Set(positions.map { states[$0.state].text }).count, states: Set(positions.map(\.state)).count,
       positions: positions.count, nonFinite: nonFiniteCount, kl: kl.distribution(seed: seed), klFullMean: klFullMean,
-      top1Agreement: agreement(), top1ProbabilityChange: probabilityChange, threshold: thresholdSection, nll: nll,
+      robust: robust, top1Agreement: agreement(), top1ProbabilityChange: probabilityChange, threshold: thresholdSection,
+      nll: nll,
       elbo: elbo(tokenCounts), byMaskRatio: byMaskRatio(routingChanged), byBlock: byBlock, byConfidence: byConfidence,
       histogram: histogram, worst: worst)
+  }
+
+  /// Means that a few positions do not lead.
+  private var robust: DriftReport.Robust? {
+    guard !positions.isEmpty else { return nil }
+    var texts: [Int: (sum: Double, count: Int)] = [:]
+    for position in positions {
+      let text = states[position.state].text
+      texts[text, default: (0, 0)].sum += position.comparison.kl
+      texts[text, default: (0, 0)].count += 1
+    }
+    var logs = ClusterSums()
+    for (text, part) in texts.sorted(by: { $0.key < $1.key }) where part.sum > 0 {
+      logs.add(Glibc.log(part.sum / Double(part.count)), cluster: text)
+    }
+    let tail = Tail(positions.map(\.comparison.kl), clusters: positions.map { states[$0.state].text })
+    return DriftReport.Robust(
+      geometric: logs.mean.map { mean in
+        Estimate(
+          mean: Glibc.exp(mean),
+          ci95: logs.interval(seed: seed).map { Glibc.exp($0.lowerBound)...Glibc.exp($0.upperBound) })
+      }, textsWithoutDrift: texts.count - logs.count, trimmed: tail.estimate(seed: seed, tail.trimmedMean),
+      tenWorstShare: tail.tenLargestShare)
   }
 
   func agreement(where isIn: (Position) -> Bool = { _ in true }) -> Estimate? {

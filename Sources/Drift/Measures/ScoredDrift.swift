@@ -16,6 +16,8 @@ package struct ScoredDrift: Sendable {
   private let rejected: Set<Int>
   private let threshold: Float
   private let floor: NoiseFloor?
+  /// Index of its lane.
+  private let candidate: Int
   /// Comparisons of the candidate, without the rejected answers.
   package let masked: MaskedDrift
   private let all: MaskedDrift
@@ -32,6 +34,7 @@ package struct ScoredDrift: Sendable {
     self.pairs = pairs
     self.threshold = threshold
     self.floor = floor
+    self.candidate = candidate
     rejected = Set(pairs.map(\.rejected))
     all = Self.masked(scoring, result.comparisons[candidate], threshold, without: [])
     masked = pairs.isEmpty ? all : Self.masked(scoring, result.comparisons[candidate], threshold, without: rejected)
@@ -111,6 +114,32 @@ package struct ScoredDrift: Sendable {
     }
     return DriftReport.RouteReplay(
       nonFinite: lanes.map(\.nonFiniteCount).max() ?? 0, candidateRoutes: lanes[0].kl.estimate(seed: seed),
-      candidateWeights: lanes[1].kl.estimate(seed: seed), both: masked.kl.estimate(seed: seed))
+      candidateWeights: lanes[1].kl.estimate(seed: seed), both: masked.kl.estimate(seed: seed),
+      throughRoutes: throughRoutes(candidateRoutes, candidateWeights))
+  }
+
+  /// The share of the candidate's drift that flows through changed routes: what changing them adds to the divergence, on
+  /// the average of before and after the weights change (Shapley 1953, for two players).
+  private func throughRoutes(_ routes: Int, _ weights: Int) -> Estimate? {
+    var sums = PairedSums()
+    for (index, state) in scoring.states.enumerated() where !rejected.contains(state.text) {
+      for place in state.counted.indices {
+        let position = scoring.starts[index] + place
+        let cells = [candidate, routes, weights].map { result.comparisons[$0][position] }
+        guard cells.allSatisfy(\.isFinite) else { continue }
+        sums.add(cells[1].kl + cells[0].kl - cells[2].kl, 2 * cells[0].kl, cluster: state.text)
+      }
+    }
+    return sums.ratio(seed: seed)
+  }
+
+  /// §15.1.
+  ///
+  /// - Parameters:
+  ///   - lane: index of the rival among the lanes.
+  ///   - decisions: along the reference's path, where that was measured.
+  package func versus(_ model: DriftReport.Model, lane: Int, decisions: PairedSums?) -> DriftReport.Versus {
+    PairedDrift(scoring, result.comparisons[candidate], result.comparisons[lane], without: rejected)
+      .section(model: model, routes: result.routesOfRivals, decisions: decisions)
   }
 }

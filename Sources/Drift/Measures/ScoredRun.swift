@@ -6,6 +6,8 @@ package struct ScoredRun {
   /// What stands beside the reference.
   package enum Role: Sendable, Equatable {
     case candidate
+    /// Another candidate, held against the first.
+    case rival
     /// The reference with noise.
     case floor
     /// Any mixture, of which only the divergence counts.
@@ -18,6 +20,8 @@ package struct ScoredRun {
     package var scores: ReferenceScores
     package var layers = LayerDrift()
     package var routing = RoutingDrift()
+    /// By row of the mixture layers, whether the set of experts of candidate and rival changed; nil without a rival.
+    package var routesOfRivals: PairedSums?
     /// Σ KL over all tokens of the vocabulary; nil with a recorded reference.
     package var fullDivergence: Double?
     package var worst = WorstPositions()
@@ -69,7 +73,7 @@ package struct ScoredRun {
 
   /// - Parameters:
   ///   - reference: the model, or nil where `recorded` stands for it.
-  ///   - lanes: models beside it; at most one candidate and one floor. Their `replays` counts the reference as lane 0.
+  ///   - lanes: models beside it; at most one candidate, one rival and one floor. Their `replays` counts the reference as lane 0.
   ///   - recorded: what the reference said when it was recorded.
   ///   - keepsScores: whether the result holds what the reference said, a few kilobytes a position.
   package func run(
@@ -110,6 +114,7 @@ private final class Collector {
   private var comparisons: [[Comparison?]]
   private var layers = LayerDrift()
   private var routing = RoutingDrift()
+  private var routesOfRivals = PairedSums()
   private var fullDivergence = 0.0
   private var worst = WorstPositions()
   private var gateMass: [Int: [Int: Double]] = [:]
@@ -208,6 +213,12 @@ private final class Collector {
         routing.add(
           layer: layer, ratio: state.ratio, text: state.text, own, lanes[candidate][row.row], logits: pair)
       }
+      if let rival = roles.firstIndex(of: .rival).map({ offset + $0 }), let candidate, referenceIsFinite,
+        isFinite[candidate], isFinite[rival]
+      {
+        let hasChanged = { (lane: Int) in Set(lanes[lane][row.row].experts) == Set(own.experts) ? 0.0 : 1 }
+        routesOfRivals.add(hasChanged(candidate), hasChanged(rival), cluster: state.text)
+      }
       if let floor, referenceIsFinite, isFinite[floor] {
         routing.addFloor(layer: layer, text: state.text, own, lanes[floor][row.row])
       }
@@ -225,6 +236,7 @@ private final class Collector {
     result.comparisons = comparisons.map { $0.compactMap { $0 } }
     result.layers = layers
     result.routing = routing
+    if roles.contains(.rival) { result.routesOfRivals = routesOfRivals }
     result.fullDivergence = offset == 1 ? fullDivergence : nil
     result.worst = worst
     result.gateMass = gateMass

@@ -25,6 +25,7 @@ package struct DriftReport: Codable, Sendable, Equatable {
   package var tasks: Tasks?
   package var attribution: Attribution?
   package var routeReplay: RouteReplay?
+  package var versus: Versus?
   package var missing: [MissingLevel] = []
   package var nonFinite: [NonFiniteFinding] = []
   package var notes: [String] = []

@@ -8,7 +8,7 @@ package enum DriftScreen {
     package let isHeading: Bool
   }
 
-  /// The most lines that are written.
+  /// The most lines that are written, but for those on another candidate.
   package static var maximumLines: Int { 24 }
 
   /// - Parameter columns: of the terminal; nil where the width is free. Narrow ones lose the column of meanings.
@@ -17,10 +17,12 @@ package enum DriftScreen {
     lines = wrapped(verdict(report), columns: columns ?? 100).map { Line(text: $0, isHeading: true) } + lines
     let numbers = table(Headline.all(of: report), columns: columns ?? 100)
     if !numbers.isEmpty { lines += [Line(text: "", isHeading: false)] + numbers }
+    let versus = self.versus(report, columns: columns ?? 100)
+    lines += versus
     let remarks = self.remarks(report).flatMap { wrapped($0, columns: columns ?? 100) }
     guard !remarks.isEmpty else { return lines }
     lines.append(Line(text: "", isHeading: false))
-    let room = max(1, maximumLines - lines.count)
+    let room = max(1, maximumLines + versus.count - lines.count)
     let shown = remarks.count <= room ? remarks : Array(remarks.prefix(room - 1))
     lines += shown.map { Line(text: $0, isHeading: false) }
     if shown.count < remarks.count {
@@ -61,6 +63,17 @@ package enum DriftScreen {
   }
 
   // MARK: Parts
+
+  /// The other candidate, and how much of its drift the first one has.
+  private static func versus(_ report: DriftReport, columns: Int) -> [Line] {
+    guard let versus = report.versus else { return [] }
+    var rows = [["versus \(Shown.text(versus.model.path, limit: 40))", "", "interval", ""]]
+    rows += Headline.versus(report).map { [$0.label, $0.value, $0.detail ?? "", $0.meaning] }
+    let isNarrow = Format.table(rows).contains { $0.count > columns }
+    let texts = Format.table(isNarrow ? rows.map { Array($0.dropLast()) } : rows, right: [1])
+    return [Line(text: "", isHeading: false)]
+      + texts.enumerated().map { Line(text: $0.element, isHeading: $0.offset == 0) }
+  }
 
   private static func facts(_ report: DriftReport) -> [[String]] {
     [

@@ -1,6 +1,6 @@
 import Text
 
-/// One of the ten numbers that tell most of a drift report, in words.
+/// One of the dozen numbers that tell most of a drift report, in words.
 package struct Headline: Sendable, Equatable {
   package let label: String
   package let value: String
@@ -16,9 +16,38 @@ package struct Headline: Sendable, Equatable {
   /// Those that the report has, in the order of their weight.
   package static func all(of report: DriftReport) -> [Headline] {
     [
-      divergence(report), tail(report), agreement(report), probability(report), likelihood(report), routes(report),
-      outputs(report), speed(report), tasks(report), weights(report),
+      divergence(report), typical(report), tail(report), agreement(report), probability(report), likelihood(report),
+      routes(report), routeDamage(report), outputs(report), speed(report), tasks(report), weights(report),
     ].compactMap(\.self)
+  }
+
+  /// How the candidate stands beside the other one; empty where there is none.
+  package static func versus(_ report: DriftReport) -> [Headline] {
+    guard let versus = report.versus else { return [] }
+    let ratios: [(String, Estimate?, String)] = [
+      ("KL, mean", versus.kl?.estimate, "of the other's mean"),
+      ("KL, geometric", versus.klGeometric?.estimate, "of the other's, text by text"),
+      ("KL, without worst 0.1 %", versus.klTrimmed?.estimate, "of the other's"),
+      ("KL, 99th percentile", versus.klP99?.estimate, "of the other's"),
+      ("expert sets changed", versus.routingChanged?.estimate, "of the other's share"),
+    ]
+    let differences: [(String, Estimate?, String)] = [
+      ("same top token", versus.top1Agreement?.estimate, "more than the other"),
+      ("same decision", versus.sameDecision?.estimate, "more than the other, step by step"),
+    ]
+    func headline(
+      _ number: (String, Estimate?, String), _ value: (Double) -> String, _ interval: (Estimate) -> String?
+    ) -> Headline? {
+      number.1.map {
+        Headline(
+          label: number.0, value: value($0.mean), detail: interval($0), floor: nil, meaning: number.2,
+          sentence: "Paired over the same positions; the interval draws whole texts.")
+      }
+    }
+    return ratios.compactMap { headline($0, Wording.ratio) { Wording.interval($0, Wording.ratio) } }
+      + differences.compactMap {
+        headline($0, Wording.signedPercent) { Wording.interval($0, Wording.signedPercent) }
+      }
   }
 
   // MARK: What the models predict
@@ -30,6 +59,16 @@ package struct Headline: Sendable, Equatable {
       floor: report.floor?.klRatio.map(Wording.times), meaning: "nats off at a masked position",
       sentence:
         "KL divergence: how far the candidate’s predictions are from the reference’s at a masked position, in nats; 0 is the same."
+    )
+  }
+
+  private static func typical(_ report: DriftReport) -> Headline? {
+    guard let value = report.masked?.robust?.geometric else { return nil }
+    return Headline(
+      label: "KL, geometric", value: Wording.nats(value.mean), detail: Wording.interval(value), floor: nil,
+      meaning: "the same of a typical text",
+      sentence:
+        "The geometric mean over texts: what a typical text loses. A few positions that are far off do not lead it."
     )
   }
 
@@ -81,6 +120,15 @@ package struct Headline: Sendable, Equatable {
       detail: Wording.percentInterval(value), floor: ratio(value.mean, report.floor?.routingChanged?.mean),
       meaning: "at least one expert is another",
       sentence: "Tokens that a layer’s router sends to another set of experts: one swapped expert counts.")
+  }
+
+  private static func routeDamage(_ report: DriftReport) -> Headline? {
+    guard let value = report.routeReplay?.throughRoutes else { return nil }
+    return Headline(
+      label: "drift through routes", value: Wording.percent(value.mean), detail: Wording.percentInterval(value),
+      floor: nil, meaning: "share that changed routes cause",
+      sentence:
+        "The share of the KL that goes with changed routes; the rest is the error of the weights on the same routes.")
   }
 
   // MARK: What they write

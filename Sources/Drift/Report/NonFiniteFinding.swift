@@ -53,6 +53,7 @@ package struct NonFiniteFinding: Codable, Sendable, Equatable {
     switch model {
     case "reference": "the reference `\(path)`"
     case "candidate": "the candidate `\(path)`"
+    case "versus": "the other candidate `\(path)`"
     case "floor": "the reference `\(path)` with noise"
     case "candidate_routes": "the reference `\(path)` on the candidate's routes"
     case "candidate_weights": "the candidate `\(path)` on the reference's routes"

@@ -10,6 +10,7 @@ extension DriftReport {
     package var nonFinite: Int
     package var kl: Distribution?
     package var klFullMean: Double?
+    package var robust: Robust?
     package var top1Agreement: Estimate?
     package var top1ProbabilityChange: ProbabilityChange?
     package var threshold: Threshold?
@@ -20,6 +21,15 @@ extension DriftReport {
     package var byConfidence: [ConfidenceGroup]
     package var histogram: [Bar]
     package var worst: [WorstPosition]
+  }
+
+  /// Means of `kl` that a few positions do not lead.
+  package struct Robust: Codable, Sendable, Equatable {
+    package var geometric: Estimate?
+    /// Texts without drift, which have no logarithm.
+    package var textsWithoutDrift: Int
+    package var trimmed: Estimate?
+    package var tenWorstShare: Double?
   }
 
   package struct ProbabilityChange: Codable, Sendable, Equatable {
@@ -204,5 +214,6 @@ extension DriftReport {
     package var candidateRoutes: Estimate?
     package var candidateWeights: Estimate?
     package var both: Estimate?
+    package var throughRoutes: Estimate?
   }
 }

@@ -20,6 +20,9 @@ package enum Wording {
   /// A multiple: `5.1×`, `140×`.
   package static func times(_ value: Double) -> String { Format.fixed(value, value < 20 ? 1 : 0) + "×" }
 
+  /// A quotient of two like numbers: `0.31`, `1.02`.
+  package static func ratio(_ value: Double) -> String { Format.significant(value, digits: value < 0.1 ? 2 : 3) }
+
   package static func p(_ value: Double) -> String { value < 0.001 ? "p < 0.001" : "p = \(Format.fixed(value, 3))" }
 
   /// `ci95` of a mean or distribution: `0.0190 to 0.0241`; nil where there is none.
