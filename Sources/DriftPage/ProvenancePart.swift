@@ -35,6 +35,7 @@ enum ProvenancePart {
       source(
         texts.count, texts.source, texts.hash,
         [(texts.tokens, "tokens"), (texts.scoredPositions, "scored positions")]))
+    facts.add("chat template", data.raw.map { $0 ? "left out (--raw)" : "put around each prompt" })
     facts.add("masked shares", data.maskRatios.map(PageNumber.plainPercent).joined(separator: ", "))
     for (name, value) in [
       ("seed", "\(data.seed)"), ("block length", "\(data.blockLength)"), ("steps", "\(data.steps)"),

@@ -59,7 +59,8 @@ extension DriftRecord.Model {
     self.init(
       path: identity.path, kind: identity.kind == .pack ? "pack" : "checkpoint", hash: identity.hash,
       byteCount: identity.byteCount, bitsPerWeight: identity.bitsPerWeight, experts: identity.experts,
-      tokenizerHash: model.tokenizerHash, sizes: DriftRecord.Sizes(model.configuration))
+      tokenizerHash: model.tokenizerHash, sizes: DriftRecord.Sizes(model.configuration),
+      computation: DriftRecord.Computation(model.configuration))
   }
 }
 

@@ -76,6 +76,10 @@ extension Verification {
     if record.trajectories == nil {
       notes.append("the record holds no free decoding: trajectories and tasks are not there")
     }
+    if record.model.computation == nil {
+      notes.append(
+        "the record is of version 1, which does not say the rotary base and the like: another would not be noticed")
+    }
     if options.measuresFloor, record.scores != nil, record.floor == nil {
       notes.append("the record was made without a noise floor")
     }
@@ -94,7 +98,8 @@ extension Verification {
         tokens: encoded.texts.reduce(0) { $0 + $1.tokens.count },
         scoredPositions: encoded.texts.reduce(0) { $0 + $1.scored.count },
         hash: XXH3.text(unsafe XXH3.hash(ids.span.bytes))),
-      seed: options.seed, maskRatios: options.maskRatios, decoding: options.decoding, decoder: options.decoder,
+      raw: options.isRaw, seed: options.seed, maskRatios: options.maskRatios, decoding: options.decoding,
+      decoder: options.decoder,
       levels: VerificationLevel.allCases.filter(options.levels.contains).map(\.rawValue))
   }
 

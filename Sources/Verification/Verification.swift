@@ -202,7 +202,7 @@ package struct Verification {
     case .model(let model):
       return try EncodedData(
         data, model, try decoder(model), windowLength: options.windowLength, fill: special.stops[0],
-        isRaw: options.isRaw)
+        isRaw: options.isRaw ?? false)
     }
   }
 
@@ -211,7 +211,8 @@ package struct Verification {
     var record = DriftRecord(
       model: sections.models.reference,
       options: .init(
-        maskRatios: options.maskRatios, seed: options.seed, special: special, decoder: options.decoder,
+        maskRatios: options.maskRatios, seed: options.seed, isRaw: options.isRaw, special: special,
+        decoder: options.decoder,
         decoding: options.decoding),
       promptSource: data.source, prompts: zip(data.prompts, encoded.prompts).map { .init($0, tokens: $1) },
       textSource: encoded.textSource, texts: encoded.texts, pairs: encoded.pairs, cut: encoded.cut)

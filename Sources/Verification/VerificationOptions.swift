@@ -15,8 +15,8 @@ package struct VerificationOptions: Sendable {
   package var measuresFloor = true
   package var replaysRoutes = true
   package var match = AnswerMatch.exact
-  /// Prompts are taken as they are, without the chat template.
-  package var isRaw = false
+  /// Prompts are taken as they are, without the chat template; nil where an old record does not say it.
+  package var isRaw: Bool? = false
   /// Of masks, noise and intervals.
   package var seed: UInt64 = 0
   /// Bytes for hidden states.

@@ -49,6 +49,11 @@ package enum VerificationReference {
       ("hidden size", own.hidden, other.hidden), ("experts", own.experts, other.experts),
     ]
     for (what, first, second) in sizes where first != second { throw refuse("\(what): \(first) and \(second)") }
+    if let computation = record?.model.computation,
+      let difference = computation.difference(to: DriftRecord.Computation(candidate.configuration))
+    {
+      throw refuse("their config.json describe different computations, \(difference)")
+    }
     // Of one checkpoint, whatever its weights became, the computation is the same.
     if let model, model.configuration != candidate.configuration {
       throw refuse("their config.json describe different computations")

@@ -52,7 +52,7 @@ extension Failure {
       hint = Self.recordHint
     case .version(let version, let path):
       self.init(
-        what: "the record has version \(version), this ingot reads \(DriftRecord.version)", place: "`\(path)`",
+        what: "the record has version \(version), this ingot reads 1 to \(DriftRecord.version)", place: "`\(path)`",
         hint: "a newer ingot wrote it; update to read it, or record the reference again")
     case .broken(let detail, let path):
       self.init(what: "the record is damaged: \(detail)", place: "`\(path)`", hint: Self.recordHint, code: .integrity)

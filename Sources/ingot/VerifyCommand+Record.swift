@@ -141,6 +141,7 @@ extension VerifyCommand {
     options.decoder = record.options.decoder
     options.maskRatios = record.options.maskRatios
     options.seed = record.options.seed
+    options.isRaw = record.options.isRaw
     return options
   }
 

@@ -164,6 +164,23 @@ import Testing
     }
   }
 
+  @Test func anotherRotaryBaseIsRefused() throws {
+    try withModels { directory in
+      let small = ["--limit", "2", "--level", "masked", "-q"]
+      _ = try run(["--record", "a.record", "-r", pico, "--raw", "--prompts", "q.jsonl"] + small, in: directory)
+      try linkPico(to: directory + "/other", file: "config.json") { text in
+        text.replacing("\"rope_theta\": ", with: "\"rope_theta\": 1")
+      }
+      let refused = try run(["other", "-r", "a.record"], in: directory, code: 1)
+      #expect(refused.err.contains("describe different computations, rope_theta: "), "\(refused.err)")
+      // That prompts were taken as they are is in the record and in reports from it.
+      let report = try object(try run(["p.ingot", "-r", "a.record", "--json", "-q"], in: directory))
+      #expect(report["data"]?.object?["raw"] == true)
+      let own = try object(try run(["p.ingot", "-r", pico, "--json"] + small, in: directory))
+      #expect(own["data"]?.object?["raw"] == false)
+    }
+  }
+
   @Test func damageIsRefused() throws {
     try withModels { directory in
       _ = try run(["--record", "a.record", "-r", pico, "-q", "--level", "masked"] + data, in: directory)

@@ -107,7 +107,8 @@ enum SyntheticReport {
     "texts": [
       "source": "answers", "count": 64, "tokens": 18_432, "scored_positions": 12_480, "hash": "09f1aa2387bc6d10",
     ],
-    "seed": 1, "mask_ratios": [.number("0.15"), .number("0.35"), .number("0.55"), .number("0.75"), .number("0.95")],
+    "raw": false, "seed": 1,
+    "mask_ratios": [.number("0.15"), .number("0.35"), .number("0.55"), .number("0.75"), .number("0.95")],
     "block_length": 32, "steps": 32, "generation_length": 256, "threshold": .number("0.95"),
     "temperature": .number("0.0"), "decoder": "2.0", "editing": .null, "stops_early": false,
     "levels": ["weights", "masked", "trajectories", "tasks"],

@@ -38,6 +38,26 @@ import Testing
     }
   }
 
+  /// Two models whose logits differ in their last bits: to second order KL is half the variance of the differences.
+  @Test(arguments: KernelSet.available, [1000, 6000]) func closeCandidatesAreTold(kernels: KernelSet, count: Int) {
+    var random = SeededRandom(seed: 11)
+    let a = (0..<count).map { _ in 3 * random.normal() }
+    let b = a.map { $0 + 1e-4 * random.normal() }
+    let (p, q) = (LogSoftmax(a[...], kernels: kernels), LogSoftmax(b[...], kernels: kernels))
+    let weights = a.map { exp(Double($0)) }
+    let total = weights.reduce(0, +)
+    let moments = zip(weights, zip(a, b)).reduce((0.0, 0.0)) { sums, next in
+      let (weight, difference) = (next.0 / total, Double(next.1.1) - Double(next.1.0))
+      return (sums.0 + weight * difference, sums.1 + weight * difference * difference)
+    }
+    let expected = (moments.1 - moments.0 * moments.0) / 2
+    #expect(expected > 1e-10 && expected < 1e-8)
+    #expect(abs(p.divergence(to: q) / expected - 1) < 1e-3)
+    let kl = Comparison(ReferenceRow(p, truth: 7, mask: 9), q, truth: 7, mask: 9).kl
+    // Of a large vocabulary only the most probable tokens count, and the rest as one.
+    #expect(count <= ReferenceRow.wholeVocabulary ? abs(kl / expected - 1) < 1e-3 : kl > 0 && kl < expected * 1.001)
+  }
+
   @Test func theMaskIsNeverTheBest() {
     let row = softmax([0.1, 0.2, 0.6, 0.1])
     #expect(row.best(excluding: 2) == 1)

@@ -19,9 +19,10 @@ enum RecordSamples {
       model: .init(
         path: "models/full", kind: "checkpoint", hash: 0xFEDC_BA98_0000_0001, byteCount: 3_559_112,
         bitsPerWeight: 16.096567319433767, experts: ["bf16"], tokenizerHash: 12,
-        sizes: .init(vocabulary: vocabulary, layers: 3, hidden: 16, experts: experts)),
+        sizes: .init(vocabulary: vocabulary, layers: 3, hidden: 16, experts: experts),
+        computation: computation),
       options: .init(
-        maskRatios: [0.1, 0.5, 1], seed: .max, special: .init(mask: 39, stops: [38, 37]), decoder: "2.2",
+        maskRatios: [0.1, 0.5, 1], seed: .max, isRaw: true, special: .init(mask: 39, stops: [38, 37]), decoder: "2.2",
         decoding: .levenshtein22(.init(delete: 35, split: 36))),
       promptSource: "questions.jsonl",
       prompts: [
@@ -61,6 +62,16 @@ enum RecordSamples {
     return record
   }
 
+  private static var computation: DriftRecord.Computation? {
+    let document: JSONValue = [
+      "rope_theta": JSONValue(600_000.0), "partial_rotary_factor": JSONValue(0.5), "rms_norm_eps": JSONValue(1e-6),
+      "routed_scaling_factor": JSONValue(2.5), "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
+      "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1, "expert_capacity": 7,
+      "block_size": .null,
+    ]
+    return try? document.decoded()
+  }
+
   private static func rows(_ count: Int, _ vocabulary: Int, _ random: inout SeededRandom) -> [ReferenceRow] {
     (0..<count).map { _ in
       let isWhole = vocabulary <= ReferenceRow.wholeVocabulary
@@ -68,7 +79,7 @@ enum RecordSamples {
       let first = Int32(random.next() % UInt64(vocabulary - width + 1))
       return ReferenceRow(
         tokens: isWhole ? [] : (0..<Int32(width)).map { first + $0 },
-        logProbabilities: (0..<width).map { _ in -abs(random.normal()) },
+        logits: (0..<width).map { _ in random.normal() }, logNormalizer: 1 + Double(abs(random.normal())) / 3,
         best: Int(random.next() % UInt64(vocabulary)), bestLogProbability: -0.25,
         truthLogProbability: random.normal())
     }
@@ -99,12 +110,13 @@ struct RecordParts {
     return bytes.array
   }
 
-  func write(to path: String) throws {
+  /// - Parameter version: of the format, as the metadata tell it.
+  func write(to path: String, version: Int = DriftRecord.version) throws {
     let tensors = tensors.map { tensor in
       SafetensorsWriter.Tensor(
         name: tensor.description.name, dtype: tensor.description.dtype, shape: tensor.description.shape
       ) { tensor.bytes }
     }
-    try DriftRecord.write(document, tensors, to: path, replaces: true)
+    try DriftRecord.write(document, tensors, version: version, to: path, replaces: true)
   }
 }

@@ -100,10 +100,61 @@ import Testing
       let key = Array(#""ingot.drift_record":""#.utf8)
       let place = try #require(bytes.indices.first { bytes[$0...].starts(with: key) })
       var newer = bytes
-      newer[place + key.count] = UInt8(ascii: "2")
+      newer[place + key.count] = UInt8(ascii: "3")
       try write(newer, to: path)
-      #expect(problem(path) == .version("2", path: path))
+      #expect(problem(path) == .version("3", path: path))
     }
+  }
+
+  /// The sample as version 1 had it: rounded logarithms, and nothing on the computation.
+  @Test func recordsOfVersionOneAreRead() throws {
+    try withTemporaryDirectory { directory in
+      let path = directory + "/a.record"
+      var record = RecordSamples.record()
+      try record.write(to: path, replaces: true, tool: "1")
+      var parts = try RecordParts(path: path)
+      parts.tensors.removeAll { $0.description.name.hasSuffix("log_normalizer") }
+      for index in parts.tensors.indices where parts.tensors[index].description.name.hasSuffix("logits") {
+        let old = parts.tensors[index].description
+        let name = old.name.replacing("logits", with: "log_probabilities")
+        parts.tensors[index].description = TensorDescription(name: name, dtype: old.dtype, shape: old.shape)
+      }
+      parts.document = replacing(parts.document, "schema", "ingot.drift-record/1")
+      try parts.write(to: path, version: 1)
+      record.model.computation = nil
+      record.options.isRaw = nil
+      record.scores?.rows = (record.scores?.rows ?? []).map(rounded)
+      record.trajectories?.rows = (record.trajectories?.rows ?? []).map(rounded)
+      #expect(try DriftRecord(path: path) == record)
+      // Neither version has the other's tensors.
+      try parts.write(to: path)
+      #expect(problem(path) != nil)
+    }
+  }
+
+  private func rounded(_ row: ReferenceRow) -> ReferenceRow {
+    var row = row
+    row.logNormalizer = nil
+    return row
+  }
+
+  private func replacing(_ document: JSONValue, _ key: String, _ value: JSONValue) -> JSONValue {
+    var object = JSONObject()
+    for member in document.object?.members ?? [] {
+      object.append(.init(key: member.key, value: member.key == key ? value : member.value))
+    }
+    return .object(object)
+  }
+
+  @Test func anotherComputationIsNamed() throws {
+    let own = try #require(RecordSamples.record().model.computation)
+    var other = own
+    #expect(own.difference(to: other) == nil)
+    other.ropeTheta = 10_000
+    #expect(own.difference(to: other) == "rope_theta: 600000.0 and 10000.0")
+    other = own
+    other.expertCapacity = nil
+    #expect(own.difference(to: other) == "expert_capacity: 7 and null")
   }
 
   @Test func otherFilesAreNoRecords() throws {

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-TYPES = {"U8": np.dtype("u1"), "I32": np.dtype("<i4"), "F32": np.dtype("<f4")}
+TYPES = {"U8": np.dtype("u1"), "I32": np.dtype("<i4"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 WHOLE, TOP = 4096, 256
 
 
@@ -42,7 +42,7 @@ def read_file(path):
     except ValueError as error:
         raise Broken(f"the header is no JSON: {error}") from None
     metadata = header.pop("__metadata__", {})
-    require(metadata.get("ingot.drift_record") == "1", "this is no record of version 1")
+    require(metadata.get("ingot.drift_record") in ("1", "2"), "this is no record of version 1 or 2")
     tensors, position = {}, 0
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         begin, stop = entry["data_offsets"]
@@ -72,7 +72,7 @@ def check_hashes(metadata, tensors):
 
 # 2. Tensors -----------------------------------------------------------------------------------------------------------
 
-def check_shapes(document, tensors):
+def check_shapes(document, tensors, version):
     vocabulary = document["sizes"]["vocabulary"]
     width = vocabulary if vocabulary <= WHOLE else TOP
     expected = {"document"}
@@ -80,8 +80,12 @@ def check_shapes(document, tensors):
         if key not in document["holds"]:
             continue
         rows = len(tensors[part + ".places"])
-        shapes = {"places": ("I32", [rows, 3]), "log_probabilities": ("F32", [rows, width]), "best": ("I32", [rows]),
+        shapes = {"places": ("I32", [rows, 3]), "best": ("I32", [rows]),
                   "best_log_probability": ("F32", [rows]), "truth_log_probability": ("F32", [rows])}
+        if version == "1":
+            shapes["log_probabilities"] = ("F32", [rows, width])
+        else:
+            shapes |= {"logits": ("F32", [rows, width]), "log_normalizer": ("F64", [rows])}
         if vocabulary > WHOLE:
             shapes["tokens"] = ("I32", [rows, width])
         for name, (kind, shape) in shapes.items():
@@ -102,7 +106,10 @@ def check_shapes(document, tensors):
 
 def top(tensors, part, row, count=5):
     """The most probable tokens of a row: (id, probability)."""
-    logs = tensors[part + ".log_probabilities"][row]
+    if part + ".logits" in tensors:
+        logs = tensors[part + ".logits"][row].astype(np.float64) - tensors[part + ".log_normalizer"][row]
+    else:
+        logs = tensors[part + ".log_probabilities"][row]
     tokens = tensors.get(part + ".tokens")
     order = np.argsort(-logs, kind="stable")[:count]
     return [(int(i if tokens is None else tokens[row][i]), float(np.exp(np.float64(logs[i])))) for i in order]
@@ -115,8 +122,9 @@ def summary(path, rows):
     require("document" in tensors, "there is no document")
     hashed = check_hashes(metadata, tensors)
     document = json.loads(tensors["document"].tobytes())
-    require(document["schema"] == "ingot.drift-record/1", "the document has another schema")
-    check_shapes(document, tensors)
+    version = metadata["ingot.drift_record"]
+    require(document["schema"] == f"ingot.drift-record/{version}", "the document has another schema")
+    check_shapes(document, tensors, version)
     result = {"reference": document["reference"], "holds": document["holds"], "hashes_checked": hashed,
               "rows": {part: len(tensors[part + ".places"]) for part in ("masked", "along") if part + ".places" in tensors}}
     if "masked" in document["holds"]:

@@ -6,8 +6,10 @@ package import Kernels
 package struct ReferenceRow: Sendable, Equatable {
   /// Ids of the most probable tokens, descending; empty where all tokens of the vocabulary count, in the order of ids.
   package var tokens: [Int32]
-  /// ln p of them.
-  package var logProbabilities: [Float]
+  /// Their logits as the model gave them; of a record of version 1, ln p rounded to binary32.
+  package var logits: [Float]
+  /// ln Σ exp over all logits of the vocabulary; nil of a record of version 1.
+  package var logNormalizer: Double?
   /// The most probable token other than the mask.
   package var best: Int
   package var bestLogProbability: Float
@@ -26,10 +28,12 @@ package struct ReferenceRow: Sendable, Equatable {
   package static func width(vocabulary: Int) -> Int { vocabulary <= wholeVocabulary ? vocabulary : topCount }
 
   package init(
-    tokens: [Int32], logProbabilities: [Float], best: Int, bestLogProbability: Float, truthLogProbability: Float
+    tokens: [Int32], logits: [Float], logNormalizer: Double?, best: Int, bestLogProbability: Float,
+    truthLogProbability: Float
   ) {
     self.tokens = tokens
-    self.logProbabilities = logProbabilities
+    self.logits = logits
+    self.logNormalizer = logNormalizer
     self.best = best
     self.bestLogProbability = bestLogProbability
     self.truthLogProbability = truthLogProbability
@@ -42,22 +46,30 @@ package struct ReferenceRow: Sendable, Equatable {
   package init(_ row: LogSoftmax, truth: Int, mask: Int, whole: Int = wholeVocabulary) {
     if row.count <= whole {
       tokens = []
-      logProbabilities = (0..<row.count).map(row.logProbability)
+      logits = Array(row.logits)
     } else {
       let top = row.largest(Self.topCount)
       tokens = top.map(Int32.init)
-      logProbabilities = top.map(row.logProbability)
+      logits = top.map { row.logits[row.logits.startIndex + $0] }
     }
+    logNormalizer = row.normalizer
     best = row.best(excluding: mask)
     bestLogProbability = row.logProbability(best)
     truthLogProbability = row.logProbability(truth)
   }
 }
 
+extension ReferenceRow {
+  /// ln p of a token that counts, by its place among them.
+  func logProbability(_ place: Int) -> Double { Double(logits[place]) - (logNormalizer ?? 0) }
+}
+
 /// ln of the softmax of one row of logits.
 package struct LogSoftmax: Sendable {
-  private let logits: ArraySlice<Float>
-  private let normalizer: Double
+  fileprivate let logits: ArraySlice<Float>
+  fileprivate private(set) var normalizer: Double
+  /// That of the kernels, whose parts are sums in binary32.
+  private let kernelNormalizer: Double
   /// The most probable token; of equal ones the lowest id.
   private let first: Int
 
@@ -67,16 +79,37 @@ package struct LogSoftmax: Sendable {
     let isFinite = unsafe kernels.firstNotFinite(logits.span.bytes, source: .f32) == nil
     let scores = kernels.scores(logits.span)
     self.logits = logits
-    normalizer = isFinite ? Double(scores.largest) + Glibc.log(scores.sum) : .nan
+    normalizer = isFinite ? Self.normalizer(logits, largest: Double(scores.largest)) : .nan
+    kernelNormalizer = isFinite ? Double(scores.largest) + Glibc.log(scores.sum) : .nan
     first = scores.first
+  }
+
+  /// ln Σ exp in doubles: a divergence is the small difference of two of them, and what the kernels sum up in binary32 would
+  /// cover those of close candidates.
+  private static func normalizer(_ logits: ArraySlice<Float>, largest: Double) -> Double {
+    var sum = 0.0
+    for logit in logits {
+      let distance = Double(logit) - largest
+      // All that lies below comes to less than the last bit, however large the vocabulary.
+      if distance > -60 { sum += Glibc.exp(distance) }
+    }
+    return largest + Glibc.log(sum)
+  }
+
+  /// As version 1 of records had it, so that reports from one stay what they were.
+  fileprivate var ofVersion1: LogSoftmax {
+    var other = self
+    other.normalizer = kernelNormalizer
+    return other
   }
 
   package var count: Int { logits.count }
 
   /// In nats, rounded to binary32.
-  package func logProbability(_ token: Int) -> Float {
-    Float(Double(logits[logits.startIndex + token]) - normalizer)
-  }
+  package func logProbability(_ token: Int) -> Float { Float(exactLogProbability(token)) }
+
+  /// In nats, from the binary32 logit without another rounding to binary32.
+  func exactLogProbability(_ token: Int) -> Double { Double(logits[logits.startIndex + token]) - normalizer }
 
   /// The most probable token other than `mask`; of equal ones the lowest id.
   package func best(excluding mask: Int) -> Int {
@@ -147,23 +180,28 @@ package struct Comparison: Sendable, Equatable {
   package var isFinite: Bool { referenceIsFinite && candidateIsFinite }
 
   package init(_ reference: ReferenceRow, _ candidate: LogSoftmax, truth: Int, mask: Int) {
+    // What a record of version 1 rounded is held against what is rounded in the same way.
+    let isRounded = reference.logNormalizer == nil
+    let candidate = isRounded ? candidate.ofVersion1 : candidate
     var sum = 0.0
     var coveredReference = 0.0
     var coveredCandidate = 0.0
     var isSame = reference.truthLogProbability == candidate.logProbability(truth)
-    for (index, p) in reference.logProbabilities.enumerated() {
+    for index in reference.logits.indices {
       let token = reference.tokens.isEmpty ? index : Int(reference.tokens[index])
-      let q = candidate.logProbability(token)
+      let p = reference.logProbability(index)
+      let q = isRounded ? Double(candidate.logProbability(token)) : candidate.exactLogProbability(token)
       if p != q { isSame = false }
-      let probability = Glibc.exp(Double(p))
+      let probability = Glibc.exp(p)
       // What the reference holds impossible adds nothing, wherever the candidate is; a NaN is not equal to 0.
-      if probability != 0 { sum += probability * Double(p - q) }
+      if probability != 0 { sum += probability * (isRounded ? Double(Float(p) - Float(q)) : p - q) }
       coveredReference += probability
-      coveredCandidate += Glibc.exp(Double(q))
+      coveredCandidate += Glibc.exp(q)
     }
     if !reference.tokens.isEmpty {
-      // Differences of sums near 1 are known to about 1e-7.
-      let rest = (max(1 - coveredReference, 1e-7), max(1 - coveredCandidate, 1e-7))
+      // Differences of sums near 1 are known to some bits less than the sums.
+      let least = isRounded ? 1e-7 : 1e-13
+      let rest = (max(1 - coveredReference, least), max(1 - coveredCandidate, least))
       sum += rest.0 * Glibc.log(rest.0 / rest.1)
     }
     kl = sum < 0 ? 0 : sum  // NaN stays

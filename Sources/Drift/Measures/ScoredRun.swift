@@ -59,7 +59,7 @@ package struct ScoredRun {
     // A comparison for each lane, places of two lanes at a time, samples that are sorted.
     let position =
       lanes * MemoryLayout<Comparison>.stride + 2 * MemoryLayout<MaskedDrift.Position>.stride
-      + 8 * MemoryLayout<Double>.stride + kept
+      + 10 * MemoryLayout<Double>.stride + kept
     let ratios = plan.ratios.reduce(0, +)
     return texts.reduce(0) { sum, text in
       let blocks = text.maskable.count / plan.blockLength + 2

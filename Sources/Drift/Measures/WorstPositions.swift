@@ -26,13 +26,14 @@ package struct WorstPositions: Sendable {
     guard comparison.isFinite, comparison.kl > 0,
       entries.count < Self.kept || comparison.kl > entries[entries.count - 1].kl
     else { return }
-    let probability = { (log: Float) in Glibc.exp(Double(log)) }
-    let known = reference.tokens.isEmpty ? Array(reference.logProbabilities.indices) : reference.tokens.map(Int.init)
-    let order = zip(known, reference.logProbabilities).sorted { ($1.1, $0.0) < ($0.1, $1.0) }
+    let known = reference.tokens.isEmpty ? Array(reference.logits.indices) : reference.tokens.map(Int.init)
+    let order = zip(known, reference.logits.indices.map(reference.logProbability)).sorted {
+      ($1.1, $0.0) < ($0.1, $1.0)
+    }
     let entry = Entry(
       state: state, place: place, kl: comparison.kl,
-      reference: order.prefix(Self.tokens).map { ($0.0, probability($0.1)) },
-      candidate: candidate.largest(Self.tokens).map { ($0, probability(candidate.logProbability($0))) })
+      reference: order.prefix(Self.tokens).map { ($0.0, Glibc.exp($0.1)) },
+      candidate: candidate.largest(Self.tokens).map { ($0, Glibc.exp(candidate.exactLogProbability($0))) })
     let place = entries.firstIndex { $0.kl < entry.kl } ?? entries.count
     entries.insert(entry, at: place)
     if entries.count > Self.kept { entries.removeLast() }

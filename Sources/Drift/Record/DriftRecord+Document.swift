@@ -5,14 +5,14 @@ import Pack
 // The JSON of a record (`Formats/drift-record.md` §3).
 
 extension DriftRecord {
-  static let schema = "ingot.drift-record/1"
+  static func schema(version: Int = version) -> String { "ingot.drift-record/\(version)" }
 
   /// The document.
   ///
   /// - Parameter tool: version of what writes it.
   package func document(tool: String) -> JSONValue {
     [
-      "schema": JSONValue(Self.schema), "ingot": JSONValue(tool),
+      "schema": JSONValue(Self.schema()), "ingot": JSONValue(tool),
       "holds": .array((scores == nil ? [] : ["masked"]) + (trajectories == nil ? [] : ["trajectories"])),
       "reference": [
         "path": JSONValue(model.path), "kind": JSONValue(model.kind), "hash": JSONValue(XXH3.text(model.hash)),
@@ -24,7 +24,7 @@ extension DriftRecord {
         "vocabulary": JSONValue(model.sizes.vocabulary), "layers": JSONValue(model.sizes.layers),
         "hidden": JSONValue(model.sizes.hidden), "experts": JSONValue(model.sizes.experts),
       ],
-      "options": options.json,
+      "computation": JSONValue(encoding: model.computation), "options": options.json,
       "prompts": ["source": JSONValue(promptSource), "list": .array(prompts.map(\.json))],
       "texts": ["source": JSONValue(textSource), "cut": JSONValue(cut), "list": .array(texts.map(\.json))],
       "pairs": .array(pairs.map { [JSONValue($0.chosen), JSONValue($0.rejected)] }),
@@ -49,7 +49,8 @@ extension DriftRecord.Options {
   fileprivate var json: JSONValue {
     [
       "mask_ratios": .array(maskRatios.map { JSONValue($0) }), "seed": JSONValue(seed),
-      "mask": JSONValue(special.mask), "stops": .array(special.stops.map { JSONValue($0) }),
+      "raw": JSONValue(encoding: isRaw), "mask": JSONValue(special.mask),
+      "stops": .array(special.stops.map { JSONValue($0) }),
       "decoder": JSONValue(decoder), "block_length": JSONValue(decoding.blockLength),
       "steps": JSONValue(decoding.steps), "generation_length": JSONValue(decoding.generationLength),
       "threshold": JSONValue(decoding.threshold), "temperature": JSONValue(decoding.temperature),

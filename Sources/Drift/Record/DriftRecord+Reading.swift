@@ -8,22 +8,30 @@ extension DriftRecord {
   ///
   /// - Returns: the record, and what its tensors must hold; trajectories have outputs only.
   static func read(
-    _ document: JSONValue, path: String
+    _ document: JSONValue, version: Int, path: String
   ) throws(RecordError) -> (record: DriftRecord, holds: (masked: Bool, trajectories: Bool)) {
     let fields = try RecordFields(document, "", path: path)
-    guard try fields.text("schema") == schema else { throw fields.error("schema", "is not \(schema)") }
+    guard try fields.text("schema") == schema(version: version) else {
+      throw fields.error("schema", "is not \(schema(version: version))")
+    }
     _ = try fields.text("ingot")
     let held = try fields.array("holds")
     guard !held.isEmpty, held.allSatisfy({ $0 == "masked" || $0 == "trajectories" }) else {
       throw fields.error("holds", "names something else than `masked` and `trajectories`, or nothing")
     }
     let sizes = try Sizes(try fields.fields("sizes"))
-    let options = try Options(try fields.fields("options"), vocabulary: sizes.vocabulary)
+    let options = try Options(try fields.fields("options"), version: version, vocabulary: sizes.vocabulary)
     let (prompts, texts) = (try fields.fields("prompts"), try fields.fields("texts"))
     var record = DriftRecord(
       model: try Model(try fields.fields("reference"), tokenizerHash: try fields.hash("tokenizer"), sizes: sizes),
       options: options, promptSource: try prompts.text("source"), prompts: [], textSource: try texts.text("source"),
       texts: [], pairs: [], cut: try texts.int("cut"))
+    if version > 1 {
+      let computation = try fields.value("computation")
+      do throws(JSONTypeError) { record.model.computation = try computation.decoded() } catch {
+        throw fields.error(error.path.isEmpty ? "computation" : "computation.\(error.path)", error.detail)
+      }
+    }
     for prompt in try prompts.list("list") {
       record.prompts.append(try Prompt(prompt, vocabulary: sizes.vocabulary))
     }
@@ -84,7 +92,7 @@ extension DriftRecord.Model {
 }
 
 extension DriftRecord.Options {
-  fileprivate init(_ fields: RecordFields, vocabulary: Int) throws(RecordError) {
+  fileprivate init(_ fields: RecordFields, version: Int, vocabulary: Int) throws(RecordError) {
     var ratios: [Double] = []
     for value in try fields.array("mask_ratios") {
       guard let ratio: Double = RecordFields.number(value), ratio > 0, ratio <= 1 else {
@@ -119,7 +127,7 @@ extension DriftRecord.Options {
       }
     }
     self.init(
-      maskRatios: ratios, seed: try fields.unsigned("seed"),
+      maskRatios: ratios, seed: try fields.unsigned("seed"), isRaw: version > 1 ? try fields.bool("raw") : nil,
       special: SpecialTokens(mask: try fields.int("mask", in: 0..<vocabulary), stops: stops),
       decoder: try fields.text("decoder"), decoding: decoding)
   }

@@ -17,10 +17,12 @@ package struct DriftRecord: Sendable, Equatable {
     /// XXH3 of its `tokenizer.json`.
     package var tokenizerHash: UInt64
     package var sizes: Sizes
+    /// Nil of a record of version 1.
+    package var computation: Computation?
 
     package init(
       path: String, kind: String, hash: UInt64, byteCount: Int, bitsPerWeight: Double?, experts: [String],
-      tokenizerHash: UInt64, sizes: Sizes
+      tokenizerHash: UInt64, sizes: Sizes, computation: Computation? = nil
     ) {
       self.path = path
       self.kind = kind
@@ -30,6 +32,7 @@ package struct DriftRecord: Sendable, Equatable {
       self.experts = experts
       self.tokenizerHash = tokenizerHash
       self.sizes = sizes
+      self.computation = computation
     }
   }
 
@@ -58,16 +61,20 @@ package struct DriftRecord: Sendable, Equatable {
   package struct Options: Sendable, Equatable {
     package var maskRatios: [Double]
     package var seed: UInt64
+    /// Whether prompts were taken without the chat template; nil of a record of version 1.
+    package var isRaw: Bool?
     package var special: SpecialTokens
     /// As typed: `2.0`, `2.1-quality`, `2.1-speed`, `2.2`.
     package var decoder: String
     package var decoding: DecodingOptions
 
     package init(
-      maskRatios: [Double], seed: UInt64, special: SpecialTokens, decoder: String, decoding: DecodingOptions
+      maskRatios: [Double], seed: UInt64, isRaw: Bool?, special: SpecialTokens, decoder: String,
+      decoding: DecodingOptions
     ) {
       self.maskRatios = maskRatios
       self.seed = seed
+      self.isRaw = isRaw
       self.special = special
       self.decoder = decoder
       self.decoding = decoding

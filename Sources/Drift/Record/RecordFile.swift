@@ -24,7 +24,9 @@ enum RecordKey {
 }
 
 extension DriftRecord {
-  package static let version = 1
+  package static let version = 2
+  /// Those that are read.
+  package static let versions = 1...2
 
   /// Where the key of the metadata is looked for.
   private static let sniffedByteCount = 4096
@@ -51,7 +53,8 @@ extension DriftRecord {
 
   /// A record with these hashes right, whatever it holds.
   package static func write(
-    _ document: JSONValue, _ tensors: [SafetensorsWriter.Tensor], to path: String, replaces: Bool
+    _ document: JSONValue, _ tensors: [SafetensorsWriter.Tensor], version: Int = version, to path: String,
+    replaces: Bool
   ) throws(SafetensorsError) {
     let text = Array(document.text(indented: false).utf8)
     let limit = RecordReader.limits.byteCount
@@ -74,7 +77,7 @@ extension DriftRecord {
   /// Reads a record and checks every rule of its format.
   package init(path: String) throws(RecordError) {
     var reader = try RecordReader(path: path)
-    var (record, holds) = try Self.read(try reader.document(), path: path)
+    var (record, holds) = try Self.read(try reader.document(), version: reader.version, path: path)
     let vocabulary = record.model.sizes.vocabulary
     if holds.masked {
       let scoring = record.scoring

@@ -8,6 +8,8 @@ import Tensors
 /// The tensors of a record on their way in: each is there once, as the document says, and nothing else is.
 struct RecordReader {
   private let file: SafetensorsFile
+  /// Of the format.
+  let version: Int
   private var used: Set<String> = [DriftRecord.documentName]
 
   /// Opens the file and checks its hashes.
@@ -16,7 +18,8 @@ struct RecordReader {
     guard let version = file.metadata[RecordKey.version] else {
       throw .broken("there is no `\(RecordKey.version)` in its metadata", path: path)
     }
-    guard version == "\(DriftRecord.version)" else { throw .version(version, path: path) }
+    guard let number = Int(version), DriftRecord.versions.contains(number) else { throw .version(version, path: path) }
+    self.version = number
     let expected = try hash(RecordKey.dataHash)
     let owner = file
     let found = RecordKey.hash(owner.tensors.map { ($0.name, XXH3.hash(owner.bytes(of: $0))) })
@@ -66,13 +69,15 @@ struct RecordReader {
     let best = try integers(prefix + "best", .i32, [count], below: vocabulary)
     let bestLogs = try floats(prefix + "best_log_probability", [count])
     let truthLogs = try floats(prefix + "truth_log_probability", [count])
-    let logs = try floats(prefix + "log_probabilities", [count, width])
+    let logits = try floats(prefix + (version == 1 ? "log_probabilities" : "logits"), [count, width])
+    let normalizers = version == 1 ? [] : try doubles(prefix + "log_normalizer", [count])
     let tokens = isWhole ? [] : try integers(prefix + "tokens", .i32, [count, width], below: vocabulary)
     let rows = (0..<count).map { row in
       let range = row * width..<(row + 1) * width
       return ReferenceRow(
-        tokens: tokens.isEmpty ? [] : tokens[range].map { Int32($0) }, logProbabilities: Array(logs[range]),
-        best: best[row], bestLogProbability: bestLogs[row], truthLogProbability: truthLogs[row])
+        tokens: tokens.isEmpty ? [] : tokens[range].map { Int32($0) }, logits: Array(logits[range]),
+        logNormalizer: normalizers.isEmpty ? nil : normalizers[row], best: best[row], bestLogProbability: bestLogs[row],
+        truthLogProbability: truthLogs[row])
     }
     return (places, rows)
   }
@@ -128,6 +133,20 @@ struct RecordReader {
       let value =
         dtype == .u8 ? Int(bytes.integer(at: index, as: UInt8.self)) : Int(bytes.integer(at: 4 * index, as: Int32.self))
       guard value >= 0, value < limit else { throw error("`\(name)` holds \(value), which is not below \(limit)") }
+      values.append(value)
+    }
+    return values
+  }
+
+  private mutating func doubles(_ name: String, _ shape: [Int]) throws(RecordError) -> [Double] {
+    let entry = try entry(name, .f64, shape)
+    let owner = file
+    let bytes = owner.bytes(of: entry)
+    var values: [Double] = []
+    values.reserveCapacity(entry.shape.elementCount)
+    for index in 0..<entry.shape.elementCount {
+      let value = Double(bitPattern: bytes.integer(at: 8 * index, as: UInt64.self))
+      guard value.isFinite else { throw error("`\(name)` holds what is no finite number") }
       values.append(value)
     }
     return values

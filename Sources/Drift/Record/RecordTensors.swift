@@ -28,8 +28,11 @@ extension DriftRecord {
     let width = ReferenceRow.width(vocabulary: vocabulary)
     var tensors = [
       Self.tensor(prefix + "places", .i32, places.count, 3) { places.flatMap(\.self).littleEndian },
-      Self.tensor(prefix + "log_probabilities", .f32, rows.count, width) {
-        rows.flatMap(\.logProbabilities).littleEndian
+      Self.tensor(prefix + "logits", .f32, rows.count, width) { rows.flatMap(\.logits).littleEndian },
+      Self.tensor(prefix + "log_normalizer", .f64, rows.count) {
+        var writer = ByteWriter(capacity: 8 * rows.count)
+        for row in rows { writer.append((row.logNormalizer ?? 0).bitPattern) }
+        return writer.bytes
       },
       Self.tensor(prefix + "best", .i32, rows.count) { rows.map { Int32($0.best) }.littleEndian },
       Self.tensor(prefix + "best_log_probability", .f32, rows.count) { rows.map(\.bestLogProbability).littleEndian },

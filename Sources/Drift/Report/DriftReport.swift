@@ -107,6 +107,7 @@ extension DriftReport {
 
     package var prompts: Prompts
     package var texts: Texts
+    package var raw: Bool?
     package var seed: UInt64
     package var maskRatios: [Double]
     package var blockLength: Int
@@ -120,11 +121,13 @@ extension DriftReport {
     package var levels: [String]
 
     package init(
-      prompts: Prompts, texts: Texts, seed: UInt64, maskRatios: [Double], decoding: DecodingOptions, decoder: String,
+      prompts: Prompts, texts: Texts, raw: Bool?, seed: UInt64, maskRatios: [Double], decoding: DecodingOptions,
+      decoder: String,
       levels: [String]
     ) {
       self.prompts = prompts
       self.texts = texts
+      self.raw = raw
       self.seed = seed
       self.maskRatios = maskRatios
       blockLength = decoding.blockLength
