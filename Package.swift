@@ -88,9 +88,9 @@ targets += [
   .executableTarget(
     name: "render-template", dependencies: ["JSON", "Templates"], path: "Tools/RenderTemplate",
     swiftSettings: settings),
-  // Runs the binary, so it must be built first.
+  // Runs the binary, which is built with the tests: without a dependency, it is compiled meanwhile.
   .testTarget(
-    name: "CommandTests", dependencies: ["ingot", "JSON", "Pack", "Safetensors", "Storage", "Tensors", "TestSupport"],
+    name: "CommandTests", dependencies: ["JSON", "Pack", "Safetensors", "Storage", "Tensors", "TestSupport"],
     swiftSettings: settings),
 ]
 

@@ -123,8 +123,9 @@ import Testing
       try parts.write(to: path, version: 1)
       record.model.computation = nil
       record.options.isRaw = nil
-      record.scores?.rows = (record.scores?.rows ?? []).map(rounded)
-      record.trajectories?.rows = (record.trajectories?.rows ?? []).map(rounded)
+      let (scores, trajectories) = (record.scores?.rows ?? [], record.trajectories?.rows ?? [])
+      record.scores?.rows = scores.map(rounded)
+      record.trajectories?.rows = trajectories.map(rounded)
       #expect(try DriftRecord(path: path) == record)
       // Neither version has the other's tensors.
       try parts.write(to: path)
