@@ -68,9 +68,10 @@ FAMILIES = ["2.0", "2.2", "uni"]
 def set_family(family, config):
     """Changes `config.json` to that of the family."""
     if family == "2.2":
-        last = config["vocab_size"] - 1
+        # In a smaller vocabulary, the ones before the end of text: behind it are the mask and what ends a turn.
+        delete = 156930 if config["vocab_size"] > 156931 else max(0, config["pad_token_id"] - 2)
         config.update(block_size=32, expert_capacity=max(config["num_experts_per_tok"], config["num_experts"] * 48 // 256),
-                      delete_token_id=min(156930, last - 1), split_token_id=min(156931, last), use_qk_norm=True,
+                      delete_token_id=delete, split_token_id=delete + 1, use_qk_norm=True,
                       max_position_embeddings=131072, rope_theta=3000000, transformers_version="5.2.0")
         del config["sliding_window"]
     if family == "uni":
