@@ -9,13 +9,16 @@ extension JSONValue {
     do { self = try TreeEncoder.tree(of: value) } catch { preconditionFailure("\(type(of: value)): \(error)") }
   }
 
-  /// `klFullMean` as `kl_full_mean`, `relativeRMSE` as `relative_rmse`; what has no capitals stays.
+  /// `klFullMean` as `kl_full_mean`, `relativeRMSE` as `relative_rmse`, `firstKDenseReplace` as `first_k_dense_replace`; what
+  /// has no capitals stays.
   static func key(_ name: String) -> String {
+    let characters = Array(name)
     var key = ""
-    var isCapital = true
-    for character in name {
-      if character.isUppercase, !isCapital { key += "_" }
-      isCapital = character.isUppercase
+    for (index, character) in characters.enumerated() {
+      if index > 0, character.isUppercase {
+        let next = index + 1 < characters.count ? characters[index + 1] : nil
+        if !characters[index - 1].isUppercase || next?.isLowercase == true { key += "_" }
+      }
       key += character.lowercased()
     }
     return key

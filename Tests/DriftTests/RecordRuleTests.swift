@@ -51,7 +51,7 @@ import Testing
   @Test(
     "values that make no sense",
     arguments: [
-      (["schema"], "ingot.drift-record/2", "schema"), (["holds"], [], "holds"), (["holds"], ["tasks"], "holds"),
+      (["schema"], "ingot.drift-record/3", "schema"), (["holds"], [], "holds"), (["holds"], ["tasks"], "holds"),
       (["holds"], ["masked"], "outputs"), (["reference", "kind"], "record", "kind"),
       (["tokenizer"], "12", "tokenizer"), (["sizes", "vocabulary"], 39, "mask"),
       (["sizes", "experts"], 1, "experts"), (["sizes", "layers"], 2, "routes.2"),

@@ -123,9 +123,9 @@ import Testing
       try parts.write(to: path, version: 1)
       record.model.computation = nil
       record.options.isRaw = nil
-      let (scores, trajectories) = (record.scores?.rows ?? [], record.trajectories?.rows ?? [])
-      record.scores?.rows = scores.map(rounded)
-      record.trajectories?.rows = trajectories.map(rounded)
+      let (scored, along) = (record.scores?.rows ?? [], record.trajectories?.rows ?? [])
+      record.scores?.rows = scored.map(rounded)
+      record.trajectories?.rows = along.map(rounded)
       #expect(try DriftRecord(path: path) == record)
       // Neither version has the other's tensors.
       try parts.write(to: path)

@@ -17,14 +17,15 @@ import Testing
     var seed: UInt64
     var byLayer: [Inner]
     var p999: Int?
+    var firstKDenseReplace: Int
   }
 
   private let value = Outer(
     top1Agreement: Inner(relativeRMSE: 0.1, ci95: 0.5...1), isThere: true, name: nil, threshold: 0.95, seed: .max,
-    byLayer: [Inner(relativeRMSE: 1, ci95: nil)], p999: 3)
+    byLayer: [Inner(relativeRMSE: 1, ci95: nil)], p999: 3, firstKDenseReplace: 1)
   private let text =
     #"{"top1_agreement":{"relative_rmse":0.1,"ci95":[0.5,1.0]},"is_there":true,"name":null,"threshold":0.95,"#
-    + #""seed":18446744073709551615,"by_layer":[{"relative_rmse":1.0,"ci95":null}],"p999":3}"#
+    + #""seed":18446744073709551615,"by_layer":[{"relative_rmse":1.0,"ci95":null}],"p999":3,"first_k_dense_replace":1}"#
 
   @Test func everyPropertyIsAKey() throws {
     #expect(JSONValue(encoding: value).text(indented: false) == text)
