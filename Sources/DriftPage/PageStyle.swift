@@ -58,7 +58,7 @@ enum PageStyle {
     @media (min-width: 60rem) { .tiles { grid-template-columns: repeat(6, minmax(0, 1fr)); } }
     .tile { border-top: 2px solid var(--ink); padding: .5rem 0 1.3rem; font-size: .8rem; line-height: 1.4; }
     .tile h3 { font-size: .8rem; margin: 0; font-weight: 600; }
-    .tile b { display: block; font-size: 1.4rem; font-weight: 500; line-height: 1.3; letter-spacing: -.01em; }
+    .tile b { display: block; font-size: 1.25rem; font-weight: 500; line-height: 1.3; letter-spacing: -.01em; }
     .tile .detail { color: var(--soft); min-height: 1.4em; margin: 0; } .tile .detail span { color: var(--floor); white-space: nowrap; }
     .tile p { margin: .3rem 0 0; }
     .notes { padding-left: 1.1rem; max-width: 46rem; }
