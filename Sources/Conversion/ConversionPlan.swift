@@ -46,6 +46,7 @@ package struct ConversionPlan: Sendable {
     var emptyFiles: [String] = []
     do throws(ModelError) {
       model = try ModelStore(.checkpoint(checkpoint), path: directory, dropping: drops)
+      try model.requirePackable()
       for name in ["config.json"] + SourceFile.companions {
         guard let bytes = try model.files.file(named: name) else { continue }
         if bytes.isEmpty {

@@ -1,6 +1,6 @@
 import Drift
 
-/// The top of the page: what was compared, the verdict, the ten numbers, the notes.
+/// The top of the page: what was compared, the verdict, the dozen numbers, the notes.
 enum Overview {
   static func html(_ report: DriftReport, sections: [PageSection]) -> Markup {
     let links = sections.map { section -> Markup in "<a href=\"#\(section.id)\">\(section.title)</a>\n" }

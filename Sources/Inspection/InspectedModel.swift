@@ -24,6 +24,8 @@ package struct InspectedModel: Sendable {
   /// Of a pack, sorted by name; else empty.
   package let files: [EmbeddedFile]
   package let description: ModelDescription
+  /// Nil where `config.json` is not there or names none that is known.
+  private let family: (any Architecture.Type)?
   /// `provenance.json` of a pack.
   package let provenance: JSONValue?
   /// Of a pack, its header without the drift report: what names the model, whether it was measured or not.
@@ -55,7 +57,6 @@ package struct InspectedModel: Sendable {
     self.store = store
     kind = ModelFiles.Kind(of: path)
     var tensors = try store.tensors()
-    for index in tensors.indices { tensors[index].identify() }
     if case .checkpoint = store { tensors.sort { $0.name.utf8Precedes($1.name) } }
     switch store {
     case .pack(let pack):
@@ -80,14 +81,8 @@ package struct InspectedModel: Sendable {
       description = ModelDescription(
         config: try store.file(named: "config.json"), path: "\(checkpoint.directory)/config.json")
     }
-    if let family = Architectures.family(
-      of: description.modelType, hasTensor: { name in tensors.contains { $0.name == name } })
-    {
-      // What belongs to another part may be called as the tensors of a model are.
-      for index in tensors.indices where tensors[index].id == nil && family.passesThrough(tensors[index].name) {
-        tensors[index].role = nil
-      }
-    }
+    family = Architectures.family(of: description.modelType) { name in tensors.contains { $0.name == name } }
+    for index in tensors.indices { tensors[index].identify(in: family) }
     self.tensors = tensors
   }
 
@@ -129,7 +124,7 @@ package struct InspectedModel: Sendable {
     if let found = tensors.first(where: { $0.id == id }) ?? published?.tensors.first(where: { $0.id == id }) {
       return found
     }
-    throw .noTensor(Architectures.name(of: id), path: path)
+    throw .noTensor(family?.names.name(of: id) ?? Architectures.name(of: id), path: path)
   }
 
   /// The tensor of a name, of the file itself or of the published layout.

@@ -74,12 +74,13 @@ package struct MetadataDiff: Sendable, Equatable {
         throw .pack(error)
       }
       return file.contentHash
-    case .checkpoint(let checkpoint):
+    case .checkpoint:
       // A pack leaves out what is empty.
-      guard let path = SourceFile.path(inCheckpoint: name), let bytes = try? checkpoint.readSmallFile(name: path),
-        !bytes.isEmpty
-      else { return nil }
-      return XXH3.hash(unsafe bytes.span.bytes)
+      guard let path = SourceFile.path(inCheckpoint: name) else { return nil }
+      do throws(ModelError) {
+        guard let bytes = try model.store.file(named: path), !bytes.isEmpty else { return nil }
+        return XXH3.hash(unsafe bytes.span.bytes)
+      } catch { throw InspectionError(error) }
     }
   }
 }

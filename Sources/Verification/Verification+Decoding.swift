@@ -109,11 +109,15 @@ extension Verification {
           progress.update("the other along the reference", $0)
           return true
         }
-        var pairs = PairedSums()
-        for case (let own?, let other?) in zip(result.decisions, other.decisions) {
-          pairs.add(own.isSame ? 1 : 0, other.isSame ? 1 : 0, cluster: own.trajectory)
+        sections.nonFinite += [nonFinite(other.nonFinite.candidate, of: "versus", versus.path)].compactMap(\.self)
+        // Decisions that could not be taken would be left out of the pairs.
+        if other.nonFinite.candidate.first == nil {
+          var pairs = PairedSums()
+          for case (let own?, let other?) in zip(result.decisions, other.decisions) {
+            pairs.add(own.isSame ? 1 : 0, other.isSame ? 1 : 0, cluster: own.trajectory)
+          }
+          sections.decisions = pairs
         }
-        sections.decisions = pairs
       }
       return result.section
     } catch { throw .drift(error) }

@@ -59,16 +59,18 @@ extension Verification {
 
   /// Those along the reference's path.
   func nonFinite(_ along: AlongRun.Result) -> [NonFiniteFinding] {
-    let models = [
-      ("reference", reference.path, along.nonFinite.reference),
-      ("candidate", candidate?.path ?? "", along.nonFinite.candidate),
-    ]
-    return models.compactMap { name, path, tally in
-      tally.first.map { first in
-        NonFiniteFinding(
-          section: "trajectories.along_reference", model: name, path: path, tally: tally,
-          source: source(ofPrompt: first.text))
-      }
+    [
+      nonFinite(along.nonFinite.reference, of: "reference", reference.path),
+      nonFinite(along.nonFinite.candidate, of: "candidate", candidate?.path ?? ""),
+    ].compactMap(\.self)
+  }
+
+  /// Of a model along the reference's path; nil where all are finite.
+  func nonFinite(_ tally: NonFinite, of model: String, _ path: String) -> NonFiniteFinding? {
+    tally.first.map { first in
+      NonFiniteFinding(
+        section: "trajectories.along_reference", model: model, path: path, tally: tally,
+        source: source(ofPrompt: first.text))
     }
   }
 

@@ -17,7 +17,7 @@ package struct VerificationOptions: Sendable {
   package var match = AnswerMatch.exact
   /// Prompts are taken as they are, without the chat template; nil where an old record does not say it.
   package var isRaw: Bool? = false
-  /// Of masks, noise and intervals.
+  /// What masks, noise and intervals are drawn from.
   package var seed: UInt64 = 0
   /// Bytes for hidden states.
   package var memory = 1 << 30

@@ -51,8 +51,8 @@ struct Conversation {
         let answer = try answer(messages)
         messages.append(.init(.assistant, answer.text))
       } catch {
-        // Who sits there says it in another way; a script would go on without knowing.
-        guard prompts, !Interrupt.isRequested else { throw error }
+        // Who sits there says it in another way; a script would go on without knowing. Damage stays what it is.
+        guard prompts, !Interrupt.isRequested, error.code != .integrity else { throw error }
         messages = before
         Console.report(error)
       }

@@ -7,7 +7,7 @@ import Storage
 struct Ingot: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "ingot",
-    abstract: "Quantizes LLaDA2 mixture-of-experts diffusion language models into one self-proving file; runs them.",
+    abstract: "Quantizes LLaDA2 mixture-of-experts diffusion language models into one self-verifying file; runs them.",
     discussion: """
       Exit codes: 0 done, 1 failed, 3 a quality gate failed (the report is written), 4 damaged file, 5 would exceed \
       memory or disk (nothing started), 64 wrong usage, 75 no room or memory left on the way (try again), 130/143 interrupted.

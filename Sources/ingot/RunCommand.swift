@@ -66,7 +66,7 @@ struct RunCommand: ParsableCommand {
   @Option(help: "Draw among the most probable tokens that make up this share.")
   var topP: Float?
 
-  @Option(help: "Of the draws. (default: 0)")
+  @Option(help: "The number that random draws start from. (default: 0)")
   var seed: UInt64?
 
   @Flag(name: .customLong("no-cache"), help: "Compute finished blocks anew in each forward: the same tokens, slower.")

@@ -158,12 +158,17 @@ struct VerifyCommand: ParsableCommand {
     try requireOutputs()
     let first = try openReference(compute)
     let input = try input(for: first)
+    if versus != nil, !input.options.levels.contains(.masked) {
+      throw Failure(
+        what: "--versus compares at masked positions, which the record does not hold", place: "`\(reference)`",
+        hint: "make a record without --level, which holds all", code: .usage)
+    }
     func open(_ path: String?) throws(Failure) -> RunModel? {
       guard let path else { return nil }
       if DriftRecord.isRecord(path) { throw Failure(recordAsCandidate: path) }
       return try RunModel(
         path: path, compute: Compute(kernels: kernels, threads: compute.threads, activations: activations),
-        cacheBudget: maxMemory.value / 4)
+        cacheBudget: maxMemory.value / (versus == nil ? 4 : 8))
     }
     let (second, third) = (try open(candidate), try open(versus))
     func compared(_ model: RunModel?) throws(Failure) -> ComparedModel? { try model?.compared() }

@@ -40,6 +40,26 @@ import Testing
     }
   }
 
+  @Test("where chunks are checked, a damaged one is refused each time that it is come to")
+  func damageIsNotForgotten() throws {
+    try withTemporaryDirectory { directory in
+      try TinyCheckpoint().write(to: directory)
+      let plan = try ConversionPlan(checkpoint: directory, options: .init())
+      let path = directory + "/tiny.ingot"
+      _ = try Converter(plan, kernels: .best, threads: 1, memoryLimit: 1 << 30)
+        .write(to: path, progress: { _ in }, isInterrupted: { false })
+      let layer = plan.model.configuration.firstDenseLayers
+      let chunk = try #require(try PackFile(path: path).chunks().first { $0.kind == .expert && $0.layer == layer })
+      var bytes = try contents(of: path)
+      bytes[chunk.byteRange.upperBound - 1] ^= 1
+      try write(bytes, to: path)
+      let weights = try StoredWeights(path: path, checksChunks: true)
+      for _ in 0..<2 {
+        #expect(throws: ModelError.self) { try weights.expert(layer: layer, expert: 0) }
+      }
+    }
+  }
+
   @Test("more experts than the pack has tensors are refused before they are named")
   func manyExperts() throws {
     let refusal = try refusal(

@@ -117,7 +117,7 @@ import Testing
   }
 
   @Test(
-    "what a pack cannot hold of another part is refused with the way out, and can be left out",
+    "what a pack cannot hold of another part is refused by packing alone, with the way out, and can be left out",
     arguments: [
       ("model.vision.proj.weight", DType.bf16, [2, 3, 1, 2, 2]), ("model.vision.scale", .f32, []),
       ("model.vision.position_ids", .i64, [1, 4]),
@@ -126,11 +126,14 @@ import Testing
     var layout = UniLayout()
     layout.others.append((name, dtype, dimensions))
     try withUni(layout) { directory in
-      let error = #expect(throws: ModelError.self) { try ModelStore(path: directory + "/uni") }
+      let store = try ModelStore(path: directory + "/uni")
+      #expect(store.passedThrough.contains { $0.name == name })
+      let error = #expect(throws: ModelError.self) { try store.requirePackable() }
       guard case .badTensor(name, let detail, _, _)? = error else {
         return #expect(Bool(false), "\(String(describing: error))")
       }
       #expect(detail.contains("--drop"))
+      #expect(throws: ConversionError.self) { try pack(directory, Recipe()) }
       let (plan, path) = try pack(directory, Recipe(), drops: ["^model\\.vision\\."])
       #expect(plan.droppedCount == 1)
       #expect(try ModelStore(path: path).passedThrough.count == 2)

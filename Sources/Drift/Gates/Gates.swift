@@ -68,7 +68,10 @@ package struct Gates: Sendable {
     }
     let passed = all.allSatisfy { $0.passes(document) }
     // In force whatever the gates: what has no numbers, or was not measured, passes nothing.
-    let isWhole = ["non_finite", "missing"].allSatisfy { document.object?[$0]?.array?.isEmpty ?? true }
+    // A rival of the candidate says nothing of the candidate.
+    let isWhole = ["non_finite", "missing"].allSatisfy { key in
+      (document.object?[key]?.array ?? []).allSatisfy { $0.object?["model"]?.string == "versus" }
+    }
     return Judgement(
       status: !isWhole ? .fail : all.isEmpty ? .none : passed ? .pass : .fail,
       gates: all.map { $0.outcome(document) }, notes: notes)

@@ -96,8 +96,9 @@ package struct LogSoftmax: Sendable {
     return largest + Glibc.log(sum)
   }
 
-  /// As version 1 of records had it, so that reports from one stay what they were.
-  fileprivate var ofVersion1: LogSoftmax {
+  /// Beside a record of version 1 as that had it, so that reports from one stay what they were.
+  func asRounded(like reference: ReferenceRow) -> LogSoftmax {
+    guard reference.logNormalizer == nil else { return self }
     var other = self
     other.normalizer = kernelNormalizer
     return other
@@ -182,7 +183,7 @@ package struct Comparison: Sendable, Equatable {
   package init(_ reference: ReferenceRow, _ candidate: LogSoftmax, truth: Int, mask: Int) {
     // What a record of version 1 rounded is held against what is rounded in the same way.
     let isRounded = reference.logNormalizer == nil
-    let candidate = isRounded ? candidate.ofVersion1 : candidate
+    let candidate = candidate.asRounded(like: reference)
     var sum = 0.0
     var coveredReference = 0.0
     var coveredCandidate = 0.0

@@ -86,7 +86,7 @@ package struct ScoredRun {
     let all = own + lanes.map(\.lane)
     let collector = Collector(
       scoring, rejected: rejected, hiddenSize: all[0].model.configuration.hiddenSize, roles: lanes.map(\.role),
-      offset: offset, recorded: recorded, keepsScores: keepsScores, kernels: all[0].model.compute.kernels)
+      offset: offset, recorded: recorded, keepsScores: keepsScores, compute: all[0].model.compute)
     let lockstep = Lockstep(all, blockLength: scoring.plan.blockLength, seed: scoring.plan.seed, memory: memory)
     var observer = Lockstep.Observer { collector.add(state: $0, logits: $1) }
     if lanes.contains(where: { $0.role != .part }) || lanes.isEmpty {
@@ -119,13 +119,13 @@ private final class Collector {
   private var worst = WorstPositions()
   private var gateMass: [Int: [Int: Double]] = [:]
   private var routers: [(tally: NonFinite, layer: Int?)]
-  private let kernels: KernelSet
+  private let compute: Compute
 
   init(
     _ scoring: Scoring, rejected: Set<Int>, hiddenSize: Int, roles: [ScoredRun.Role], offset: Int,
-    recorded: ReferenceScores?, keepsScores: Bool, kernels: KernelSet
+    recorded: ReferenceScores?, keepsScores: Bool, compute: Compute
   ) {
-    self.kernels = kernels
+    self.compute = compute
     routers = Array(repeating: (NonFinite(), nil), count: offset + roles.count)
     self.scoring = scoring
     self.rejected = rejected
@@ -140,14 +140,18 @@ private final class Collector {
 
   func add(state: Int, logits: [ArraySlice<Float>]) {
     let mask = scoring.plan.mask
-    for place in scoring.states[state].counted.indices {
+    let count = scoring.states[state].counted.count
+    // Summing up a large vocabulary takes long beside the products of a position.
+    let softmaxes = Parallel.map(count: count * logits.count, threads: compute.threads) { [compute] index in
+      let (place, lane) = (index / logits.count, logits[index % logits.count])
+      let width = lane.count / count
+      return LogSoftmax(
+        lane[lane.startIndex + place * width..<lane.startIndex + (place + 1) * width], kernels: compute.kernels)
+    }
+    for place in 0..<count {
       let position = scoring.starts[state] + place
       let truth = scoring.truth(state, place)
-      let distributions = logits.map { lane in
-        let width = lane.count / scoring.states[state].counted.count
-        return LogSoftmax(
-          lane[lane.startIndex + place * width..<lane.startIndex + (place + 1) * width], kernels: kernels)
-      }
+      let distributions = softmaxes[place * logits.count..<(place + 1) * logits.count].map(\.self)
       let known = offset == 1 ? ReferenceRow(distributions[0], truth: truth, mask: mask) : rows[position]
       guard let reference = known else { preconditionFailure("a record holds every position") }
       if keepsScores { rows[position] = reference }
@@ -177,7 +181,7 @@ private final class Collector {
     let candidate = roles.firstIndex(of: .candidate).map { offset + $0 }
     let floor = roles.firstIndex(of: .floor).map { offset + $0 }
     var areFinite: [Bool] = []
-    for all in logits { areFinite.append(unsafe kernels.firstNotFinite(all.span.bytes, source: .f32) == nil) }
+    for all in logits { areFinite.append(unsafe compute.kernels.firstNotFinite(all.span.bytes, source: .f32) == nil) }
     for row in rows {
       let position = scoring.starts[row.state] + row.place
       let state = scoring.states[row.state]

@@ -52,7 +52,8 @@ struct Tail: Sendable {
     guard count > left else { return nil }
     var sum = zip(sums, weights).reduce(0) { $0 + $1.0.sum * Double($1.1) }
     let kept = Double(count - left)
-    for (value, cluster) in values where left > 0 {
+    for (value, cluster) in values {
+      guard left > 0 else { break }
       let dropped = min(left, weights[cluster])
       sum -= Double(dropped) * value
       left -= dropped

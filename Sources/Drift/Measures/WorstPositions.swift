@@ -30,6 +30,7 @@ package struct WorstPositions: Sendable {
     let order = zip(known, reference.logits.indices.map(reference.logProbability)).sorted {
       ($1.1, $0.0) < ($0.1, $1.0)
     }
+    let candidate = candidate.asRounded(like: reference)
     let entry = Entry(
       state: state, place: place, kl: comparison.kl,
       reference: order.prefix(Self.tokens).map { ($0.0, Glibc.exp($0.1)) },

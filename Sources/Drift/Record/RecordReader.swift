@@ -18,7 +18,9 @@ struct RecordReader {
     guard let version = file.metadata[RecordKey.version] else {
       throw .broken("there is no `\(RecordKey.version)` in its metadata", path: path)
     }
-    guard let number = Int(version), DriftRecord.versions.contains(number) else { throw .version(version, path: path) }
+    guard let number = DriftRecord.versions.first(where: { "\($0)" == version }) else {
+      throw .version(version, path: path)
+    }
     self.version = number
     let expected = try hash(RecordKey.dataHash)
     let owner = file
@@ -160,7 +162,7 @@ struct RecordReader {
     values.reserveCapacity(entry.shape.elementCount)
     for index in 0..<entry.shape.elementCount {
       let value = bytes.float(at: 4 * index)
-      guard !value.isNaN else { throw error("`\(name)` holds what is no number") }
+      guard value.isFinite else { throw error("`\(name)` holds what is no finite number") }
       values.append(value)
     }
     return values

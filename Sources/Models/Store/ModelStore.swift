@@ -87,6 +87,34 @@ package final class ModelStore: Sendable {
   package func name(of id: TensorID) -> String { architecture.names.name(of: id) }
 }
 
+extension ModelStore {
+  /// Refuses tensors of other parts that a pack cannot hold; what runs the model passes them by.
+  package func requirePackable() throws(ModelError) {
+    for tensor in passedThrough {
+      let reason: String
+      if case .dtype(let dtype) = tensor.type {
+        reason = "type \(dtype.name)"
+      } else if !(1...4).contains(tensor.shape.dimensions.count) || tensor.shape.elementCount == 0 {
+        reason = "shape \(tensor.shape)"
+      } else {
+        continue
+      }
+      throw files.bad(
+        tensor.name, "has \(reason), which a pack cannot hold; leave it out with `ingot quantize --drop`")
+    }
+  }
+}
+
+extension ModelFiles {
+  /// What is wrong with a tensor of a checkpoint.
+  fileprivate func bad(_ name: String, _ detail: String) -> ModelError {
+    guard case .checkpoint(let checkpoint) = self, let (file, entry) = checkpoint.tensor(named: name) else {
+      preconditionFailure("what a pack stores was looked at when it was opened")
+    }
+    return .badTensor(name: name, detail: detail, path: file.path, byteOffset: entry.headerOffset)
+  }
+}
+
 /// Looks tensors up by name and remembers which were used.
 private struct TensorFinder {
   let files: ModelFiles
@@ -127,26 +155,16 @@ private struct TensorFinder {
     return .missingTensor(name, directory: path)
   }
 
-  /// What is wrong with a tensor of a checkpoint.
-  private func bad(_ name: String, _ detail: String) -> ModelError {
-    guard case .checkpoint(let checkpoint) = files, let (file, entry) = checkpoint.tensor(named: name) else {
-      preconditionFailure("what a pack stores was looked at when it was opened")
-    }
-    return .badTensor(name: name, detail: detail, path: file.path, byteOffset: entry.headerOffset)
-  }
-
   /// FP8 with block scales is recognised and refused by name; so is every other type but the three floats.
   func requireSupportedTypes() throws(ModelError) {
-    for name in names {
+    for name in names where !architecture.passesThrough(name) {
       guard case .dtype(let dtype) = byName[name]?.type else { continue }
       let isFP8 = dtype == .f8e4m3 || dtype == .f8e5m2
-      throw bad(
+      throw files.bad(
         name,
-        architecture.passesThrough(name)
-          ? "has type \(dtype.name), which a pack cannot hold; leave it out with `ingot quantize --drop`"
-          : isFP8
-            ? "has type \(dtype.name): FP8 checkpoints with block scales (`weight_scale_inv`) are not supported"
-            : "has type \(dtype.name); BF16, F16 and F32 are supported")
+        isFP8
+          ? "has type \(dtype.name): FP8 checkpoints with block scales (`weight_scale_inv`) are not supported"
+          : "has type \(dtype.name); BF16, F16 and F32 are supported")
     }
   }
 
@@ -182,7 +200,7 @@ private struct TensorFinder {
       if case .pack = files {
         throw .packedShape(name: name, found: found.shape, expected: wanted.shape, path: path)
       }
-      throw bad(name, "has shape \(found.shape), config.json asks for \(shape)")
+      throw files.bad(name, "has shape \(found.shape), config.json asks for \(shape)")
     }
     used.insert(name)
     return StoredTensor(wanted, in: found, firstRow: firstRow)
@@ -190,23 +208,17 @@ private struct TensorFinder {
 
   /// The tensors that the model does not use.
   ///
-  /// - Throws: ``ModelError/unknownTensors(_:count:directory:)`` for those that belong to no other part either; a tensor that a pack
-  ///   cannot hold.
+  /// - Throws: ``ModelError/unknownTensors(_:count:directory:)`` for those that belong to no other part either.
   func rest() throws(ModelError) -> [StoredTensor] {
     let unused = names.filter { !used.contains($0) }.sorted()
     let unknown = unused.filter { !architecture.passesThrough($0) }
     guard unknown.isEmpty else {
       throw .unknownTensors(Array(unknown.prefix(5)), count: unknown.count, directory: path)
     }
-    var rest: [StoredTensor] = []
-    for var tensor in unused.compactMap({ byName[$0] }) {
-      guard (1...4).contains(tensor.shape.dimensions.count), tensor.shape.elementCount > 0 else {
-        throw bad(
-          tensor.name, "has shape \(tensor.shape), which a pack cannot hold; leave it out with `ingot quantize --drop`")
-      }
-      tensor.role = nil
-      rest.append(tensor)
+    return unused.compactMap { name in
+      var tensor = byName[name]
+      tensor?.role = nil
+      return tensor
     }
-    return rest
   }
 }

@@ -77,9 +77,13 @@ package struct StoredTensor: Sendable {
   }
 
   /// Finds out what the name means.
-  package mutating func identify() {
-    id = Architectures.identify(name)
-    role = id?.role ?? TensorRole(guessedFrom: name)
+  ///
+  /// - Parameter family: of the model; nil where it is not known, then in the first that has the name.
+  package mutating func identify(in family: (any Architecture.Type)?) {
+    id = family.map { $0.names.identify(name) } ?? Architectures.identify(name)
+    // What belongs to another part may be called as the tensors of a model are.
+    let isOther = id == nil && family?.passesThrough(name) == true
+    role = isOther ? nil : id?.role ?? TensorRole(guessedFrom: name)
   }
 
   /// The tensor of a model that is, or is a part of, a stored one.

@@ -147,9 +147,12 @@ package final class StoredWeights: WeightSource {
   }
 
   private func content(ofChunk chunk: Int, of pack: PackFile) throws(PackError) -> HeldBytes {
-    let verified = checksChunks && checked.withLock { $0.insert(chunk).inserted }
-    return try codec.withLock { codec throws(PackError) in
-      try pack.content(ofChunk: chunk, codec: codec, verified: verified)
+    try codec.withLock { codec throws(PackError) in
+      let isUnchecked = checksChunks && !checked.withLock { $0.contains(chunk) }
+      let content = try pack.content(ofChunk: chunk, codec: codec, verified: isUnchecked)
+      // Not before: a damaged chunk is refused each time.
+      if isUnchecked { checked.withLock { _ = $0.insert(chunk) } }
+      return content
     }
   }
 }

@@ -262,6 +262,7 @@ private struct LayerReader {
       let found: Int? =
         switch WeightFormat(matrix.encoding) {
         case .float(let format): compute.kernels.firstNotFinite(bytes.extracting(block.codes), source: format)
+        case .codes(let format) where format.scale == .byte: nil  // each of them is finite
         case .codes:
           compute.kernels.firstNotFinite(bytes.extracting(block.scales), source: .bf16)
             .map { $0 * matrix.encoding.groupSize }
