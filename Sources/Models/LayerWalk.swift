@@ -44,7 +44,7 @@ package struct LayerWalk {
   }
 
   private let lanes: [Lane]
-  private let segments: [LLaDA2Model.Segment]
+  private let tiles: [[LLaDA2Model.Segment]]
   private let blockLength: Int
   private let keepsKeys: Bool
 
@@ -55,9 +55,17 @@ package struct LayerWalk {
   ///   - keepsKeys: whether keys and values stay in the caches. Otherwise a layer's are dropped when a lane is through it, so that
   ///     a model far larger than memory runs with 4 · hidden size bytes a row.
   package init(_ lanes: [Lane], _ segments: [LLaDA2Model.Segment], blockLength: Int, keepsKeys: Bool) {
-    precondition(!lanes.isEmpty && lanes[0].fork == 0)
+    self.init(lanes, tiles: [segments], blockLength: blockLength, keepsKeys: keepsKeys)
+  }
+
+  /// Many rows, some of them at a time: all tiles go through a layer before any goes on to the next, so that weights are read
+  /// once, and what a layer takes beside the hidden states is that of one tile. What watches is told of one tile after the other.
+  ///
+  /// - Parameter tiles: segments that share a cache are in one tile.
+  package init(_ lanes: [Lane], tiles: [[LLaDA2Model.Segment]], blockLength: Int, keepsKeys: Bool) {
+    precondition(!lanes.isEmpty && lanes[0].fork == 0 && !tiles.isEmpty)
     self.lanes = lanes
-    self.segments = segments
+    self.tiles = tiles
     self.blockLength = blockLength
     self.keepsKeys = keepsKeys
   }
@@ -70,44 +78,53 @@ package struct LayerWalk {
     _ observer: Observer = Observer(), goesOn: (_ layer: Int, _ lane: Int) -> Bool = { _, _ in true }
   ) throws(ModelError) -> [[Float]] {
     let layerCount = lanes[0].model.configuration.layerCount
-    let forks = Set(lanes.map(\.fork))
-    var hidden = lanes.map { $0.fork == 0 ? $0.model.embed(segments) : [] }
-    observer.hidden?(-1, hidden)
+    var states = tiles.map { tile in lanes.map { $0.fork == 0 ? $0.model.embed(tile) : [] } }
+    for hidden in states { observer.hidden?(-1, hidden) }
     for layer in 0..<layerCount {
-      let trunk = layer > 0 && forks.contains(layer) ? hidden[0] : []
-      var routes = [[Router.Route]](repeating: [], count: lanes.count)
-      var logits = [[Float]](repeating: [], count: lanes.count)
-      for (index, lane) in lanes.enumerated() where lane.fork <= layer {
-        guard goesOn(layer, index) else { throw .interrupted }
-        if layer > 0, lane.fork == layer { hidden[index] = trunk }
-        let entering = index == 0 && observer.replacement != nil ? hidden[0] : []
-        var taps = lane.taps
-        taps.routes = {
-          routes[index] = $1
-          lane.taps.routes?($0, $1)
-        }
-        if observer.routing != nil {
-          taps.routerLogits = {
-            logits[index] = $1
-            lane.taps.routerLogits?($0, $1)
-          }
-        }
-        let replayed = lane.replays.flatMap { routes[$0].isEmpty ? nil : routes[$0] }
-        try lane.model.advance(
-          &hidden[index], through: layer, segments, blockLength: blockLength, taps: taps, replaying: replayed,
-          readAhead: lane.readAhead)
-        if index == 0, let other = try observer.replacement?(layer) {
-          hidden[0] = entering
-          try other.advance(&hidden[0], through: layer, segments, blockLength: blockLength)
-        }
-        if !keepsKeys { for segment in segments { segment.cache.drop(layer: layer) } }
-        observer.disturb?(layer, index, &hidden[index])
-      }
-      if !routes[0].isEmpty { observer.routing?(layer, routes, logits) }
-      observer.hidden?(layer, hidden)
+      for tile in tiles.indices { try advance(&states[tile], through: layer, tiles[tile], observer, goesOn) }
     }
-    for (index, lane) in lanes.enumerated() where lane.fork == layerCount { hidden[index] = hidden[0] }
-    return hidden
+    for tile in states.indices {
+      for (index, lane) in lanes.enumerated() where lane.fork == layerCount { states[tile][index] = states[tile][0] }
+    }
+    return states.count == 1 ? states[0] : lanes.indices.map { lane in states.flatMap { $0[lane] } }
+  }
+
+  /// One tile through one layer, lane by lane.
+  private func advance(
+    _ hidden: inout [[Float]], through layer: Int, _ segments: [LLaDA2Model.Segment], _ observer: Observer,
+    _ goesOn: (_ layer: Int, _ lane: Int) -> Bool
+  ) throws(ModelError) {
+    let trunk = layer > 0 && lanes.contains { $0.fork == layer } ? hidden[0] : []
+    var routes = [[Router.Route]](repeating: [], count: lanes.count)
+    var logits = [[Float]](repeating: [], count: lanes.count)
+    for (index, lane) in lanes.enumerated() where lane.fork <= layer {
+      guard goesOn(layer, index) else { throw .interrupted }
+      if layer > 0, lane.fork == layer { hidden[index] = trunk }
+      let entering = index == 0 && observer.replacement != nil ? hidden[0] : []
+      var taps = lane.taps
+      taps.routes = {
+        routes[index] = $1
+        lane.taps.routes?($0, $1)
+      }
+      if observer.routing != nil {
+        taps.routerLogits = {
+          logits[index] = $1
+          lane.taps.routerLogits?($0, $1)
+        }
+      }
+      let replayed = lane.replays.flatMap { routes[$0].isEmpty ? nil : routes[$0] }
+      try lane.model.advance(
+        &hidden[index], through: layer, segments, blockLength: blockLength, taps: taps, replaying: replayed,
+        readAhead: lane.readAhead)
+      if index == 0, let other = try observer.replacement?(layer) {
+        hidden[0] = entering
+        try other.advance(&hidden[0], through: layer, segments, blockLength: blockLength)
+      }
+      if !keepsKeys { for segment in segments { segment.cache.drop(layer: layer) } }
+      observer.disturb?(layer, index, &hidden[index])
+    }
+    if !routes[0].isEmpty { observer.routing?(layer, routes, logits) }
+    observer.hidden?(layer, hidden)
   }
 }
 
