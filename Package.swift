@@ -54,8 +54,14 @@ targets += library(
   "Decoding", uses: ["Kernels", "Models"],
   testsUse: ["JSON", "Storage", "Tensors", "Conversion", "Quantization", "Pack", "Safetensors"])
 targets += library(
+  "Calibration",
+  uses: ["JSON", "Storage", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"], spans,
+  testsUse: ["Conversion"])
+targets += library(
   "Conversion",
-  uses: ["JSON", "Patterns", "Storage", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"])
+  uses: [
+    "JSON", "Patterns", "Storage", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Calibration",
+  ])
 targets += library(
   "Inspection", uses: ["JSON", "Storage", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"], spans)
 targets += library(
@@ -75,14 +81,14 @@ targets += [
     name: "ingot",
     dependencies: [
       "JSON", "Storage", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Conversion",
-      "Inspection",
+      "Calibration", "Inspection",
       "Patterns", "Templates", "Tokenizers", "Decoding", "Drift", "DriftPage", "Verification", "Text", argumentParser,
     ],
     swiftSettings: settings),
   .executableTarget(
     name: "bench", dependencies: ["Drift", "Kernels", "Models", "Quantization", "Pack", "Storage", "Tensors"],
     path: "Tools/Bench",
-    exclude: ["runs", "compare-encodings.py", "compare-drift.py", "peers", "peers.py"],
+    exclude: ["runs", "compare-encodings.py", "compare-drift.py", "compare-fidelity.py", "peers", "peers.py"],
     swiftSettings: settings),
   // For `Tools/reference/compare_templates.py`.
   .executableTarget(

@@ -24,6 +24,11 @@ package final class HeldBytes: Sendable {
     if case .mapped(let mapping, let range) = storage { mapping.willNeed(range) }
   }
 
+  /// Lets go of pages of a file, which leave the page cache too: for what is read once.
+  package func release() {
+    if case .mapped(let mapping, let range) = storage { mapping.release(range) }
+  }
+
   package var bytes: RawSpan {
     @_lifetime(borrow self)
     get {

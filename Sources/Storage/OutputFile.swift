@@ -105,6 +105,9 @@ package struct OutputFile: ~Copyable {
     return (directory.isEmpty ? "/" : String(directory), String(path[path.utf8.index(after: slash)...]))
   }
 
+  /// A path under which this process can read the file before it has its name.
+  package var link: String { open.link }
+
   /// Writes all of `bytes` at a position, whatever the order of calls.
   package func write(_ bytes: RawSpan, at position: Int) throws(FileError) { try open.write(bytes, at: position) }
 

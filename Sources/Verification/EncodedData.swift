@@ -1,17 +1,17 @@
-import Decoding
-import Drift
+package import Decoding
+package import Drift
 import Models
 import Text
 import Tokenizers
 
 /// The data as token ids: what a record keeps.
-struct EncodedData {
+package struct EncodedData {
   /// By prompt: the ids with the chat template around.
   var prompts: [[Int]] = []
-  var texts: [ScoredText] = []
+  package var texts: [ScoredText] = []
   /// By text, the prompt that it belongs to; nil for a window of a text on its own.
   var origins: [Int?] = []
-  var pairs: [ScoredDrift.Pair] = []
+  package var pairs: [ScoredDrift.Pair] = []
   /// What the texts are: `answers`, `generations`, or a file.
   var textSource = "answers"
   /// Answers that do not fit the model's positions.
@@ -23,7 +23,7 @@ struct EncodedData {
   /// - Parameters:
   ///   - fill: the end token, with which the last block of an answer is filled as decoding would.
   ///   - isRaw: whether prompts are taken without the chat template.
-  init(
+  package init(
     _ data: VerificationData, _ model: ComparedModel, _ decoder: BlockDiffusion, windowLength: Int, fill: Int,
     isRaw: Bool
   ) throws(VerificationError) {

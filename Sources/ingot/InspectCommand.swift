@@ -1,4 +1,5 @@
 import ArgumentParser
+import Calibration
 import Glibc
 import Inspection
 import JSON
@@ -12,7 +13,7 @@ import Tensors
 struct InspectCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "inspect",
-    abstract: "Show, check and compare packs, safetensors files and checkpoint directories.",
+    abstract: "Show, check and compare packs, safetensors files, checkpoint directories and files of states.",
     discussion: """
       Without options: what the model is, what its parts take, all tensors with layers and experts collapsed.
 
@@ -27,7 +28,7 @@ struct InspectCommand: ParsableCommand {
         ingot inspect mini.ingot --tensor \(exampleName) --npy head.npy
       """)
 
-  @Argument(help: "A pack, a .safetensors file, or a directory with a checkpoint.")
+  @Argument(help: "A pack, a .safetensors file, a directory with a checkpoint, or what `calibrate` wrote.")
   var path: String
 
   @Flag(help: "List every tensor on a line of its own.")
@@ -75,6 +76,7 @@ struct InspectCommand: ParsableCommand {
       var outputs = Outputs(models: [path], force: force, isQuiet: quiet)
       try outputs.require(npy)
     }
+    if CalibrationFile.isCalibration(path) { return try inspectStates() }
     let model: InspectedModel
     do throws(InspectionError) {
       if check { return try runCheck(kernels) }
@@ -94,6 +96,19 @@ struct InspectCommand: ParsableCommand {
   }
 
   private var threadCount: Int { threads ?? Machine.threads }
+
+  // MARK: States
+
+  private func inspectStates() throws(Failure) {
+    guard tensor == nil, expert == nil, diff == nil else { throw Failure(statesAsModel: path) }
+    do throws(StateError) {
+      let file = try CalibrationFile(path: path)
+      if check { for layer in file.document.layers { _ = try file.layer(layer) } }
+      let report = CalibrationReport(file)
+      if json { Console.print(report.json) } else { report.print() }
+      if check, !quiet { Console.note("every layer is as it was written") }
+    } catch { throw Failure(error) }
+  }
 
   // MARK: --check
 

@@ -13,7 +13,9 @@ struct Ingot: ParsableCommand {
       memory or disk (nothing started), 64 wrong usage, 75 no room or memory left on the way (try again), 130/143 interrupted.
       """,
     version: VersionReport.text,
-    subcommands: [QuantizeCommand.self, InspectCommand.self, RunCommand.self, VerifyCommand.self])
+    subcommands: [
+      QuantizeCommand.self, CalibrateCommand.self, InspectCommand.self, RunCommand.self, VerifyCommand.self,
+    ])
 
   @Flag(help: "With --version: also kernels, threads and libraries.")
   var verbose = false

@@ -34,7 +34,7 @@ struct Outputs {
       let (directory, _) = OutputFile.split(path)
       return path.hasSuffix(".safetensors") ? [path, "\(directory)/config.json"] : [path]
     }
-    let written = [".ingot", ".html", ".npy", ".jsonl", ".record"]
+    let written = [".ingot", ".html", ".npy", ".jsonl", ".record", ".calibration"]
     return names.filter { name in !written.contains { name.hasSuffix($0) } }.map { "\(path)/\($0)" }
   }
 

@@ -1,0 +1,141 @@
+import Kernels
+package import Models
+import Storage
+import Tensors
+
+/// One full-precision pass over noisy copies, layer by layer, all rows through a layer before any goes on to the next.
+package struct StatePass {
+  private let model: LLaDA2Model
+  private let copies: NoisyCopies
+
+  package init(_ model: LLaDA2Model, _ copies: NoisyCopies) {
+    self.model = model
+    self.copies = copies
+  }
+
+  /// Bytes that a pass holds: hidden states of all rows, and what one tile takes on its way through a layer.
+  package static func workingByteCount(_ copies: NoisyCopies, _ configuration: ModelConfiguration) -> Int {
+    let c = configuration
+    let largest = copies.tiles(c).map(\.rows.count).max() ?? 0
+    let heads = c.headCount * c.headDimension
+    let attention = 2 * c.hiddenSize + 2 * heads + heads + 2 * c.keyValueHeadCount * c.headDimension
+    let dense = 3 * c.hiddenSize + 2 * c.intermediateSize
+    // Rows that are gathered for the experts that are multiplied at a time, an eighth of them, and what these answer.
+    let held = c.expertsPerToken * (2 * c.hiddenSize + 3 * c.expertIntermediateSize) / 8
+    let mixture = 4 * c.hiddenSize + 2 * c.expertCount + 3 * c.sharedIntermediateSize + held
+    let answers = min(256 << 20, 4 * largest * c.expertsPerToken * c.hiddenSize)
+    let tile = 4 * largest * max(attention, dense, mixture + c.hiddenSize)
+    return 4 * copies.rowCount * c.hiddenSize + 24 * copies.rowCount + tile + answers
+  }
+
+  /// The next rows of a layer.
+  package struct Rows {
+    package let layer: Int
+    package let range: Range<Int>
+    /// (range.count, columns) bf16.
+    package var states: [UInt8]
+    /// (range.count, slots).
+    package var experts: [Int32]
+    package var weights: [Float]
+  }
+
+  /// - Parameters:
+  ///   - add: takes rows, those of a layer ascending; false stops.
+  ///   - finished: called when a layer has given all its rows and has not gone on to the next; false stops.
+  ///   - progress: called with a share of the layers; false stops.
+  package func run(
+    add: @escaping (Rows) -> Bool, finished: (Int) -> Bool, progress: (Double) -> Bool
+  ) throws(StateError) {
+    let configuration = model.configuration
+    let tiles = copies.tiles(configuration)
+    let collector = Collector(model, copies, tiles, add)
+    var lane = LayerWalk.Lane(
+      model, readAhead: ReadAhead(model.weights, rows: copies.rowCount, threads: model.compute.threads))
+    lane.taps.inputs = { id, x in if id.role == .router { collector.states = x } }
+    lane.taps.routes = { collector.add(layer: $0, $1) }
+    let walk = LayerWalk(
+      [lane], tiles: tiles.map(\.segments), blockLength: copies.blockLength, keepsKeys: false)
+    let count = Double(configuration.layerCount * tiles.count)
+    var done = 0
+    var last = -1
+    do throws(ModelError) {
+      _ = try walk.run { layer, _ in
+        if layer != last, last >= 0, configuration.isMoE(layer: last) {
+          guard collector.problem == nil, !collector.isStopped, finished(last) else { return false }
+        }
+        last = layer
+        defer { done += 1 }
+        return progress(Double(done) / count) && collector.problem == nil && !collector.isStopped
+      }
+    } catch {
+      if let problem = collector.problem { throw problem }
+      throw error == .interrupted ? .interrupted : .model(error)
+    }
+    if let problem = collector.problem { throw problem }
+    guard !collector.isStopped, last < 0 || !configuration.isMoE(layer: last) || finished(last) else {
+      throw .interrupted
+    }
+  }
+}
+
+/// Takes what the taps of a pass tell and puts it into the order of the rows.
+private final class Collector {
+  var states: [Float] = []
+  private(set) var problem: StateError?
+  private(set) var isStopped = false
+  private let columns: Int
+  private let kernels: KernelSet
+  private let copies: NoisyCopies
+  private let tiles: [NoisyCopies.Tile]
+  private let sink: (StatePass.Rows) -> Bool
+  private var layer = -1
+  private var tile = 0
+
+  init(
+    _ model: LLaDA2Model, _ copies: NoisyCopies, _ tiles: [NoisyCopies.Tile],
+    _ sink: @escaping (StatePass.Rows) -> Bool
+  ) {
+    columns = model.configuration.hiddenSize
+    kernels = model.compute.kernels
+    self.copies = copies
+    self.tiles = tiles
+    self.sink = sink
+  }
+
+  func add(layer: Int, _ routes: [Router.Route]) {
+    if layer != self.layer { (self.layer, tile) = (layer, 0) }
+    defer { tile += 1 }
+    let own = tiles[tile]
+    let slots = routes.first?.experts.count ?? 0
+    var rows = StatePass.Rows(
+      layer: layer, range: own.rows, states: [UInt8](repeating: 0, count: 2 * states.count),
+      experts: [Int32](repeating: 0, count: routes.count * slots),
+      weights: [Float](repeating: 0, count: routes.count * slots))
+    for (row, place) in own.order.enumerated() {
+      for column in 0..<columns {
+        let bits = BFloat16.narrow(states[row * columns + column])
+        rows.states[2 * (place * columns + column)] = UInt8(truncatingIfNeeded: bits)
+        rows.states[2 * (place * columns + column) + 1] = UInt8(truncatingIfNeeded: bits >> 8)
+      }
+      for slot in 0..<slots {
+        rows.experts[place * slots + slot] = Int32(routes[row].experts[slot])
+        rows.weights[place * slots + slot] = routes[row].weights[slot]
+      }
+    }
+    states = []
+    if let element = unsafe kernels.firstNotFinite(rows.states.span.bytes, source: .bf16) {
+      return refuse(own.rows.lowerBound + element / columns)
+    }
+    if let element = unsafe kernels.firstNotFinite(rows.weights.span.bytes, source: .f32) {
+      return refuse(own.rows.lowerBound + element / slots)
+    }
+    if !sink(rows) { isStopped = true }
+  }
+
+  private func refuse(_ row: Int) {
+    problem =
+      problem
+      ?? .notFinite(
+        layer: layer, text: Int(copies.places[3 * row]), position: Int(copies.places[3 * row + 2]))
+  }
+}

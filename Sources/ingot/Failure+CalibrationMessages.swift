@@ -1,0 +1,71 @@
+import Calibration
+import Safetensors
+import Text
+
+// Every sentence about states that fail.
+
+extension Failure {
+  /// - Parameter texts: whose states they are, to name a text by its source.
+  init(_ error: StateError, texts document: CalibrationDocument? = nil) {
+    switch error {
+    case .model(let error): self.init(error)
+    case .file(let error): self.init(error)
+    case .broken(let detail, let path):
+      self.init(
+        what: "the file of states is damaged: \(detail)", place: "`\(path)`",
+        hint: "make it again with `ingot calibrate`", code: .integrity)
+    case .version(let version, let path):
+      self.init(
+        what: "the file of states is of version `\(version)`, which this ingot does not know", place: "`\(path)`",
+        hint: "make it again with `ingot calibrate`, or update")
+    case .notFinite(let layer, let text, let position):
+      self.init(
+        what:
+          "layer \(layer) feeds its experts a number that is infinite or none, at position \(position) of text \(text)",
+        hint: "a weight before it is damaged; find it with `ingot inspect CHECKPOINT --check`")
+    case .interrupted: self.init(what: "interrupted; nothing was written", code: Interrupt.status)
+    }
+  }
+
+  init(otherGenerator pack: String, than checkpoint: String) {
+    self.init(
+      what: "`\(pack)` has another tokenizer than `\(checkpoint)`: its answers would be other words",
+      hint: "give a pack of this checkpoint, or leave out --generator")
+  }
+
+  init(nothingToCalibrate path: String) {
+    self.init(
+      what: "there is nothing to take states on: no answers, and no text of at least a block", place: "`\(path)`",
+      hint: "answers are what is masked: give each prompt one, or a plain text with --text")
+  }
+
+  init(calibrationNeeds needed: Int, limit: Int) {
+    self.init(
+      what: "this pass needs \(Format.bytes(needed)) of memory, the limit is \(Format.bytes(limit))",
+      hint: "raise --max-memory to at least \((needed >> 20) + 1)MiB, or take fewer --tokens", code: .limit)
+  }
+
+  init(notCheckpoint path: String) {
+    self.init(
+      what: "`\(path)` is a file; states are taken of a checkpoint in full precision",
+      hint: "the directory that holds config.json and the safetensors files")
+  }
+
+  init(otherModel path: String, of checkpoint: String) {
+    self.init(
+      what: "the states in `\(path)` are of another model than `\(checkpoint)`",
+      hint: "make them of this checkpoint with `ingot calibrate`")
+  }
+
+  init(solverNeedsStates name: String) {
+    self.init(
+      what: "solver `\(name)` needs states that the experts were fed",
+      hint: "give them with --calibration FILE, or data with --prompts or --text", code: .usage)
+  }
+
+  init(statesAsModel path: String) {
+    self.init(
+      what: "`\(path)` holds states for calibration, no model",
+      hint: "`ingot inspect \(path)` tells what they are, --check looks at every byte", code: .usage)
+  }
+}
