@@ -1,3 +1,4 @@
+package import Calibration
 package import Models
 package import Pack
 package import Safetensors
@@ -12,6 +13,14 @@ package enum ConversionError: Error {
   case notFinite(tensor: String, row: Int, column: Int, path: String, byteOffset: Int)
   /// A weight so large that its group has no portable scale.
   case tooLarge(tensor: String, row: Int, column: Int, path: String, byteOffset: Int)
+  /// There are no states to solve with.
+  case states(StateError)
+  /// What an expert was fed is not finite, or too large for its squares, in this column.
+  case statesNotFinite(layer: Int, expert: Int, column: Int)
+  /// The states are of another model: what differs.
+  case otherModel(detail: String)
+  /// Even the least levels are larger than the target; both as a target is written.
+  case target(wanted: String, least: String)
   /// The working set does not fit the budget; both in bytes.
   case memory(needed: Int, limit: Int)
   /// The file system has too little room; both in bytes.

@@ -1,10 +1,11 @@
+package import Calibration
 package import JSON
 package import Models
 package import Pack
 package import Quantization
 package import Safetensors
 import Storage
-import Tensors
+package import Tensors
 
 /// Everything decided before a weight is read: what the pack will hold, from where, and what it will cost.
 package struct ConversionPlan: Sendable {
@@ -12,7 +13,14 @@ package struct ConversionPlan: Sendable {
     package var recipe = Recipe()
     /// Regular expressions; tensors whose names match one are left out.
     package var drops: [String] = []
+    /// For what no rule names a solver; of routed experts, where there are no states.
     package var solver = Solvers.standard
+    /// What the states are that routed experts are solved with; nil where there are none.
+    package var calibration: CalibrationDocument?
+    /// What the recipe's ``Recipe/Choice/byTarget`` means.
+    package var target: PrecisionTarget?
+    /// What it has led to, by name of the tensor.
+    package var chosen: [String: Encoding] = [:]
     package var compression = Compression.none
     /// Name and version of the tool, for the provenance.
     package var tool = ""
@@ -62,7 +70,12 @@ package struct ConversionPlan: Sendable {
         path: "\(directory)/\(GenerationConfiguration.fileName)")
     } catch { throw .model(error) }
 
-    let (items, sources, decisions) = try Self.decide(model, options.recipe)
+    let (items, sources, decisions) = try Self.decide(model, options)
+    solvers = try Self.solvers(sources, decisions, options)
+    if let document = options.calibration {
+      try Self.require(document, of: model.configuration)
+      files.append(.init(name: SolutionRecord.fileName, bytes: SolutionRecord(document.sizes).bytes))
+    }
     headerHashes = checkpoint.files.map { XXH3.hash($0.header) }
     let provenance = Self.provenance(model, checkpoint, headerHashes, options)
     files.append(.init(name: "provenance.json", bytes: Array(provenance.text().utf8)))
@@ -76,7 +89,11 @@ package struct ConversionPlan: Sendable {
     self.emptyFiles = emptyFiles
     self.sources = sources
     self.decisions = decisions
-    solvers = decisions.map { $0.solver.flatMap(Solvers.named) ?? options.solver }
+  }
+
+  /// Whether a chunk holds matrices that are solved with states.
+  func needsStates(_ chunk: PackPlan.Chunk) -> Bool {
+    chunk.tensors.contains { solvers[$0].needs == .inputMoments && pack.tensors[$0].encoding.isGrouped }
   }
 
   /// Refuses what was encoded where a shard is not what it was when the plan was made: the pack would be of two checkpoints,
@@ -93,13 +110,14 @@ package struct ConversionPlan: Sendable {
   package func file(named name: String) -> [UInt8]? { pack.files.first { $0.name == "source/\(name)" }?.bytes }
 
   private static func decide(
-    _ model: ModelStore, _ recipe: Recipe
+    _ model: ModelStore, _ options: Options
   ) throws(ConversionError) -> ([PackPlan.Item], [StoredTensor], [RecipeMatcher.Decision]) {
     var items: [PackPlan.Item] = []
     var sources: [StoredTensor] = []
     var decisions: [RecipeMatcher.Decision] = []
     do throws(RecipeError) {
-      var matcher = try RecipeMatcher(recipe, protecting: model.architecture.protectedRoles)
+      var matcher = try RecipeMatcher(
+        options.recipe, protecting: model.architecture.protectedRoles, chosen: options.chosen)
       func plan(_ source: StoredTensor) throws(RecipeError) -> PackPlan.Tensor {
         guard let plain = source.type.encoding else { preconditionFailure("the store checked its types") }
         let decision = try matcher.decide(source, source: plain)
@@ -126,6 +144,37 @@ package struct ConversionPlan: Sendable {
     return (items, sources, decisions)
   }
 
+  /// By tensor: that of its rule; of a routed expert the calibrated one where there are states; that of the options.
+  private static func solvers(
+    _ sources: [StoredTensor], _ decisions: [RecipeMatcher.Decision], _ options: Options
+  ) throws(ConversionError) -> [any Solver] {
+    var solvers: [any Solver] = []
+    for (source, decision) in zip(sources, decisions) {
+      let canCalibrate = options.calibration != nil && source.role == .expert
+      let standard: any Solver = canCalibrate ? Solvers.gptq : options.solver
+      let solver = decision.solver.flatMap(Solvers.named) ?? standard
+      guard solver.needs == .nothing || canCalibrate else {
+        throw .recipe(
+          .solver(
+            solver.name, tensor: source.name, decidedBy: decision.decidedBy,
+            hasStates: options.calibration != nil))
+      }
+      solvers.append(solver)
+    }
+    return solvers
+  }
+
+  private static func require(
+    _ document: CalibrationDocument, of configuration: ModelConfiguration
+  ) throws(ConversionError) {
+    let (own, other) = (CalibrationDocument.Sizes(configuration), document.sizes)
+    for (name, a, b) in [
+      ("layers", own.layers, other.layers), ("dense layers", own.firstDense, other.firstDense),
+      ("hidden size", own.hidden, other.hidden), ("experts", own.experts, other.experts),
+      ("experts of a token", own.slots, other.slots),
+    ] where a != b { throw .otherModel(detail: "\(name): the checkpoint has \(a), the states \(b)") }
+  }
+
   /// `provenance.json` (`Formats/pack.md` §7). Its length must not depend on weights, so that a dry run is exact.
   private static func provenance(
     _ model: ModelStore, _ checkpoint: Checkpoint, _ hashes: [UInt64], _ options: Options
@@ -141,10 +190,20 @@ package struct ConversionPlan: Sendable {
       ("tool", .string(options.tool)),
       ("architecture", .string(model.configuration.modelType)),
       ("layout", model.layout.map { .string($0.name) } ?? .null),
-      ("options", ["solver": .string(options.solver.name), "compress": .string(options.compression.rawValue)]),
+      (
+        "options",
+        [
+          "solver": .string((options.calibration == nil ? options.solver : Solvers.gptq).name),
+          "compress": .string(options.compression.rawValue),
+        ]
+      ),
       ("recipe", options.recipe.json),
       ("sources", .array(sources)),
     ] { provenance.append(.init(key: key, value: value)) }
+    if let calibration = options.calibration {
+      provenance.append(.init(key: "calibration", value: calibration.provenance))
+      if let target = options.target { provenance.append(.init(key: "target", value: .string("\(target)"))) }
+    }
     // Only where something is, so that all other packs stay what they were.
     if !model.dropped.isEmpty {
       provenance.append(.init(key: "dropped", value: .array(model.dropped.map(\.json))))

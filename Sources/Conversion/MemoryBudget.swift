@@ -1,3 +1,5 @@
+import Calibration
+import Models
 import Pack
 import Storage
 
@@ -26,19 +28,20 @@ package struct MemoryBudget: Sendable, Equatable {
   package let peak: Int
 
   /// - Throws: ``ConversionError/memory(needed:limit:)`` when not even one chunk fits.
-  package init(_ plan: ConversionPlan, limit: Int, threads: Int) throws(ConversionError) {
+  package init(_ plan: ConversionPlan, limit: Int, threads: Int, statesHeld: Int = 0) throws(ConversionError) {
     let largest = plan.pack.chunks.map(\.layout.byteCount).max() ?? 0
     let content = ChunkCodec.bufferByteCount(contentLength: largest, plan.options.compression)
     let working = ChunkCodec.workingBytes(contentLength: largest, plan.options.compression)
     let reading = ReadOnlyFile.bufferByteCount(Self.pieceByteCount)
     let files = plan.pack.files.reduce(0) { $0 + $1.bytes.count }
-    let fixed = Self.program + Self.bytesPerTensor * plan.pack.tensors.count + 2 * files
+    let (solving, states) = Self.solving(plan)
+    let fixed = Self.program + Self.bytesPerTensor * plan.pack.tensors.count + 2 * files + states + statesHeld
     func workers(_ window: Int, _ isRoomy: Bool) -> Int { min(window, isRoomy ? threads + Self.waiting : threads) }
     // A finished chunk that waits for its turn needs no working memory, so only threads count for that.
     func needed(_ window: Int, isRoomy: Bool) -> Int {
       let depth = isRoomy ? SequentialOutput.usefulDepth : 0
       return fixed + SequentialOutput.workingBytes(depth: depth) + (window + depth) * content
-        + workers(window, isRoomy) * (working + (isRoomy ? reading : 0))
+        + workers(window, isRoomy) * (working + (isRoomy ? reading : 0)) + min(window, threads) * solving
     }
     guard needed(1, isRoomy: false) <= limit else { throw .memory(needed: needed(1, isRoomy: false), limit: limit) }
     // More than four a thread brings nothing: the writer is then the bottleneck, or the reader is.
@@ -48,5 +51,19 @@ package struct MemoryBudget: Sendable, Equatable {
     readers = fitting.map { workers($0, true) } ?? 0
     writes = fitting == nil ? 0 : SequentialOutput.usefulDepth
     peak = needed(window, isRoomy: fitting != nil)
+  }
+
+  /// Bytes of one thread that solves an expert, and of what all of them know of a layer: routes, users, moments.
+  private static func solving(_ plan: ConversionPlan) -> (each: Int, shared: Int) {
+    guard let document = plan.options.calibration else { return (0, 0) }
+    let configuration = plan.model.configuration
+    let columns = configuration.hiddenSize
+    // For a target all levels of gate and up are held side by side.
+    let held = plan.options.target == nil ? 0 : 8 * PrecisionTarget.levels.count
+    return (
+      LayerSolver.workingByteCount(columns: columns, rows: configuration.expertIntermediateSize)
+        + held * columns * configuration.expertIntermediateSize,
+      32 * document.rows * document.sizes.slots + 8 * columns * columns
+    )
   }
 }

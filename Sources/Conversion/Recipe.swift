@@ -10,6 +10,8 @@ package struct Recipe: Sendable, Equatable {
     /// What the source has.
     case keep
     case encode(Encoding)
+    /// What a target leaves room for, each by itself; no recipe file can say so.
+    case byTarget
 
     package init?(name: String) {
       if name.lowercased() == "keep" {
@@ -21,7 +23,13 @@ package struct Recipe: Sendable, Equatable {
       }
     }
 
-    package var description: String { if case .encode(let encoding) = self { encoding.description } else { "keep" } }
+    package var description: String {
+      switch self {
+      case .keep: "keep"
+      case .encode(let encoding): encoding.description
+      case .byTarget: "target"
+      }
+    }
   }
 
   package struct Rule: Sendable, Equatable {
@@ -176,6 +184,8 @@ package enum RecipeError: Error, Sendable, Equatable {
   case drop(String, RegexError)
   /// Rule `number` matches no tensor, or none that rules apply to.
   case matchesNothing(pattern: String, number: Int, protectedMatches: Int)
+  /// A solver that needs states: of a tensor of which none are taken, or in a run without any.
+  case solver(String, tensor: String, decidedBy: String, hasStates: Bool)
   /// The encoding's group size does not divide the tensor's columns.
   case groupSize(tensor: String, columns: Int, encoding: Encoding, decidedBy: String)
   /// A plain encoding that is not the source's.

@@ -10,10 +10,14 @@ package struct RecipeMatcher {
     package let decidedBy: String
     /// The solver that the rule asks for; nil where it leaves that to the options.
     package var solver: String?
+    /// Whether a target decides.
+    package var isByTarget = false
   }
 
   private let recipe: Recipe
   private let protectedRoles: Set<TensorRole>
+  /// By name of a tensor, what a target has chosen.
+  private let chosen: [String: Encoding]
   private let patterns: [SearchPattern]
   private var matches: [Int]
   private var protectedMatches: [Int]
@@ -33,9 +37,12 @@ package struct RecipeMatcher {
 
   /// - Parameter protectedRoles: what keeps its precision.
   /// - Throws: ``RecipeError/pattern(_:_:number:)``.
-  package init(_ recipe: Recipe, protecting protectedRoles: Set<TensorRole>) throws(RecipeError) {
+  package init(
+    _ recipe: Recipe, protecting protectedRoles: Set<TensorRole>, chosen: [String: Encoding] = [:]
+  ) throws(RecipeError) {
     self.recipe = recipe
     self.protectedRoles = protectedRoles
+    self.chosen = chosen
     var patterns: [SearchPattern] = []
     for (index, rule) in recipe.overrides.enumerated() {
       do throws(RegexError) { patterns.append(try SearchPattern(rule.match)) } catch {
@@ -75,6 +82,16 @@ package struct RecipeMatcher {
       let isExpert = tensor.role == .expert
       choice = isExpert ? recipe.experts : recipe.rest
       decidedBy = isExpert ? "default `experts`" : "default `rest`"
+    }
+    if choice == .byTarget {
+      // Until it is chosen, the least.
+      let levels = PrecisionTarget.levels.filter { $0.divides(columns: tensor.shape.columns) }
+      guard let encoding = chosen[tensor.name] ?? levels.first else {
+        throw .groupSize(
+          tensor: tensor.name, columns: tensor.shape.columns, encoding: PrecisionTarget.levels[0],
+          decidedBy: decidedBy)
+      }
+      return Decision(encoding: encoding, decidedBy: "the target", isByTarget: true)
     }
     guard case .encode(let encoding) = choice else { return Decision(encoding: source, decidedBy: decidedBy) }
     guard encoding.isGrouped || encoding == source else {

@@ -229,6 +229,8 @@ package struct FileRecord: Sendable, Equatable {
   package static let byteCount = 16
   /// The one name that is not written with the pack but attached later (`Formats/pack.md` §7.1).
   package static let driftReport = "drift-report.json"
+  /// What a calibrated solver says of each matrix (`Formats/pack.md` §7.2).
+  package static let solutions = "quantization.safetensors"
 
   package var name: String
   package var chunk: Int
@@ -268,7 +270,7 @@ package struct FileRecord: Sendable, Equatable {
     let prefix = "source/"
     let plain = name.utf8.starts(with: prefix.utf8) ? Array(name.utf8.dropFirst(prefix.utf8.count)) : []
     guard
-      name.utf8.elementsEqual("provenance.json".utf8) || name.utf8.elementsEqual(Self.driftReport.utf8)
+      ["provenance.json", Self.driftReport, Self.solutions].contains(where: { name.utf8.elementsEqual($0.utf8) })
         || !plain.isEmpty && plain != Array(".".utf8) && plain != Array("..".utf8) && !plain.contains(UInt8(ascii: "/"))
     else {
       throw PackViolation(.fileRecord, "a name that a pack does not have", in: "file `\(name)`")

@@ -35,11 +35,16 @@ package struct PackWriter: ~Copyable {
   /// - Parameters:
   ///   - errors: by tensor of the plan.
   ///   - codec: compresses the embedded files.
+  ///   - files: those of which the plan knew only name and length.
   /// - Returns: the header as written.
   package consuming func finish(
-    errors: [PackAssembler.TensorErrors], codec: ChunkCodec
+    errors: [PackAssembler.TensorErrors], codec: ChunkCodec, files: [PackPlan.File] = []
   ) throws(PackError) -> PackHeader {
-    for embedded in assembler.plan.files { try append(codec.encode(embedded)) }
+    for planned in assembler.plan.files {
+      let embedded = files.first { $0.name == planned.name } ?? planned
+      precondition(embedded.bytes.count == planned.bytes.count)
+      try append(codec.encode(embedded))
+    }
     let (header, tables) = assembler.assemble(errors: errors)
     let first = header.encoded()
     do {

@@ -3,7 +3,7 @@ import Storage
 import Tensors
 
 /// Solvers that look at each group by itself, which kernels do: `Formats/encodings.md`, sections 8 and 9.
-struct GroupSolver: Solver {
+struct GroupSolver: GroupwiseSolver {
   let name: String
   let summary: String
   let rule: ScaleRule

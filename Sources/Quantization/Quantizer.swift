@@ -19,7 +19,8 @@ package enum Quantizer {
   @_lifetime(codes: copy codes)
   @_lifetime(scales: copy scales)
   package static func encode(
-    _ source: RawSpan, dtype: DType, columns: Int, as encoding: Encoding, solver: any Solver, kernels: KernelSet,
+    _ source: RawSpan, dtype: DType, columns: Int, as encoding: Encoding, solver: any GroupwiseSolver,
+    kernels: KernelSet,
     codes: inout MutableRawSpan, scales: inout MutableRawSpan, adding statistics: inout QuantizationStatistics
   ) throws(QuantizationError) {
     guard encoding.isGrouped else { throw .unsupported(encoding) }

@@ -2,7 +2,7 @@ package import Kernels
 import Storage
 package import Tensors
 
-/// Chooses the codes and scales of a matrix. One file and one line in ``Solvers/all`` make a solver.
+/// Chooses codes and scales. One file and one line in ``Solvers/all`` make a solver.
 package protocol Solver: Sendable {
   /// As recipes and the command line name it.
   var name: String { get }
@@ -10,7 +10,10 @@ package protocol Solver: Sendable {
   var summary: String { get }
   /// What it must know beside the weights.
   var needs: SolverNeeds { get }
+}
 
+/// Looks at each group by itself, so that a matrix may come in pieces.
+package protocol GroupwiseSolver: Solver {
   /// Encodes `weights`.
   ///
   /// - Parameters:
@@ -28,9 +31,9 @@ package protocol Solver: Sendable {
 
 /// What a solver must know beside the weights of a matrix.
 package enum SolverNeeds: Sendable {
-  /// Nothing: it looks at each group by itself, so that a matrix may come in pieces.
+  /// Nothing: it is a ``GroupwiseSolver``.
   case nothing
-  /// The second moments of the matrix's inputs, and the whole matrix at once.
+  /// The second moments of the matrix's inputs, and the whole matrix at once: ``GPTQ``.
   case inputMoments
 }
 
@@ -56,15 +59,17 @@ package struct SourceWeights: ~Escapable {
 
 /// The only list of solvers: a new one is a line here.
 package enum Solvers {
-  package static let all: [any Solver] = [search, absmax]
+  package static let all: [any Solver] = groupwise + [gptq]
+  package static let groupwise: [any GroupwiseSolver] = [search, absmax]
 
-  package static let absmax: any Solver = GroupSolver(
+  package static let gptq: any Solver = CalibratedSolver()
+  package static let absmax: any GroupwiseSolver = GroupSolver(
     name: "absmax", summary: "the largest magnitude gets the largest code", rule: .absmax)
-  package static let search: any Solver = GroupSolver(
+  package static let search: any GroupwiseSolver = GroupSolver(
     name: "search", summary: "least squared error among candidates", rule: .search)
 
   /// What is taken where nothing else is asked for.
-  package static var standard: any Solver { search }
+  package static var standard: any GroupwiseSolver { search }
 
   package static func named(_ name: String) -> (any Solver)? { all.first { $0.name == name } }
 }

@@ -44,6 +44,21 @@ extension Failure {
         what: "tensor `\(tensor)` has a weight too large for a portable scale, at row \(row), column \(column)",
         place: "`\(path)`, byte \(Format.count(byteOffset))",
         hint: "keep this tensor: --override '^\(tensor)$=keep'")
+    case .states(let error): self.init(error)
+    case .statesNotFinite(let layer, let expert, let column):
+      self.init(
+        what:
+          "what expert \(expert) of layer \(layer) was fed is infinite or no number, or too large to be squared, in "
+          + "column \(column)",
+        hint: "the states are damaged, or the model is; look at both with `ingot inspect`")
+    case .otherModel(let detail):
+      self.init(
+        what: "the states are of another model: \(detail)",
+        hint: "make them of this checkpoint with `ingot calibrate`")
+    case .target(let wanted, let least):
+      self.init(
+        what: "the target of \(wanted) cannot be met: with the least levels for all matrices it is \(least)",
+        hint: "ask for at least that, or quantize more with --rest", code: .usage)
     case .memory(let needed, let limit):
       self.init(
         what: "this conversion needs \(Format.bytes(needed)) of memory, the limit is \(Format.bytes(limit))",
@@ -175,6 +190,11 @@ extension Failure {
       self.init(
         what: "\(decidedBy) asks for group size \(encoding.groupSize), but `\(tensor)` has \(columns) columns",
         hint: advice, code: .usage)
+    case .solver(let name, let tensor, let decidedBy, let hasStates):
+      self.init(
+        what: "\(decidedBy) asks for solver `\(name)` for `\(tensor)`, which needs states that "
+          + (hasStates ? "only routed experts have" : "were not given"),
+        hint: hasStates ? "leave out `solver` in that rule" : "give them with --calibration FILE", code: .usage)
     case .converts(let tensor, let from, let to, let decidedBy):
       self.init(
         what: "\(decidedBy) asks for `\(to)`, but `\(tensor)` is \(from)",

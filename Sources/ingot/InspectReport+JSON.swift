@@ -115,6 +115,7 @@ extension InspectReport {
       "hash": hash,
       "relative_rmse": tensor.relativeRMSE.map { JSONValue($0) } ?? .null,
       "saturated_share": tensor.saturatedShare.map { JSONValue($0) } ?? .null,
+      "solution": solutions?.json(tensor) ?? .null,
     ]
   }
 

@@ -11,9 +11,11 @@ import Text
 struct InspectReport {
   let model: InspectedModel
   let sizes: ModelSizes
+  let solutions: Solutions?
 
   init(_ model: InspectedModel) {
     self.model = model
+    solutions = Solutions(model)
     sizes = ModelSizes(model)
   }
 
@@ -49,6 +51,7 @@ struct InspectReport {
       rows.append(["bits/weight", "\(Format.fixed(bits, 3)) in all\(experts)"])
     }
     for (index, line) in sourceTexts.enumerated() { rows.append([index == 0 ? "source" : "", line]) }
+    if let solutions { rows.append(["", solutions.summary(model.tensors)]) }
     for (index, line) in driftTexts.enumerated() { rows.append([index == 0 ? "drift" : "", line]) }
     return rows
   }
@@ -158,13 +161,16 @@ struct InspectReport {
   }
 
   private func printAllTensors() {
-    var rows = [["tensor", "shape", "encoding", "bytes", "relative RMSE"]]
+    var rows = [
+      ["tensor", "shape", "encoding", "bytes", "relative RMSE"] + (solutions == nil ? [] : Solutions.heading)
+    ]
     for family in TensorFamily.families(of: model.tensors) {
       for tensor in family.members {
-        rows.append([
-          Shown.text(tensor.name), "\(tensor.shape)", "\(tensor.type)", tensor.byteCount.map(Format.count) ?? "?",
-          tensor.relativeRMSE.map { Format.fixed(Double($0), 4) } ?? "",
-        ])
+        rows.append(
+          [
+            Shown.text(tensor.name), "\(tensor.shape)", "\(tensor.type)", tensor.byteCount.map(Format.count) ?? "?",
+            tensor.relativeRMSE.map { Format.fixed(Double($0), 4) } ?? "",
+          ] + (solutions?.row(tensor) ?? []))
       }
     }
     printTensors(rows)
@@ -200,12 +206,13 @@ struct InspectReport {
     let worst = Self.worst(model.tensors)
     guard !worst.isEmpty else { return }
     var rows = [["largest relative RMSE", "", "saturated"]]
+    if solutions != nil { rows[0] += Solutions.heading }
     rows += worst.map { tensor in
       [
         Shown.text(tensor.name), Format.fixed(Double(tensor.relativeRMSE ?? 0), 4),
         Format.fixed(100 * Double(tensor.saturatedShare ?? 0), 2) + " %",
-      ]
+      ] + (solutions?.row(tensor) ?? [])
     }
-    printSection(rows, right: [1, 2])
+    printSection(rows, right: Set(1...7))
   }
 }

@@ -1,5 +1,7 @@
 import ArgumentParser
+import Calibration
 import Conversion
+import Inspection
 import JSON
 import Kernels
 import Models
@@ -16,10 +18,12 @@ struct QuantizeCommand: ParsableCommand {
     abstract: "Turn a checkpoint directory into a pack.",
     discussion: """
       Routed experts are quantized, everything else is kept, unless told otherwise; the router, norms and biases always \
-      are. Encodings: keep, \(Encoding.grouped.map(\.description).joined(separator: ", ")).
+      are. Best with the states that the experts are fed while the model denoises: --target 4.25bpw with data of every \
+      kind that the model will be used for, here or in `ingot calibrate` before. Encodings: keep, \(Encoding.grouped.map(\.description).joined(separator: ", ")).
 
       EXAMPLES
         ingot quantize LLaDA2.0-mini -o mini.ingot
+        ingot quantize LLaDA2.0-mini -o mini.ingot --target 4.25bpw --prompts chats.jsonl --text code.txt
         ingot quantize LLaDA2.0-mini -o mini.ingot --override 'layers\\.1\\.=int8-g64' --dry-run
         ingot quantize LLaDA2.0-mini --explain \(exampleName) --rest int8-g64
       """)
@@ -57,8 +61,23 @@ struct QuantizeCommand: ParsableCommand {
   @Option(
     help: ArgumentHelp(
       "How scales are chosen where the recipe does not say: "
-        + Solvers.all.map { "\($0.name) (\($0.summary))" }.joined(separator: " or ") + ".", valueName: "solver"))
-  var solver = SolverName(argument: Solvers.standard.name)!  // in the list
+        + Solvers.all.map { "\($0.name) (\($0.summary))" }.joined(separator: ", ")
+        + ". (default: \(Solvers.standard.name); gptq for experts of which there are states)", valueName: "solver"))
+  var solver: SolverName?
+
+  @Option(
+    help: ArgumentHelp(
+      "States that the experts are fed, from `ingot calibrate`: far less drift at the same size.",
+      valueName: "file"))
+  var calibration: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Bits a weight of the experts (4.25bpw) or bytes of the pack (9GB); states tell which matrices are worth more. "
+        + "The recommended way: --target 4.25bpw.", valueName: "size"))
+  var target: PrecisionTarget?
+
+  @OptionGroup(title: "Calibrating in the same run") var data: CalibrationArguments
 
   @Option(help: "none keeps chunks mappable; zstd saves about 14 % more and is unpacked when read.")
   var compress = Compression.none
@@ -84,6 +103,16 @@ struct QuantizeCommand: ParsableCommand {
 
   func validate() throws {
     if let threads, !(1...1024).contains(threads) { throw ValidationError("--threads must be 1 to 1024") }
+    if calibration != nil, let option = data.hasData ? "data" : data.idleOption {
+      throw ValidationError("--calibration has its own data and options: leave out \(option)")
+    }
+    if !data.hasData, calibration == nil, let option = data.idleOption {
+      throw ValidationError("\(option) needs data to calibrate on: --prompts or --text")
+    }
+    if target != nil {
+      if calibration == nil, !data.hasData { throw ValidationError("--target needs states: --calibration, or data") }
+      if experts != nil { throw ValidationError("--target chooses what --experts would say: leave one of them out") }
+    }
     if output == nil, !dryRun, explain == nil {
       throw ValidationError("say where to write with -o OUT.ingot, or use --dry-run")
     }
@@ -104,19 +133,35 @@ struct QuantizeCommand: ParsableCommand {
       try TextInput.contents(of: path, limit: Recipe.maximumByteCount)
     }
     if let output, writes {
-      var outputs = Outputs(models: [checkpoint], files: [recipe], force: force, isQuiet: quiet)
+      var outputs = Outputs(
+        models: [checkpoint], files: [recipe, calibration, data.generator] + data.prompts + data.text, force: force,
+        isQuiet: quiet)
       try outputs.require(output)
     }
-    let plan: ConversionPlan
+    let progress = StageProgress(isQuiet: quiet)
+    let states = try self.states(kernels, progress)
+    if let named = solver?.solver, named.needs == .inputMoments, states == nil {
+      throw Failure(solverNeedsStates: named.name)
+    }
+    var plan: ConversionPlan
+    var choice: PrecisionChoice?
     do throws(ConversionError) {
-      plan = try ConversionPlan(checkpoint: checkpoint, options: try options(recipe: rules))
+      var options = try options(recipe: rules)
+      options.calibration = states?.document
+      options.target = target
+      if target != nil { options.recipe.experts = .byTarget }
+      plan = try ConversionPlan(checkpoint: checkpoint, options: options)
+      if let target, let states {
+        choice = try choose(target, &plan, states, kernels)
+      }
       if let explain { return try printExplanation(plan, of: explain) }
     } catch { throw Failure(error, output: output ?? "", recipe: recipe) }
     try requireTokenizer(plan)
     do throws(ConversionError) {
       let converter = try Converter(
-        plan, kernels: kernels, threads: threads ?? Machine.threads, memoryLimit: maxMemory.value)
-      try convert(converter)
+        plan, kernels: kernels, threads: threads ?? Machine.threads, memoryLimit: maxMemory.value,
+        statesHeld: statesHeld(states))
+      try convert(converter, states, choice)
     } catch { throw Failure(error, output: output ?? "") }
   }
 
@@ -129,7 +174,7 @@ struct QuantizeCommand: ParsableCommand {
       for text in overrides { options.recipe.overrides.append(try Recipe.rule(parsing: text)) }
     } catch { throw .recipe(error) }
     options.drops = drops
-    options.solver = solver.solver
+    options.solver = solver?.solver as? any GroupwiseSolver ?? options.solver
     options.compression = compress
     options.tool = "ingot \(toolVersion)"
     return options
@@ -182,9 +227,11 @@ struct QuantizeCommand: ParsableCommand {
     }
   }
 
-  private func convert(_ converter: Converter) throws(ConversionError) {
+  private func convert(
+    _ converter: Converter, _ states: (any StateSource)?, _ choice: PrecisionChoice?
+  ) throws(ConversionError) {
     let plan = converter.plan
-    let report = QuantizeReport(converter, source: checkpoint, output: dryRun ? nil : output)
+    let report = QuantizeReport(converter, source: checkpoint, output: dryRun ? nil : output, choice)
     if !quiet { report.printStart() }
     if let output, !dryRun, let free = OutputFile.freeBytes(beside: output), free < report.rawByteCount {
       // What zstd will save is not known before; a disk that fills up is then found while writing.
@@ -196,11 +243,11 @@ struct QuantizeCommand: ParsableCommand {
     let outcome: Converter.Outcome
     do throws(ConversionError) {
       if dryRun {
-        outcome = try converter.measure(progress: { progress.update($0) }, isInterrupted: { false })
+        outcome = try converter.measure(states: states, progress: { progress.update($0) }, isInterrupted: { false })
       } else {
         outcome = try Interrupt.lookingOut { () throws(ConversionError) in
           try converter.write(
-            to: output!, replaces: force, progress: { progress.update($0) },  // validated
+            to: output!, states: states, replaces: force, progress: { progress.update($0) },  // validated
             isInterrupted: { Interrupt.isRequested })
         }
       }
@@ -221,18 +268,5 @@ struct QuantizeCommand: ParsableCommand {
 
 /// A tensor's name for the examples of help texts.
 let exampleName = Architectures.name(of: TensorID(.head, .weight))
-
-/// A solver as an argument.
-struct SolverName: ExpressibleByArgument {
-  let solver: any Solver
-
-  init?(argument: String) {
-    guard let solver = Solvers.named(argument) else { return nil }
-    self.solver = solver
-  }
-
-  var defaultValueDescription: String { solver.name }
-  static var allValueStrings: [String] { Solvers.all.map(\.name) }
-}
 
 extension Compression: ExpressibleByArgument {}

@@ -1,3 +1,4 @@
+import Calibration
 import Conversion
 import JSON
 import Kernels
@@ -15,8 +16,11 @@ struct QuantizeReport {
   private let source: String
   private let output: String?
   let rawByteCount: Int
+  private let choice: PrecisionChoice?
 
-  init(_ converter: Converter, source: String, output: String?) {
+  /// - Parameter choice: what a target has led to.
+  init(_ converter: Converter, source: String, output: String?, _ choice: PrecisionChoice? = nil) {
+    self.choice = choice
     self.converter = converter
     self.source = source
     self.output = output
@@ -58,7 +62,19 @@ struct QuantizeReport {
       rows.append(["output", "\(output): \(bound)\(Format.bytes(rawByteCount))\(free)"])
     }
     for line in Format.table(rows) { Console.note(line) }
+    for line in Format.table(spentRows, right: [1, 2, 3, 4]) { Console.note(line) }
     Console.notes(notes)
+  }
+
+  /// What a target's bytes were spent on.
+  private var spentRows: [[String]] {
+    guard let choice, let target = plan.options.target else { return [] }
+    let saved = 1 - choice.damage.chosen / max(choice.damage.least, .leastNonzeroMagnitude)
+    return [["target \(target)", "gate", "up", "down", "share"]]
+      + zip(PrecisionTarget.levels, choice.counts).map { level, counts in
+        let all = choice.counts.joined().reduce(0, +)
+        return ["  \(level)"] + counts.map { Format.count($0) } + [share(counts.reduce(0, +), all)]
+      } + [["  damage \(Format.fixed(100 * saved, 1)) % below the least levels"]]
   }
 
   /// Of the source, and what the pack lacks.
@@ -80,7 +96,9 @@ struct QuantizeReport {
     let recipe = plan.options.recipe
     let overrides =
       recipe.overrides.isEmpty ? "" : ", \(recipe.overrides.count) override\(recipe.overrides.count == 1 ? "" : "s")"
-    return "experts \(recipe.experts), rest \(recipe.rest)\(overrides); scales by \(plan.options.solver.name)"
+    let states =
+      plan.options.calibration.map { ", of experts by gptq with \(Format.count($0.rows)) token states" } ?? ""
+    return "experts \(recipe.experts), rest \(recipe.rest)\(overrides); scales by \(plan.options.solver.name)\(states)"
       + (plan.options.compression == .none ? "" : "; \(plan.options.compression.rawValue)")
   }
 
@@ -99,6 +117,14 @@ struct QuantizeReport {
     let clamped = outcome.statistics.reduce(0) { $0 + $1.clampedGroups }
     if clamped > 0 {
       Console.note("\(Format.count(clamped)) groups are too small for the byte scales of their rows and lose precision")
+    }
+    if let outcomes = outcome.solutions?.outcomes {
+      let rounded = outcomes.count { $0 == .rounded || $0 == .withoutStates }
+      if rounded > 0 {
+        Console.note(
+          "\(Format.count(rounded)) matrices were rounded for themselves, for lack of usable states; see `ingot inspect --all`"
+        )
+      }
     }
     let worst = worstTensors(outcome)
     guard !worst.isEmpty else { return }
@@ -120,6 +146,15 @@ struct QuantizeReport {
       8 * Double(outcome.byteCount) / Double(parameters),
       8 * Double(outcome.expertByteCount) / Double(max(expertParameters, 1))
     )
+  }
+
+  /// Matrices by what became of them.
+  private func count(_ outcomes: [SolutionRecord.Outcome]) -> JSONObject {
+    var object = JSONObject()
+    for outcome in SolutionRecord.Outcome.allCases where outcome != .other {
+      object.append(.init(key: "\(outcome)", value: JSONValue(outcomes.count { $0 == outcome })))
+    }
+    return object
   }
 
   private func share(_ part: Int, _ whole: Int) -> String {
@@ -149,6 +184,24 @@ struct QuantizeReport {
       "tensors_passed_through": JSONValue(plan.model.passedThrough.count),
       "recipe": plan.options.recipe.json,
       "solver": .string(plan.options.solver.name),
+      "calibration": plan.options.calibration.map { calibration in
+        var object = calibration.provenance.object ?? JSONObject()
+        let outcomes = outcome.solutions.map { JSONValue.object(count($0.outcomes)) } ?? .null
+        object.append(.init(key: "outcomes", value: outcomes))
+        return .object(object)
+      } ?? .null,
+      "target": choice.map { choice in
+        [
+          "wanted": .string(plan.options.target.map { "\($0)" } ?? ""),
+          "levels": .array(
+            zip(PrecisionTarget.levels, choice.counts).map { level, counts in
+              [
+                "encoding": .string("\(level)"), "gate": JSONValue(counts[0]), "up": JSONValue(counts[1]),
+                "down": JSONValue(counts[2]),
+              ]
+            }), "damage": JSONValue(choice.damage.chosen), "damage_of_least": JSONValue(choice.damage.least),
+        ]
+      } ?? .null,
       "compress": .string(plan.options.compression.rawValue),
       "kernels": .string(converter.kernels.name),
       "threads": JSONValue(converter.threads),

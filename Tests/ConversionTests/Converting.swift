@@ -8,7 +8,7 @@ import TestSupport
 extension ConversionPlan.Options {
   init(
     experts: String = "int4-g32", rest: String = "keep", _ overrides: [Recipe.Rule] = [],
-    solver: any Solver = Solvers.search,
+    solver: any GroupwiseSolver = Solvers.search,
     compress compression: Compression = .none
   ) throws {
     self.init()

@@ -9,10 +9,10 @@ import Testing
 @Suite struct StatisticsTests {
   struct Case: Sendable, CustomTestStringConvertible {
     let encoding: Encoding
-    let solver: any Solver
+    let solver: any GroupwiseSolver
     var testDescription: String { "\(encoding), \(solver.name)" }
     static let all = Encoding.grouped.flatMap { encoding in
-      Solvers.all.map { Case(encoding: encoding, solver: $0) }
+      Solvers.groupwise.map { Case(encoding: encoding, solver: $0) }
     }
   }
 

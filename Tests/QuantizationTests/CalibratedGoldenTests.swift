@@ -72,7 +72,7 @@ import Testing
         weights: weights.span.extracting(start..<end), gate: gate.span, up: up.span, kernels: kernels,
         threads: threads)
     }
-    let expert = try moments.condition(layer: layer.share(medianTrace: 1), kernels: kernels, threads: threads)
+    let expert = try moments.condition(layer: layer.share(), kernels: kernels, threads: threads)
     let conditioned = ["states": expert.outer, "inner": expert.inner]
     for (name, moments) in conditioned {
       let wanted = try expected.doubles(name + ".conditioning")

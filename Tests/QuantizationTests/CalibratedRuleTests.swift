@@ -93,7 +93,7 @@ import Testing
   @Test("moments of few tokens are shrunk and damped by n / N")
   func shrink() throws {
     for (tokens, shrink, damping) in [(16, 0.3 / 0.55, 0.1), (64, 0.3 / 1.3, 0.032), (640, 0.3 / 10.3, 0.005)] {
-      let layer = Self.moments(Self.states(900, seed: 3)).share(medianTrace: 1)
+      let layer = Self.moments(Self.states(900, seed: 3)).share()
       for prior in [MomentPrior.layer(layer), .ridge()] {
         let found = try ConditionedMoments(Self.moments(Self.states(tokens)), prior: prior, kernels: Self.kernels)
         #expect(abs(found.conditioning.shrink - shrink) < 1e-12 && abs(found.conditioning.damping - damping) < 1e-12)
@@ -108,8 +108,8 @@ import Testing
   func empty() throws {
     let layerStates = Self.states(900, seed: 3)
     for prior in [
-      MomentPrior.layer(Self.moments(layerStates).share(medianTrace: 5)),
-      .ridge(empty: Self.moments(layerStates).share(medianTrace: 5)),
+      MomentPrior.layer(Self.moments(layerStates).share()),
+      .ridge(empty: Self.moments(layerStates).share()),
     ] {
       var results: [[Int8]] = []
       for moments in [0, 1] {
@@ -118,7 +118,6 @@ import Testing
         #expect(found.conditioning.tokens == 0 && found.conditioning.shrink == 1 && found.conditioning.damping == 0.1)
         #expect(found.conditioning.outcome == .factored)
         let solved = try solve(found)
-        // Scaled to the median trace: what is lost compares with other experts' losses.
         let energy = try #require(solved.outputPower)
         #expect(energy > 0 && solved.outputError < energy)
         results.append(solved.codes)
@@ -129,7 +128,7 @@ import Testing
 
   @Test("a layer without tokens is rounded, all columns alike, and says so")
   func withoutStates() throws {
-    let nothing = Moments(columns: Self.columns).share(medianTrace: 0)
+    let nothing = Moments(columns: Self.columns).share()
     for prior in [MomentPrior.none, .ridge(), .layer(nothing), .ridge(empty: nothing)] {
       let found = try ConditionedMoments(Moments(columns: Self.columns), prior: prior, kernels: Self.kernels)
       #expect(found.conditioning.outcome == .withoutStates)
@@ -155,7 +154,7 @@ import Testing
     layer.add(Samples.f32(x).rawBytes, as: .f32, weights: weights.span, kernels: Self.kernels)
     #expect(layer.trace > 0)
     let found = try ConditionedMoments(
-      Moments(columns: Self.columns), prior: .layer(layer.share(medianTrace: 1)), kernels: Self.kernels)
+      Moments(columns: Self.columns), prior: .layer(layer.share()), kernels: Self.kernels)
     #expect(found.conditioning.outcome == .notPositiveDefinite)
     #expect(found.conditioning.attempts == 2 && found.conditioning.damping == 0.1)  // 0.1, then 0.3
     let solved = try solve(found)

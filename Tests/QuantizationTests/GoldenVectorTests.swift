@@ -15,12 +15,12 @@ import Testing
 
   struct Case: Sendable, CustomTestStringConvertible {
     let encoding: Encoding
-    let solver: any Solver
+    let solver: any GroupwiseSolver
     let kernels: KernelSet
     var testDescription: String { "\(encoding) \(solver.name) \(kernels)" }
   }
   static let cases = Encoding.grouped.flatMap { encoding in
-    Solvers.all.flatMap { solver in
+    Solvers.groupwise.flatMap { solver in
       KernelSet.available.map { Case(encoding: encoding, solver: solver, kernels: $0) }
     }
   }

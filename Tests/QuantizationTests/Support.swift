@@ -7,11 +7,11 @@ import Testing
 /// A grouped encoding with a solver; tests run over all of them.
 struct EncodingCase: Sendable, CustomTestStringConvertible {
   let encoding: Encoding
-  let solver: any Solver
+  let solver: any GroupwiseSolver
   var testDescription: String { "\(encoding) \(solver.name)" }
 
   static let all = Encoding.grouped.flatMap { encoding in
-    Solvers.all.map { EncodingCase(encoding: encoding, solver: $0) }
+    Solvers.groupwise.map { EncodingCase(encoding: encoding, solver: $0) }
   }
 }
 
@@ -31,7 +31,8 @@ struct Encoded: Equatable {
 }
 
 func encode(
-  _ source: [UInt8], _ dtype: DType, _ encoding: Encoding, _ solver: any Solver, _ kernels: KernelSet = .available[0],
+  _ source: [UInt8], _ dtype: DType, _ encoding: Encoding, _ solver: any GroupwiseSolver,
+  _ kernels: KernelSet = .available[0],
   after before: QuantizationStatistics = QuantizationStatistics()
 ) throws(QuantizationError) -> Encoded {
   let count = source.count / dtype.byteCount
@@ -59,7 +60,7 @@ func decode(
 
 /// The error that encoding gives, or nil.
 func failure(
-  _ source: [UInt8], _ dtype: DType, _ encoding: Encoding, _ solver: any Solver, _ kernels: KernelSet
+  _ source: [UInt8], _ dtype: DType, _ encoding: Encoding, _ solver: any GroupwiseSolver, _ kernels: KernelSet
 ) -> QuantizationError? {
   do throws(QuantizationError) {
     _ = try encode(source, dtype, encoding, solver, kernels)

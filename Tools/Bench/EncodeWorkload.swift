@@ -20,7 +20,7 @@ struct EncodeWorkload {
     for kernels in KernelSet.available {
       for threads in 1...Self.laneCount {
         for encoding in Encoding.grouped {
-          for solver in Solvers.all {
+          for solver in Solvers.groupwise {
             guard options.wants("\(encoding) \(solver.name) \(kernels) \(threads)") else { continue }
             measure(encoding, solver, kernels, threads: threads)
           }
@@ -29,7 +29,7 @@ struct EncodeWorkload {
     }
   }
 
-  private func measure(_ encoding: Encoding, _ solver: any Solver, _ kernels: KernelSet, threads: Int) {
+  private func measure(_ encoding: Encoding, _ solver: any GroupwiseSolver, _ kernels: KernelSet, threads: Int) {
     // Plain loops take minutes for the whole; a part is enough, as they are far from the limit of memory.
     let elementCount = lanes[0].elementCount / (kernels.name == "scalar" ? 64 : 1)
     let byteCount = elementCount * 2 * Self.laneCount
@@ -112,12 +112,13 @@ private final class Lane: @unchecked Sendable {
       &+ Self.read(scales, encoding.scaleByteCount(elements: count, columns: Self.columns) / 2)
   }
 
-  func encode(_ count: Int, _ encoding: Encoding, _ solver: any Solver, _ kernels: KernelSet) {
+  func encode(_ count: Int, _ encoding: Encoding, _ solver: any GroupwiseSolver, _ kernels: KernelSet) {
     statistics = Self.encode(source, count, encoding, solver, kernels, codes: &codes, scales: &scales)
   }
 
   private static func encode(
-    _ source: borrowing AlignedBuffer, _ count: Int, _ encoding: Encoding, _ solver: any Solver, _ kernels: KernelSet,
+    _ source: borrowing AlignedBuffer, _ count: Int, _ encoding: Encoding, _ solver: any GroupwiseSolver,
+    _ kernels: KernelSet,
     codes: inout AlignedBuffer, scales: inout AlignedBuffer
   ) -> QuantizationStatistics {
     var allCodes = codes.mutableBytes

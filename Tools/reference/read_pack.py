@@ -419,6 +419,7 @@ def check_tensor_record(pack, i):
 
 
 DRIFT_REPORT = b"drift-report.json"
+SOLUTIONS = b"quantization.safetensors"
 SETTINGS = b"provenance.json", b"source/config.json", b"source/generation_config.json"
 
 
@@ -435,7 +436,7 @@ def check_file_record(pack, i):
     yield from check_name(f, subject, 32)
     folder, slash, plain = f.name.partition(b"/")
     in_source = folder + slash == b"source/" and plain not in (b"", b".", b"..") and b"/" not in plain
-    if f.name not in (b"provenance.json", DRIFT_REPORT) and not in_source:
+    if f.name not in (b"provenance.json", DRIFT_REPORT, SOLUTIONS) and not in_source:
         yield Violation(32, subject, "is no name that a pack has, nor a plain one in source/")
     if f.name == DRIFT_REPORT and f.chunk != len(pack.chunks) - 1:
         yield Violation(32, subject, f"chunk {f.chunk} is not the last")

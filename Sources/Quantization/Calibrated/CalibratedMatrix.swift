@@ -4,6 +4,8 @@ package struct CalibratedMatrix: Sendable {
   package let codes: [Int8]
   /// (rows, columns / group size), values of the grid; a portable one is +0 where all weights of a group are negligible.
   package let scales: [Float]
+  /// (rows): the least magnitude of a scale of one byte; empty for others.
+  let leastScales: [Float]
   /// Against the weights: `Formats/encodings.md`, section 10.
   package let statistics: QuantizationStatistics
   /// tr(D H Dᵀ) with what the weights lost, D, and the moments before they were damped: Σ ω |D z|².
@@ -15,6 +17,27 @@ package struct CalibratedMatrix: Sendable {
   /// tr(D H Dᵀ) / tr(W H Wᵀ); nil without a power.
   package var relativeOutputError: Double? {
     outputPower.map { $0 > 0 ? outputError / $0 : 0 }
+  }
+
+  /// The bytes of plane 1: `Formats/encodings.md`, section 3.
+  package var scalePlane: [UInt8] {
+    var plane: [UInt8] = []
+    guard !leastScales.isEmpty else {
+      for scale in scales {
+        let bits = UInt16(truncatingIfNeeded: scale.bitPattern >> 16)
+        plane += [UInt8(truncatingIfNeeded: bits), UInt8(truncatingIfNeeded: bits >> 8)]
+      }
+      return plane
+    }
+    let groups = scales.count / leastScales.count
+    for (row, least) in leastScales.enumerated() {
+      plane.append(UInt8(least.bitPattern >> 23))
+      for scale in scales[row * groups..<(row + 1) * groups] {
+        let index = (scale.bitPattern & 0x7FFF_FFFF) >> 19 - least.bitPattern >> 19
+        plane.append(UInt8(index) | (scale.sign == .minus ? 0x80 : 0))
+      }
+    }
+    return plane
   }
 
   /// The bytes of plane 0: `Formats/encodings.md`, sections 4 and 5.

@@ -110,22 +110,22 @@ package struct ConditionedMoments: Sendable {
     found.shrink = k
   }
 
-  /// For an expert without tokens, or none that count.
+  /// For an expert without tokens, or none that count: what its layer's tokens would have fed it.
   private static func replace(_ h: inout [Float], by prior: MomentPrior, _ found: inout MomentConditioning) {
     let columns = found.columns
-    for i in h.indices { h[i] = 0 }
     found.shrink = 1
     switch prior {
     case .layer(let layer), .ridge(let layer?):
       precondition(layer.columns == columns)
       guard layer.trace > 0 else { return forget(&h, &found) }
-      KernelSet.blend(&h, 0, with: layer.values, Float(layer.medianTrace / layer.trace))
+      h = layer.values
     case .ridge(nil), .none: forget(&h, &found)
     }
   }
 
   private static func forget(_ h: inout [Float], _ found: inout MomentConditioning) {
     found.outcome = .withoutStates
+    for i in h.indices { h[i] = 0 }
     for j in 0..<found.columns { h[j * found.columns + j] = 1 }
   }
 

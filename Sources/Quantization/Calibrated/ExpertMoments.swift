@@ -28,6 +28,14 @@ package struct ExpertMoments: ~Copyable, Sendable {
     kernels: KernelSet, threads: Int = 1
   ) {
     outer.add(states, as: format, weights: weights, kernels: kernels, threads: threads)
+    addInner(states, as: format, weights: weights, gate: gate, up: up, kernels: kernels, threads: threads)
+  }
+
+  /// The same for what down is fed alone.
+  package mutating func addInner(
+    _ states: RawSpan, as format: FloatFormat, weights: Span<Float>, gate: Span<Float>, up: Span<Float>,
+    kernels: KernelSet, threads: Int = 1
+  ) {
     let rowByteCount = columns * format.byteCount
     for start in stride(from: 0, to: weights.count, by: Self.piece) {
       let end = min(start + Self.piece, weights.count)
@@ -39,11 +47,14 @@ package struct ExpertMoments: ~Copyable, Sendable {
     }
   }
 
+  /// Ends the adding: the moments of what down was fed.
+  package consuming func shareInner() -> LayerMoments { inner.share() }
+
   /// Ends the adding.
   ///
   /// - Parameters:
   ///   - layer: the moments of all tokens of the layer as gate and up are fed them; nil where there are none.
-  ///   - emptyInner: what down takes in an expert without tokens.
+  ///   - emptyInner: what down takes in an expert without tokens: what it would be fed by all tokens of the layer.
   package consuming func condition(
     layer: LayerMoments?, emptyInner: LayerMoments? = nil, kernels: KernelSet, threads: Int = 1
   ) throws(CalibrationError) -> ConditionedExpert {

@@ -1,4 +1,5 @@
 import Kernels
+package import Tensors
 
 /// The calibrated solver: scales under the diagonal of the moments, rounding with feedback of what was lost, one sweep of
 /// polish. `Formats/solver.md` defines it to the bit.
@@ -13,6 +14,12 @@ package struct GPTQ: Sendable {
     self.bits = bits
     self.groupSize = groupSize
     self.grid = grid
+  }
+
+  /// Nil for an encoding without codes.
+  package init?(_ encoding: Encoding) {
+    guard let (code, scale) = encoding.codes else { return nil }
+    self.init(bits: code.bits, groupSize: encoding.groupSize, grid: scale == .byte ? .byte : .portable)
   }
 
   /// Solves a matrix. Rows do not depend on each other, and nothing depends on the threads.
@@ -36,7 +43,7 @@ package struct GPTQ: Sendable {
     kernels.solve(
       steps, weights: weights, bits: bits, groupSize: groupSize, scaleRange: range, moments: moments.moments,
       factor: moments.factor, rows: &solved, threads: threads)
-    let statistics = self.statistics(weights, solved)
+    let statistics = self.statistics(weights, solved, least: range.least)
     // Without the damping, which is no output.
     let ridge = Double(moments.ridge)
     let error = max(0, solved.errors.reduce(0, +) - ridge * statistics.squaredError)
@@ -49,16 +56,19 @@ package struct GPTQ: Sendable {
       power = max(0, whole.errors.reduce(0, +) - ridge * statistics.squaredWeight)
     }
     return CalibratedMatrix(
-      codes: solved.codes, scales: solved.scales, statistics: statistics, outputError: error, outputPower: power,
-      conditioning: moments.conditioning)
+      codes: solved.codes, scales: solved.scales, leastScales: grid == .byte ? range.least : [], statistics: statistics,
+      outputError: error, outputPower: power, conditioning: moments.conditioning)
   }
 
   private var codeRange: ClosedRange<Int8> { bits == 4 ? -8...7 : -127...127 }
 
   /// The sums of `Formats/encodings.md`, section 10.
-  private func statistics(_ weights: Span<Float>, _ solved: SolvedRows) -> QuantizationStatistics {
+  private func statistics(
+    _ weights: Span<Float>, _ solved: SolvedRows, least: [Float]
+  ) -> QuantizationStatistics {
     var sums = QuantizationSums()
     let codes = codeRange
+    let groupsOfRow = solved.scales.count / max(least.count, 1)
     for (group, scale) in solved.scales.enumerated() {
       var error = SIMD16<Float>.zero
       var weight = SIMD16<Float>.zero
@@ -74,10 +84,19 @@ package struct GPTQ: Sendable {
         error += lost * lost
         weight += x * x
       }
+      if grid == .byte, isClamped(weights, group, least: least[group / groupsOfRow]) { sums.clamped += 1 }
       sums.squaredError += Double(Self.sumInPairs(error))
       sums.squaredWeight += Double(Self.sumInPairs(weight))
     }
     return QuantizationStatistics(sums, count: weights.count)
+  }
+
+  /// Whether a group is below the range of its row's byte scales.
+  private func isClamped(_ weights: Span<Float>, _ group: Int, least: Float) -> Bool {
+    var largest: Float = 0
+    for i in group * groupSize..<(group + 1) * groupSize { largest = max(largest, abs(weights[i])) }
+    let wanted = largest / (bits == 4 ? 7.5 : 127.5)
+    return largest > 0 && (wanted.bitPattern &+ 0x7FFFF) >> 19 < least.bitPattern >> 19
   }
 
   private static func sumInPairs(_ partial: SIMD16<Float>) -> Float {
@@ -86,4 +105,11 @@ package struct GPTQ: Sendable {
     let two = four.lowHalf + four.highHalf
     return two[0] + two[1]
   }
+}
+
+/// As recipes and the command line name it.
+struct CalibratedSolver: Solver {
+  let name = "gptq"
+  let summary = "least error of what experts say on calibrated states; needs such states"
+  let needs = SolverNeeds.inputMoments
 }

@@ -39,24 +39,18 @@ package struct Moments: ~Copyable, Sendable {
   consuming func take() -> [Float] { values }
 
   /// Ends the adding.
-  ///
-  /// - Parameter medianTrace: the median of the traces of the layer's experts that have tokens.
-  package consuming func share(medianTrace: Double) -> LayerMoments {
-    LayerMoments(columns: columns, trace: trace, medianTrace: medianTrace, values: values)
-  }
+  package consuming func share() -> LayerMoments { LayerMoments(columns: columns, trace: trace, values: values) }
 }
 
 /// The moments of all tokens of a layer, each with the sum of its weights over the experts it went to.
 package final class LayerMoments: Sendable {
   package let columns: Int
   package let trace: Double
-  let medianTrace: Double
   let values: [Float]
 
-  init(columns: Int, trace: Double, medianTrace: Double, values: [Float]) {
+  init(columns: Int, trace: Double, values: [Float]) {
     self.columns = columns
     self.trace = trace
-    self.medianTrace = medianTrace
     self.values = values
   }
 }
@@ -69,6 +63,6 @@ package enum MomentPrior: Sendable {
   case layer(LayerMoments)
   /// Equal moments of all columns and none across, for inputs that mean something else in every expert.
   ///
-  /// - Parameter empty: what an expert without tokens takes: the layer's, which are still better than nothing.
+  /// - Parameter empty: what an expert without tokens takes.
   case ridge(empty: LayerMoments? = nil)
 }

@@ -1,0 +1,168 @@
+import Calibration
+import Dispatch
+import Kernels
+import Models
+import Pack
+import Quantization
+import Safetensors
+import Storage
+import Tensors
+
+// One chunk: its weights read, encoded and made ready to be stored.
+
+extension Converter {
+  struct EncodedResult: Sendable {
+    var chunk: EncodedChunk
+    var statistics: [QuantizationStatistics]
+    /// Of an expert that was solved, by projection.
+    var solutions: [SolutionRecord.Matrix?]
+    /// Of the source.
+    var byteCount: Int
+  }
+
+  /// Reads and encodes one chunk.
+  func encode(
+    _ index: Int, _ codec: ChunkCodec, _ solver: LayerSolver?, wasResident: Bool
+  ) throws(ConversionError) -> EncodedResult {
+    let chunk = plan.pack.chunks[index]
+    if !wasResident, budget.readers == 0, index + budget.window < plan.pack.chunks.count {
+      for part in parts(of: index + budget.window) { part.file.willNeed(part.range) }
+    }
+    var content = contents.take(byteCount: chunk.layout.byteCount)
+    zeroGaps(chunk.layout, in: &content)
+    var statistics: [QuantizationStatistics] = []
+    var solutions: [SolutionRecord.Matrix?] = []
+    var byteCount = 0
+    let solved = try solver.flatMap { (solver) throws(ConversionError) in try solve(index, solver) }
+    for (position, part) in parts(of: index).enumerated() {
+      let planes = chunk.layout.planes[position]
+      solutions.append(solved?[position]?.record)
+      if let matrix = solved?[position] {
+        statistics.append(matrix.statistics)
+        var bytes = content.mutableBytes
+        bytes.write(matrix.codes.bytes, at: planes[0].lowerBound)
+        bytes.write(matrix.scales.bytes, at: planes[1].lowerBound)
+      } else {
+        statistics.append(try encode(part, planes, wasResident: wasResident, into: &content))
+      }
+      byteCount += part.range.count
+    }
+    encoders.wait()
+    defer { encoders.signal() }
+    return EncodedResult(
+      chunk: codec.encode(content, tailOffset: chunk.layout.tailOffset), statistics: statistics,
+      solutions: solutions, byteCount: byteCount)
+  }
+
+  /// The planes are overwritten; what alignment leaves between them still holds another chunk's bytes.
+  private func zeroGaps(_ layout: ContentLayout, in content: inout AlignedBuffer) {
+    let zeros = [UInt8](repeating: 0, count: PackLimits.alignment)
+    var end = 0
+    for plane in layout.planes.joined().sorted(by: { $0.lowerBound < $1.lowerBound }) where !plane.isEmpty {
+      var bytes = content.mutableBytes
+      bytes.write(zeros.bytes.extracting(first: plane.lowerBound - end), at: end)
+      end = plane.upperBound
+    }
+  }
+
+  /// The source bytes of one tensor in one chunk.
+  struct Part {
+    let tensor: PackPlan.Tensor
+    let solver: any Solver
+    let dtype: DType
+    let file: ReadOnlyFile
+    let range: Range<Int>
+    let firstRow: Int
+  }
+
+  func parts(of index: Int) -> [Part] {
+    let chunk = plan.pack.chunks[index]
+    return chunk.tensors.map { tensor in
+      let source = plan.sources[tensor]
+      guard case .bytes(let file, let range) = source.place, let dtype = source.type.encoding?.dtype else {
+        preconditionFailure("the source is a checkpoint of floats")
+      }
+      let rows = chunk.kind == .rows ? chunk.rows : 0..<source.shape.rows
+      let rowByteCount = source.shape.columns * dtype.byteCount
+      let start = range.lowerBound + rows.lowerBound * rowByteCount
+      return Part(
+        tensor: plan.pack.tensors[tensor], solver: plan.solvers[tensor], dtype: dtype, file: files[file],
+        range: start..<start + rows.count * rowByteCount, firstRow: rows.lowerBound)
+    }
+  }
+
+  /// Encodes one tensor, as it comes from the page cache or past it.
+  private func encode(
+    _ part: Part, _ planes: [Range<Int>], wasResident: Bool, into content: inout AlignedBuffer
+  ) throws(ConversionError) -> QuantizationStatistics {
+    var statistics = QuantizationStatistics()
+    // Whole groups, or whole rows where each has a base: no row of those is longer than a piece.
+    let unit = part.tensor.encoding.unitElementCount(columns: part.tensor.shape.columns) * part.dtype.byteCount
+    try part.file.forEachPiece(
+      of: part.range, wasCached: wasResident, step: MemoryBudget.pieceByteCount / unit * unit,
+      budget.readers > 0 ? pieces : nil, failure: { .source(SafetensorsError($0)) }
+    ) { (bytes, offset) throws(ConversionError) in
+      try encode(bytes, offset, of: part, planes, into: &content, &statistics)
+    }
+    return statistics
+  }
+
+  /// Encodes some bytes of a part, which begin `offset` bytes after its start; goes on with the sums of those before, so
+  /// that they do not depend on the cuts.
+  private func encode(
+    _ source: RawSpan, _ offset: Int, of part: Part, _ planes: [Range<Int>], into content: inout AlignedBuffer,
+    _ statistics: inout QuantizationStatistics
+  ) throws(ConversionError) {
+    encoders.wait()
+    defer { encoders.signal() }
+    let encoding = part.tensor.encoding
+    let first = offset / part.dtype.byteCount
+    guard encoding.isGrouped else {
+      if let element = Quantizer.firstNotFinite(source, dtype: part.dtype, kernels: kernels) {
+        throw notFinite(part, first + element)
+      }
+      var bytes = content.mutableBytes
+      bytes.write(source, at: planes[0].lowerBound + offset)
+      return
+    }
+    let count = source.byteCount / part.dtype.byteCount
+    let columns = part.tensor.shape.columns
+    func bytes(ofPlane plane: Int) -> Range<Int> {
+      let description = encoding.planes[plane]
+      let start = planes[plane].lowerBound + description.byteCount(elements: first, columns: columns)
+      return start..<start + description.byteCount(elements: count, columns: columns)
+    }
+    do throws(QuantizationError) {
+      try content.withDisjoint(bytes(ofPlane: 0), bytes(ofPlane: 1)) { (codes, scales) throws(QuantizationError) in
+        guard let solver = part.solver as? any GroupwiseSolver else {
+          preconditionFailure("what needs states is solved before")
+        }
+        try Quantizer.encode(
+          source, dtype: part.dtype, columns: columns, as: encoding, solver: solver, kernels: kernels,
+          codes: &codes, scales: &scales, adding: &statistics)
+      }
+    } catch {
+      switch error {
+      case .notFinite(let element): throw notFinite(part, first + element)
+      case .scaleTooLarge(let element):
+        let (row, column, byteOffset) = place(of: first + element, in: part)
+        throw .tooLarge(
+          tensor: part.tensor.name, row: row, column: column, path: part.file.path, byteOffset: byteOffset)
+      case .unsupported, .unsupportedSource: preconditionFailure("the plan uses encodings with a scheme")
+      }
+    }
+  }
+
+  func notFinite(_ part: Part, _ element: Int) -> ConversionError {
+    let (row, column, byteOffset) = place(of: element, in: part)
+    return .notFinite(
+      tensor: part.tensor.name, row: row, column: column, path: part.file.path, byteOffset: byteOffset)
+  }
+
+  func place(of element: Int, in part: Part) -> (row: Int, column: Int, byteOffset: Int) {
+    let columns = part.tensor.shape.columns
+    return (
+      part.firstRow + element / columns, element % columns, part.range.lowerBound + element * part.dtype.byteCount
+    )
+  }
+}

@@ -1,0 +1,97 @@
+import ArgumentParser
+import Calibration
+import Conversion
+import Glibc
+import Inspection
+import Kernels
+import Models
+import Safetensors
+import Storage
+import Tensors
+
+// States to quantize with, and what they say of a target.
+
+extension QuantizeCommand {
+  /// Where the states come from; nil where experts are to be solved without.
+  func states(
+    _ kernels: KernelSet, _ progress: StageProgress
+  ) throws(Failure) -> (any StateSource)? {
+    if let calibration {
+      let file: CalibrationFile
+      do throws(StateError) { file = try CalibrationFile(path: calibration) } catch { throw Failure(error) }
+      let identity: ModelIdentity
+      do throws(InspectionError) { identity = ModelIdentity(try InspectedModel(path: checkpoint)) } catch {
+        throw Failure(error)
+      }
+      guard file.document.modelHash == identity.hash else { throw Failure(otherModel: calibration, of: checkpoint) }
+      return file
+    }
+    guard data.hasData else { return nil }
+    let input = try CalibrationInput(
+      data, checkpoint: checkpoint, compute: Compute(kernels: kernels, threads: threads ?? Machine.threads),
+      maxMemory: maxMemory.value, progress)
+    if !quiet { Console.notes(input.model.promptRemarks + input.notes) }
+    // For a target states are needed twice: they wait in a file that never has a name.
+    if target != nil { return try spooled(input, progress) }
+    return LiveStates(input.document, input.model.model, input.copies) {
+      progress.update("calibrating", $0)
+      return !Interrupt.isRequested
+    }
+  }
+
+  private func spooled(_ input: CalibrationInput, _ progress: StageProgress) throws(Failure) -> CalibrationFile {
+    try CalibrationMemory.require(
+      StatePass.workingByteCount(input.copies, input.model.configuration), limit: maxMemory.value)
+    do throws(StateError) {
+      let writer: CalibrationWriter
+      do throws(SafetensorsError) {
+        writer = try CalibrationWriter(
+          input.document, input.copies, to: (output ?? "\(Self.temporaryDirectory)/ingot") + ".states", replaces: true)
+      } catch { throw .file(error) }
+      try input.write(writer, progress)
+      return try writer.finishUnnamed()
+    } catch { throw Failure(error) }
+  }
+
+  /// Bytes that states take; where they were made here, the model that they are of is open, too.
+  func statesHeld(_ states: (any StateSource)?) -> Int {
+    (states?.heldByteCount ?? 0) + (data.hasData ? ResidentMemory.anonymous : 0)
+  }
+
+  /// Where a run that writes nothing keeps what it needs.
+  private static var temporaryDirectory: String {
+    unsafe getenv("TMPDIR").map { unsafe String(cString: $0) } ?? "/tmp"
+  }
+
+  /// Measures what each level would cost, and makes the plan one that meets the target.
+  func choose(
+    _ target: PrecisionTarget, _ plan: inout ConversionPlan, _ states: any StateSource, _ kernels: KernelSet
+  ) throws(ConversionError) -> PrecisionChoice {
+    let converter = try Converter(
+      plan, kernels: kernels, threads: threads ?? Machine.threads, memoryLimit: maxMemory.value,
+      statesHeld: statesHeld(states))
+    let total = plan.sources.reduce(0) { $0 + ($1.role == .expert ? $1.byteCount ?? 0 : 0) }
+    var progress = Progress("measuring levels", total: total, isQuiet: quiet)
+    defer { progress.finish() }
+    let damage = try Interrupt.lookingOut { () throws(ConversionError) in
+      try converter.damage(of: states, progress: { progress.update($0) }, isInterrupted: { Interrupt.isRequested })
+    }
+    let choice = try plan.choose(target, damage: damage)
+    plan = try plan.with(choice.encodings)
+    return choice
+  }
+}
+
+extension PrecisionTarget: ExpressibleByArgument {
+  package init?(argument: String) {
+    if argument.lowercased().hasSuffix("bpw") {
+      guard let bits = Double(argument.dropLast(3)), bits > 0, bits <= 16 else { return nil }
+      self = .bitsPerWeight(bits)
+    } else {
+      guard let size = ByteCount(argument: argument) else { return nil }
+      self = .bytes(size.value)
+    }
+  }
+
+  package static var allValueStrings: [String] { [] }
+}

@@ -1,0 +1,182 @@
+import JSON
+import TestSupport
+import Testing
+
+/// `ingot calibrate`, and what `quantize` and `inspect` do with states.
+@Suite struct CalibrateTests {
+  /// A directory with questions to calibrate on and others to judge by, and a text.
+  private func withData(_ body: (String) throws -> Void) throws {
+    try withTemporaryDirectory { directory in
+      let lines = String(decoding: try contents(of: pico + "/eval.jsonl"), as: UTF8.self)
+        .split(separator: "\n").map(String.init)
+      try write(Array(lines[..<150].joined(separator: "\n").utf8), to: directory + "/q.jsonl")
+      try write(Array(lines[150...].joined(separator: "\n").utf8), to: directory + "/judge.jsonl")
+      try write(
+        Array(String(repeating: "The capital of Norway is Oslo. ", count: 200).utf8), to: directory + "/t.txt")
+      try body(directory)
+    }
+  }
+
+  private func run(_ arguments: [String], in directory: String, code: Int32 = 0) throws -> Command.Result {
+    let result = try ingot(arguments, in: directory)
+    #expect(result.code == code, "\(arguments): \(result)")
+    return result
+  }
+
+  private func json(_ arguments: [String], in directory: String) throws -> JSONValue {
+    try JSONParser.parse(try run(arguments + ["--json", "-q"], in: directory).out)
+  }
+
+  private static let data = ["--prompts", "q.jsonl", "--text", "t.txt", "--tokens", "12k"]
+
+  @Test("states are written, shown and used; both steps at once give the same pack")
+  func twoSteps() throws {
+    try withData { directory in
+      let done = try run(["calibrate", pico, "-o", "s"] + Self.data, in: directory)
+      #expect(done.out == "s\n" && done.err.contains("n/N") && !done.err.contains("\u{1B}"))
+      let report = try json(["inspect", "s"], in: directory)
+      let sources = report.object?["document"]?.object?["data"]?.object?["sources"]?.array ?? []
+      let rows = sources.compactMap { $0.object?["rows"]?.int }
+      #expect(rows.count == 2 && abs(rows[0] - rows[1]) < 1500 && rows[0] + rows[1] >= 12 << 10)
+      #expect(report.object?["layers"]?.array?.count == 3)
+      #expect(try run(["inspect", "s", "--check"], in: directory).out.contains("masked"))
+
+      for more in [["--experts", "int4-g32s8"], ["--target", "4.6bpw"]] {
+        let two = ["quantize", pico, "--calibration", "s", "-o", "two.ingot", "--force", "-q"]
+        let one = ["quantize", pico, "-o", "one.ingot", "--force", "-q"] + Self.data
+        _ = try run(two + more, in: directory)
+        _ = try run(one + more, in: directory)
+        #expect(try contents(of: directory + "/one.ingot") == contents(of: directory + "/two.ingot"))
+        #expect(listing(of: directory).filter { !["s", "q.jsonl", "judge.jsonl", "t.txt"].contains($0) }.count == 2)
+        #expect(try run(["inspect", "one.ingot", "--check"], in: directory).code == 0)
+      }
+      let pack = try json(["inspect", "one.ingot"], in: directory)
+      let solutions = (pack.object?["tensors"]?.array ?? []).compactMap { $0.object?["solution"]?.object }
+      #expect(solutions.count == 3 * 16 * 3)
+      #expect(solutions.allSatisfy { ($0["output_error"]?.double ?? 0) > 0 && $0["outcome"]?.string == "solved" })
+      #expect(pack.object?["quant"]?.object?["bpw_experts"]?.double ?? 9 <= 4.6)
+      #expect(pack.object?["provenance"]?.object?["target"]?.string == "4.6bpw")
+      #expect(try run(["inspect", "one.ingot"], in: directory).out.contains("matrices solved with states"))
+    }
+  }
+
+  @Test("at the same size, a pack made with states drifts less than one made without")
+  func fidelity() throws {
+    try withData { directory in
+      _ = try run(["calibrate", pico, "-o", "s", "-q", "--prompts", "q.jsonl"], in: directory)
+      let common = ["quantize", pico, "-q", "-o"]
+      _ = try run(common + ["search.ingot", "--experts", "int4-g64"], in: directory)
+      _ = try run(common + ["states.ingot", "--experts", "int4-g64", "--calibration", "s"], in: directory)
+      let drift = try ["search", "states"].map { name in
+        try json(
+          ["verify", "\(name).ingot", "-r", pico, "--prompts", "judge.jsonl", "--level", "masked", "--no-floor"],
+          in: directory
+        ).object?["masked"]?.object?["kl"]?.object?["p99"]?.double ?? .nan
+      }
+      #expect(drift[1] < 0.7 * drift[0], "\(drift)")
+    }
+  }
+
+  @Test("a size is never overshot, and what cannot be met is refused", arguments: ["1.29MB", "1.4MB", "1500000"])
+  func target(size: String) throws {
+    try withData { directory in
+      let command = ["quantize", pico, "-o", "t.ingot", "--prompts", "q.jsonl", "--tokens", "4k"]
+      let result = try ingot(command + ["--target", size, "--json", "-q"], in: directory)
+      let wanted = size == "1.29MB" ? 1_290_000 : size == "1.4MB" ? 1_400_000 : 1_500_000
+      guard result.code == 0 else {
+        #expect(result.code == 64 && result.err.contains("cannot be met"), "\(result)")
+        return
+      }
+      let found = try #require(try JSONParser.parse(result.out).object)
+      let bytes = try #require(found["output_bytes"]?.int)
+      #expect(bytes <= wanted)
+      #expect(try contents(of: directory + "/t.ingot").count == bytes)
+      let levels = found["target"]?.object?["levels"]?.array ?? []
+      let count = levels.reduce(0) { sum, level in
+        sum + ["gate", "up", "down"].reduce(0) { $0 + (level.object?[$1]?.int ?? 0) }
+      }
+      #expect(count == 3 * 16 * 3)
+    }
+  }
+
+  @Test("a model's own answers will do, and the pack that gave them leaves nothing")
+  func generated() throws {
+    try withData { directory in
+      _ = try run(["quantize", pico, "-o", "p.ingot", "-q"], in: directory)
+      let temporary = ["TMPDIR": directory]
+      for more in [[], ["--generator", "p.ingot"]] {
+        let command = ["calibrate", pico, "-o", "g\(more.count)", "-q", "--generate", "3", "--tokens", "1k"]
+        let result = try ingot(command + more, in: directory, environment: temporary)
+        #expect(result.code == 0, "\(result)")
+      }
+      // The same pack made on the way.
+      #expect(try contents(of: directory + "/g0") == contents(of: directory + "/g2"))
+      #expect(listing(of: directory).filter { $0.hasSuffix(".ingot") } == ["p.ingot"])
+      let report = try json(["inspect", "g0"], in: directory)
+      let sources = report.object?["document"]?.object?["data"]?.object?["sources"]?.array
+      #expect(sources?.first?.object?["name"]?.string == "generated")
+      for wrong in [["--generate", "0"], ["--generate", "1000"], ["--generator", "p.ingot", "--text", "t.txt"]] {
+        _ = try run(["calibrate", pico, "-o", "x"] + wrong, in: directory, code: 64)
+      }
+    }
+  }
+
+  @Test("few states are told, and which option would help")
+  func thin() throws {
+    try withData { directory in
+      let result = try run(["calibrate", pico, "-o", "s", "--prompts", "q.jsonl", "--tokens", "300"], in: directory)
+      #expect(result.err.contains("warning: ") && result.err.contains("--tokens"))
+      let all = try run(
+        ["calibrate", pico, "-o", "s", "--force", "--prompts", "judge.jsonl", "--tokens", "1m"], in: directory)
+      #expect(all.err.contains("of the 1,048,576 asked for"))
+    }
+  }
+
+  @Test("what is wrong is said before any work, with the right exit code, and leaves nothing")
+  func refusals() throws {
+    try withData { directory in
+      try write(Array(#"{"prompt": "Hello?"}"#.utf8), to: directory + "/no-answer.jsonl")
+      _ = try run(["calibrate", pico, "-o", "s", "-q", "--prompts", "q.jsonl", "--tokens", "1k"], in: directory)
+      try changePicoWeights(to: directory + "/other", ["lm_head": { $0.map { 2 * $0 } }])
+      let before = listing(of: directory)
+      let pack = ["quantize", pico, "-o", "p.ingot"]
+      for (arguments, code, text): ([String], Int32, String) in [
+        (["calibrate", pico, "-o", "x"], 64, "name data"),
+        (["calibrate", pico, "-o", "x", "--prompts", "no-answer.jsonl"], 1, "nothing to take states on"),
+        (["calibrate", pico, "-o", "x", "--prompts", "missing.jsonl"], 1, "missing.jsonl"),
+        (["calibrate", pico, "-o", "s", "--prompts", "q.jsonl"], 1, "s"),
+        (["calibrate", pico, "-o", "q.jsonl", "--prompts", "q.jsonl", "--force"], 1, "q.jsonl"),
+        (["calibrate", pico, "-o", "x", "--prompts", "q.jsonl", "--max-memory", "1MiB"], 5, "--max-memory"),
+        (["calibrate", pico, "-o", "x", "--prompts", "q.jsonl", "--block-length", "0"], 64, ""),
+        (["calibrate", "missing", "-o", "x", "--prompts", "q.jsonl"], 1, "missing"),
+        (["quantize", "other", "-o", "p.ingot", "--calibration", "s"], 1, "of another model"),
+        (pack + ["--calibration", "q.jsonl"], 1, "q.jsonl"),
+        (pack + ["--calibration", "s", "--text", "t.txt"], 64, "leave out"),
+        (pack + ["--tokens", "1k"], 64, "needs data"),
+        (pack + ["--target", "4.25bpw"], 64, "needs states"),
+        (pack + ["--target", "4.25bpw", "--experts", "int4-g64", "--calibration", "s"], 64, "--experts"),
+        (pack + ["--target", "1bpw", "--calibration", "s"], 64, "cannot be met"),
+        (pack + ["--solver", "gptq"], 64, "needs states"),
+        (["inspect", "s", "--diff", pico], 64, "no model"),
+      ] {
+        let result = try ingot(arguments, in: directory)
+        #expect(result.code == code && result.err.contains(text), "\(arguments): \(result)")
+        #expect(listing(of: directory) == before, "\(arguments)")
+      }
+    }
+  }
+
+  @Test("a file of states that is damaged is told with the exit code of damage")
+  func damage() throws {
+    try withData { directory in
+      _ = try run(["calibrate", pico, "-o", "s", "-q", "--prompts", "q.jsonl", "--tokens", "1k"], in: directory)
+      var bytes = try contents(of: directory + "/s")
+      bytes[bytes.count / 2] ^= 1
+      try write(bytes, to: directory + "/s")
+      let check = try run(["inspect", "s", "--check"], in: directory, code: 4)
+      #expect(check.err.contains("layer") || check.err.contains("hash"))
+      let used = try run(["quantize", pico, "--calibration", "s", "-o", "p.ingot"], in: directory, code: 4)
+      #expect(used.err.contains("damaged") && listing(of: directory).filter { $0.hasSuffix("ingot") }.isEmpty)
+    }
+  }
+}
