@@ -44,7 +44,9 @@ import Testing
   func damageIsNotForgotten() throws {
     try withTemporaryDirectory { directory in
       try TinyCheckpoint().write(to: directory)
-      let plan = try ConversionPlan(checkpoint: directory, options: .init())
+      var options = ConversionPlan.Options()
+      options.recipe = Recipe(experts: .keep, rest: .keep)
+      let plan = try ConversionPlan(checkpoint: directory, options: options)
       let path = directory + "/tiny.ingot"
       _ = try Converter(plan, kernels: .best, threads: 1, memoryLimit: 1 << 30)
         .write(to: path, progress: { _ in }, isInterrupted: { false })
