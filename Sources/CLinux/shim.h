@@ -1,4 +1,4 @@
-// Calls that glibc shows only under _GNU_SOURCE, which Swift does not define.
+// Calls that glibc shows only under _GNU_SOURCE, which Swift does not define, and what Swift cannot say of its stack.
 #ifndef CLINUX_SHIM_H
 #define CLINUX_SHIM_H
 
@@ -12,6 +12,13 @@ ssize_t copy_file_range(int source, __off64_t *source_position, int target, __of
 int fallocate(int file, int mode, __off64_t position, __off64_t byte_count);
 
 int renameat2(int old_directory, const char *old_path, int new_directory, const char *new_path, unsigned flags);
+
+// Makes the stack of the calling thread as large as any command needs it.
+__attribute__((noinline)) static void claim_stack(void) {
+  char room[1 << 20];
+  room[0] = 0;
+  __asm__ volatile("" : : "r"(room) : "memory");  // or the compiler keeps one byte of it
+}
 
 #pragma clang assume_nonnull end
 

@@ -86,18 +86,24 @@ enum SystemNotices {
           raise(number)
           return
         }
-        Interrupt.write(
-          """
-          error: the system gives this process no more memory
-
-          hint: raise its limit (ulimit -v or -d, or the control group's), or use fewer --threads and a smaller \
-          --max-memory
-
-          """)
-        DoomedNames.removeAll()
-        _exit(ExitStatus.temporary.rawValue)
+        SystemNotices.endWithoutMemory()
       }
     }
+    // A stack that cannot grow ends the process where no handler has a stack either.
+    if !ProcessStack.claim() { endWithoutMemory() }
+  }
+
+  private static func endWithoutMemory() -> Never {
+    Interrupt.write(
+      """
+      error: the system gives this process no more memory
+
+      hint: raise its limit (ulimit -v or -d, or the control group's), or use fewer --threads and a smaller \
+      --max-memory
+
+      """)
+    DoomedNames.removeAll()
+    _exit(ExitStatus.temporary.rawValue)
   }
 
   /// By signal, what was done before: the language may tell where it happened.
