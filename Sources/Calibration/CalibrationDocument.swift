@@ -110,8 +110,9 @@ package struct CalibrationDocument: Sendable, Equatable {
       case .number(let seedText)? = options["seed"], let seed = UInt64(seedText),
       let data = document["data"]?.object, let dataHash = data["hash"]?.string.flatMap(Self.hash),
       let texts = data["texts"]?.int, let rows = data["rows"]?.int, let list = data["sources"]?.array,
-      layers > 0, (0...layers).contains(dense), (1...(1 << 24)).contains(hidden), (1...(1 << 24)).contains(experts),
-      (1...experts).contains(slots), blockLength > 0, texts > 0, rows > 0, rows < 1 << 40
+      (1...(1 << 10)).contains(layers), (0...layers).contains(dense), (1...(1 << 20)).contains(hidden),
+      (1...(1 << 16)).contains(experts), (1...experts).contains(slots), blockLength > 0, texts > 0,
+      (1..<(1 << 31)).contains(rows)  // so that no size of a tensor, nor their sum, is beyond 64 bits
     else { return nil }
     var parts: [CalibrationMix.Part] = []
     for item in list {

@@ -32,7 +32,7 @@ package final class CalibrationFile: StateSource, Sendable {
     do throws(SafetensorsError) { file = try SafetensorsFile(path: path) } catch { throw .file(error) }
     let metadata = file.metadata
     guard let version = metadata[CalibrationLayout.Key.version] else {
-      throw .broken("there is no `\(CalibrationLayout.Key.version)` in its metadata", path: path)
+      throw .otherFile(path: path)
     }
     guard version == "\(CalibrationLayout.version)" else { throw .version(version, path: path) }
     document = try Self.document(file)
@@ -59,7 +59,7 @@ package final class CalibrationFile: StateSource, Sendable {
       throw .broken("tokens, places or classes are not those that were written: their hash differs", path: path)
     }
     guard classes.allSatisfy({ StateClass(rawValue: $0) != nil }) else {
-      throw .broken("`classes` holds a class that there is not", path: path)
+      throw .broken("`classes` holds a class that does not exist", path: path)
     }
   }
 
@@ -114,7 +114,9 @@ package final class CalibrationFile: StateSource, Sendable {
     let limit = Int32(document.sizes.experts)
     guard experts.allSatisfy({ $0 >= 0 && $0 < limit }), weights.allSatisfy(\.isFinite),
       KernelSet.best.firstNotFinite(owner.bytes(of: entry("states")), source: .bf16) == nil
-    else { throw .broken("layer \(layer) holds an expert that there is not, or a number that is none", path: path) }
+    else {
+      throw .broken("layer \(layer) names an expert that does not exist, or holds a NaN or an infinity", path: path)
+    }
     return LayerStates(
       layer: layer, columns: document.sizes.hidden, slots: document.sizes.slots,
       states: HeldBytes(owner.file, entry("states").byteRange), experts: experts, weights: weights, classes: classes,

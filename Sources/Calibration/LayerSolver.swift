@@ -88,14 +88,14 @@ package final class LayerSolver: Sendable {
     return moments.shareInner()
   }
 
-  /// The masked tokens of an expert that count: their states, bf16, and ω, in pieces.
-  func maskedPieces(of expert: Int) -> [(states: [UInt8], omega: [Float])] {
+  /// The masked tokens of an expert that count: their states, bf16, and ω, piece by piece.
+  func forEachMaskedPiece(of expert: Int, _ body: (_ states: [UInt8], _ omega: [Float]) -> Void) {
     let own = users[expert].filter {
       $0.weight > 0 && states.classes[Int($0.row)] == StateClass.masked.rawValue
     }
-    return stride(from: 0, to: own.count, by: Self.piece).map { start in
+    for start in stride(from: 0, to: own.count, by: Self.piece) {
       let part = own[start..<min(start + Self.piece, own.count)]
-      return (gather(part.map { Int($0.row) }), part.map(\.weight))
+      body(gather(part.map { Int($0.row) }), part.map(\.weight))
     }
   }
 
@@ -122,5 +122,11 @@ package final class LayerSolver: Sendable {
     let matrices = 3 * columns * rows * (4 + 4 + 1)
     let pieces = piece * (2 * columns + 8 * rows) + 4 * 128 * (4 * max(columns, rows) + 64)
     return moments + matrices + pieces
+  }
+
+  /// Bytes beside ``workingByteCount(columns:rows:)`` that telling the damage of so many levels takes: gate and up at each of
+  /// them, the metric of down, what a piece of tokens makes of both, and the users that count.
+  package static func damageByteCount(columns: Int, rows: Int, levels: Int, tokens: Int) -> Int {
+    8 * levels * columns * rows + 4 * rows * rows + 24 * piece * rows + 16 * tokens
   }
 }

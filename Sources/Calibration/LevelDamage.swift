@@ -26,8 +26,8 @@ extension LayerSolver {
           decoded.append(nil)
           continue
         }
-        // Without tokens nothing is changed.
-        damage[projection][level] = tokenCount(of: expert) > 0 ? found.outputError : 0
+        // Without tokens that weigh something nothing is changed; the moments are then those of the layer.
+        damage[projection][level] = found.conditioning.tokens > 0 ? found.outputError : 0
         decoded.append(projection == 2 ? nil : found.decoded(groupSize: encoding.groupSize))
       }
       solved.append(decoded)
@@ -58,7 +58,7 @@ extension LayerSolver {
     unsafe kernels.addMoments(of: weights.down.span.bytes, as: .f32, weights: ones.span, columns: rows, to: &metric)
     KernelSet.mirrorUpper(&metric, columns: rows)
     var sums = [gates.map { _ in 0.0 }, ups.map { _ in 0.0 }]
-    for (gathered, omega) in maskedPieces(of: expert) {
+    forEachMaskedPiece(of: expert) { gathered, omega in
       let product = { (matrix: [Float]) in
         self.kernels.chainedProduct(
           of: gathered.bytes, as: .bf16, tokens: omega.count, with: matrix.span, rows: rows,

@@ -22,6 +22,8 @@ package enum StateError: Error, Sendable, Equatable {
   case model(ModelError)
   /// The file cannot be read or written.
   case file(SafetensorsError)
+  /// A safetensors file of something else.
+  case otherFile(path: String)
   /// The file is not what `Formats/calibration.md` says.
   case broken(String, path: String)
   /// Another version of the format.

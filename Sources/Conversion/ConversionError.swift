@@ -21,6 +21,8 @@ package enum ConversionError: Error {
   case otherModel(detail: String)
   /// Even the least levels are larger than the target; both as a target is written.
   case target(wanted: String, least: String)
+  /// A recipe that says the experts' encoding, which a target chooses.
+  case targetWithExperts
   /// The working set does not fit the budget; both in bytes.
   case memory(needed: Int, limit: Int)
   /// The file system has too little room; both in bytes.

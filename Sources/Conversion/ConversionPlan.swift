@@ -193,7 +193,7 @@ package struct ConversionPlan: Sendable {
       (
         "options",
         [
-          "solver": .string((options.calibration == nil ? options.solver : Solvers.gptq).name),
+          "solver": .string(options.solver.name),
           "compress": .string(options.compression.rawValue),
         ]
       ),

@@ -58,12 +58,16 @@ package struct MemoryBudget: Sendable, Equatable {
     guard let document = plan.options.calibration else { return (0, 0) }
     let configuration = plan.model.configuration
     let columns = configuration.hiddenSize
-    // For a target all levels of gate and up are held side by side.
-    let held = plan.options.target == nil ? 0 : 8 * PrecisionTarget.levels.count
+    let rows = configuration.expertIntermediateSize
+    let damage =
+      plan.options.target == nil
+      ? 0
+      : LayerSolver.damageByteCount(
+        columns: columns, rows: rows, levels: PrecisionTarget.levels.count, tokens: document.rows)
     return (
-      LayerSolver.workingByteCount(columns: columns, rows: configuration.expertIntermediateSize)
-        + held * columns * configuration.expertIntermediateSize,
-      32 * document.rows * document.sizes.slots + 8 * columns * columns
+      LayerSolver.workingByteCount(columns: columns, rows: rows) + damage,
+      // Routes, and users by expert, whose arrays have room for twice as many.
+      56 * document.rows * document.sizes.slots + 8 * columns * columns
     )
   }
 }

@@ -135,7 +135,9 @@ private struct Spending {
 
   var text: String {
     switch target {
-    case .bitsPerWeight: "\(8 * Double(spent) / Double(max(plan.parameterCounts.experts, 1)))bpw"
+    case .bitsPerWeight:
+      // Rounded up, so that it can be asked for.
+      "\((8e4 * Double(spent) / Double(max(plan.parameterCounts.experts, 1))).rounded(.up) / 1e4)bpw"
     case .bytes: "\(spent)B"
     }
   }

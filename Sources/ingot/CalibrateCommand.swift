@@ -87,7 +87,7 @@ struct CalibrateCommand: ParsableCommand {
         for line in CalibrationReport.end(input.document, coverage, byteCount: needed) { Console.note(line) }
         Console.note("next: ingot quantize \(checkpoint) --calibration \(output) -o OUT.ingot")
       }
-    } catch { throw Failure(error, texts: input.document) }
+    } catch { throw Failure(error) }
     Console.data(FileName.bytes(of: output) + [UInt8(ascii: "\n")])
   }
 }

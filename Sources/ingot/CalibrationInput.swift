@@ -52,6 +52,10 @@ struct CalibrationInput {
         notes.append(
           "\(Shown.input(path)) has \(Format.count(unanswered)) prompts without answers; they are left out")
       }
+      if encoded.cut > 0 {
+        notes.append(
+          "\(Shown.input(path)) has \(Format.count(encoded.cut)) answers that are cut where the model's positions end")
+      }
       if !data.unusedKeys.isEmpty {
         notes.append("\(Shown.input(path)) has keys that nothing reads: \(SourceNote.list(data.unusedKeys))")
       }

@@ -5,9 +5,12 @@ import Text
 // Every sentence about states that fail.
 
 extension Failure {
-  /// - Parameter texts: whose states they are, to name a text by its source.
-  init(_ error: StateError, texts document: CalibrationDocument? = nil) {
+  init(_ error: StateError) {
     switch error {
+    case .otherFile(let path):
+      self.init(
+        what: "this safetensors file holds no states for calibration", place: "`\(path)`",
+        hint: "make a file of states with `ingot calibrate CHECKPOINT -o FILE.calibration`")
     case .model(let error): self.init(error)
     case .file(let error): self.init(error)
     case .broken(let detail, let path):
@@ -21,7 +24,7 @@ extension Failure {
     case .notFinite(let layer, let text, let position):
       self.init(
         what:
-          "layer \(layer) feeds its experts a number that is infinite or none, at position \(position) of text \(text)",
+          "layer \(layer) feeds its experts an infinity or a NaN, at position \(position) of text \(text)",
         hint: "a weight before it is damaged; find it with `ingot inspect CHECKPOINT --check`")
     case .interrupted: self.init(what: "interrupted; nothing was written", code: Interrupt.status)
     }
@@ -35,7 +38,7 @@ extension Failure {
 
   init(nothingToCalibrate path: String) {
     self.init(
-      what: "there is nothing to take states on: no answers, and no text of at least a block", place: "`\(path)`",
+      what: "there is nothing to take states on: no answers, and no text", place: "`\(path)`",
       hint: "answers are what is masked: give each prompt one, or a plain text with --text")
   }
 

@@ -58,7 +58,12 @@ extension Failure {
     case .target(let wanted, let least):
       self.init(
         what: "the target of \(wanted) cannot be met: with the least levels for all matrices it is \(least)",
-        hint: "ask for at least that, or quantize more with --rest", code: .usage)
+        hint: wanted.hasSuffix("bpw")
+          ? "ask for at least that" : "ask for at least that, or quantize more with --rest", code: .usage)
+    case .targetWithExperts:
+      self.init(
+        what: "the recipe says the encoding of experts, which --target chooses",
+        hint: "leave `experts` out of the recipe, or leave --target out", code: .usage)
     case .memory(let needed, let limit):
       self.init(
         what: "this conversion needs \(Format.bytes(needed)) of memory, the limit is \(Format.bytes(limit))",

@@ -62,7 +62,8 @@ struct QuantizeCommand: ParsableCommand {
     help: ArgumentHelp(
       "How scales are chosen where the recipe does not say: "
         + Solvers.all.map { "\($0.name) (\($0.summary))" }.joined(separator: ", ")
-        + ". (default: \(Solvers.standard.name); gptq for experts of which there are states)", valueName: "solver"))
+        + ". Experts of which there are states are solved by gptq all the same. (default: \(Solvers.standard.name))",
+      valueName: "solver"))
   var solver: SolverName?
 
   @Option(
@@ -149,7 +150,10 @@ struct QuantizeCommand: ParsableCommand {
       var options = try options(recipe: rules)
       options.calibration = states?.document
       options.target = target
-      if target != nil { options.recipe.experts = .byTarget }
+      if target != nil {
+        guard options.recipe.experts == Recipe().experts else { throw .targetWithExperts }
+        options.recipe.experts = .byTarget
+      }
       plan = try ConversionPlan(checkpoint: checkpoint, options: options)
       if let target, let states {
         choice = try choose(target, &plan, states, kernels)

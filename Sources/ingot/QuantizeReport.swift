@@ -69,7 +69,7 @@ struct QuantizeReport {
   /// What a target's bytes were spent on.
   private var spentRows: [[String]] {
     guard let choice, let target = plan.options.target else { return [] }
-    let saved = 1 - choice.damage.chosen / max(choice.damage.least, .leastNonzeroMagnitude)
+    let saved = choice.damage.least > 0 ? 1 - choice.damage.chosen / choice.damage.least : 0
     return [["target \(target)", "gate", "up", "down", "share"]]
       + zip(PrecisionTarget.levels, choice.counts).map { level, counts in
         let all = choice.counts.joined().reduce(0, +)
@@ -122,7 +122,7 @@ struct QuantizeReport {
       let rounded = outcomes.count { $0 == .rounded || $0 == .withoutStates }
       if rounded > 0 {
         Console.note(
-          "\(Format.count(rounded)) matrices were rounded for themselves, for lack of usable states; see `ingot inspect --all`"
+          "\(Format.count(rounded)) matrices were rounded number by number, for lack of usable states; see `ingot inspect --all`"
         )
       }
     }

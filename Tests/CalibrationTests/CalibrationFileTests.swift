@@ -1,6 +1,7 @@
 import Calibration
 import Kernels
 import Models
+import Pack
 import Safetensors
 import Storage
 import Tensors
@@ -116,5 +117,39 @@ import Testing
       return [file.name: bytes]
     }
     throw TestFailure("no \(name)")
+  }
+
+  @Test(
+    "sizes that no file can hold are refused, whatever the hashes say",
+    arguments: [
+      ("layers", 1 << 50), ("layers", 1 << 11), ("hidden", 1 << 40), ("hidden", 1 << 24), ("experts", 1 << 40),
+      ("rows", 1 << 39), ("rows", 1 << 31), ("rows", (1 << 31) - 1), ("layers", 4),
+    ])
+  func sizes(key: String, value: Int) throws {
+    var sizes = ["layers": 4, "first_dense": 1, "hidden": 1 << 20, "experts": 8, "slots": 2, "rows": 100]
+    sizes[key] = value
+    func size(_ key: String) -> String { "\"\(key)\":\(sizes[key] ?? 0)" }
+    let none = "0000000000000000"
+    let text =
+      #"{"schema":"ingot.calibration/1","model":{"type":"llada2_moe","hash":"\#(none)"},"sizes":{"#
+      + ["layers", "first_dense", "hidden", "experts", "slots"].map(size).joined(separator: ",")
+      + #"},"options":{"edits":false,"block_length":32,"mask":3,"mask_ratios":[0.25,0.5,0.75,1],"seed":0},"#
+      + #""data":{"hash":"\#(none)","texts":1,\#(size("rows")),"sources":[]}}"#
+    let bytes = Array(text.utf8)
+    let shape = try #require(Shape([bytes.count]))
+    let header = SafetensorsHeader.build(
+      tensors: [TensorDescription(name: "document", dtype: .u8, shape: shape)],
+      metadata: [
+        ("ingot.calibration", "1"), ("ingot.document_xxh3", XXH3.text(unsafe XXH3.hash(bytes.span.bytes))),
+        ("ingot.layers_xxh3", ""),
+      ])
+    try withTemporaryDirectory { directory in
+      try write(header + bytes, to: directory + "/states")
+      #expect {
+        _ = try CalibrationFile(path: directory + "/states")
+      } throws: { error in
+        if case .broken? = error as? StateError { true } else { false }
+      }
+    }
   }
 }

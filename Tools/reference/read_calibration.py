@@ -89,6 +89,8 @@ def read(path):
     document = json.loads(raw)
     require(document.get("schema") == "ingot.calibration/1", "the document is of another schema")
     sizes, options, rows = document["sizes"], document["options"], document["data"]["rows"]
+    require(0 < sizes["layers"] <= 1 << 10 and 0 < sizes["hidden"] <= 1 << 20 and 0 < rows < 1 << 31,
+            "a size is beyond its limit")
     layers = range(sizes["first_dense"], sizes["layers"])
     shapes = {"tokens": ("I32", (rows,)), "places": ("I32", (rows, 3)), "classes": ("U8", (rows,)),
               "document": ("U8", (len(raw),))}
@@ -119,7 +121,12 @@ def read(path):
     could = np.array([(int(t), int(p)) in maskable for t, p in places[:, [0, 2]]])
     require((masked == (could & drawn(options["seed"], places))).all(), "a position that was drawn is not masked")
     for layer in layers:
-        require((tensors[f"layers.{layer}.experts"] < sizes["experts"]).all(), f"layer {layer} names an expert too many")
+        experts, weights = tensors[f"layers.{layer}.experts"], tensors[f"layers.{layer}.weights"]
+        require(((experts >= 0) & (experts < sizes["experts"])).all(), f"layer {layer} names an expert that does not exist")
+        require(np.isfinite(weights).all(), f"layer {layer} holds a weight that is an infinity or a NaN")
+        # The exponent of a bf16 infinity or NaN is all ones.
+        states = tensors[f"layers.{layer}.states"].view(np.uint16)
+        require(((states & 0x7F80) != 0x7F80).all(), f"layer {layer} holds a state that is an infinity or a NaN")
     return document, tensors
 
 

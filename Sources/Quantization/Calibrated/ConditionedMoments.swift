@@ -5,10 +5,10 @@ package struct MomentConditioning: Sendable, Equatable {
   package enum Outcome: Sendable, Equatable {
     /// Errors are fed back.
     case factored
-    /// No damping made the moments positive definite: numbers are rounded for themselves, with scales that the moments
+    /// No damping made the moments positive definite: numbers are rounded one by one, with scales that the moments
     /// chose.
     case notPositiveDefinite
-    /// Neither the expert nor its layer has moments: numbers are rounded for themselves, all columns alike.
+    /// Neither the expert nor its layer has moments: numbers are rounded one by one, all columns alike.
     case withoutStates
   }
 
@@ -61,6 +61,8 @@ package struct ConditionedMoments: Sendable {
 
     let mean = Moments.trace(h, columns: columns) / Double(columns)
     let diagonal = (0..<columns).map { h[$0 * columns + $0] }
+    // What the layer lends may not be finite where an expert's own moments are.
+    if let column = diagonal.firstIndex(where: { !$0.isFinite }) { throw .statesNotFinite(column: column) }
     let first = Self.damping(tokens: found.tokens, columns: columns)
     var factor: MomentFactor?
     var damping = first
@@ -117,7 +119,7 @@ package struct ConditionedMoments: Sendable {
     switch prior {
     case .layer(let layer), .ridge(let layer?):
       precondition(layer.columns == columns)
-      guard layer.trace > 0 else { return forget(&h, &found) }
+      guard layer.trace > 0 || !layer.trace.isFinite else { return forget(&h, &found) }
       h = layer.values
     case .ridge(nil), .none: forget(&h, &found)
     }
