@@ -119,7 +119,7 @@ package final class CalibrationFile: StateSource, Sendable {
     }
     return LayerStates(
       layer: layer, columns: document.sizes.hidden, slots: document.sizes.slots,
-      states: HeldBytes(owner.file, entry("states").byteRange), experts: experts, weights: weights, classes: classes,
+      states: SharedBytes(owner.file, entry("states").byteRange), experts: experts, weights: weights, classes: classes,
       hash: hash)
   }
 

@@ -8,7 +8,7 @@ package struct LayerStates: Sendable {
   /// Experts of a row.
   package let slots: Int
   /// (rows, columns) bf16.
-  package let states: HeldBytes
+  package let states: SharedBytes
   /// (rows, slots).
   package let experts: [Int32]
   /// (rows, slots), after normalisation and scaling.
@@ -21,7 +21,7 @@ package struct LayerStates: Sendable {
   package var rowCount: Int { classes.count }
 
   package init(
-    layer: Int, columns: Int, slots: Int, states: HeldBytes, experts: [Int32], weights: [Float], classes: [UInt8],
+    layer: Int, columns: Int, slots: Int, states: SharedBytes, experts: [Int32], weights: [Float], classes: [UInt8],
     hash: UInt64
   ) {
     precondition(states.byteCount == 2 * columns * classes.count)

@@ -65,7 +65,7 @@ package final class LiveStates: StateSource {
         XXH3.hash(all.bytes), XXH3.hash(experts.littleEndian.bytes), XXH3.hash(weights.littleEndian.bytes),
       ])
       return LayerStates(
-        layer: layer, columns: columns, slots: slots, states: HeldBytes(all), experts: experts, weights: weights,
+        layer: layer, columns: columns, slots: slots, states: SharedBytes(all), experts: experts, weights: weights,
         classes: classes, hash: hash)
     }
   }

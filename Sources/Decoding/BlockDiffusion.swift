@@ -34,7 +34,7 @@ package struct BlockDiffusion {
     isInterrupted: @escaping () -> Bool = { false }
   ) throws(DecodingError) {
     try self.init(model.configuration, model, options, special) {
-      Window(
+      ModelBlockPredictor(
         model: model, blockLength: options.blockLength, usesCache: options.usesCache, isInterrupted: isInterrupted)
     }
   }

@@ -31,7 +31,7 @@ extension BlockDiffusion {
       while let index = waiting.first {
         held += options.positions(after: prompts[index].count)
         guard members.isEmpty || held <= positions else { break }
-        let window = Window(model: model, blockLength: options.blockLength, usesCache: options.usesCache)
+        let window = ModelBlockPredictor(model: model, blockLength: options.blockLength, usesCache: options.usesCache)
         members.append(Member(index: index, session: try session(prompt: prompts[index]), window: window))
         waiting.removeFirst()
       }
@@ -50,7 +50,7 @@ extension BlockDiffusion {
     /// Of the prompt.
     let index: Int
     var session: DecodingSession
-    var window: Window
+    var window: ModelBlockPredictor
 
     /// Skips what needs no computing and gives the rows of the next pass; nil when the sequence is complete.
     mutating func nextSegment() -> LLaDA2Model.Segment? {

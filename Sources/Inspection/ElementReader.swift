@@ -8,7 +8,7 @@ package import Tensors
 
 /// A run of consecutive elements of one tensor as they are stored. Alive as long as the value.
 package struct StoredPiece: Sendable {
-  fileprivate let content: HeldBytes
+  fileprivate let content: SharedBytes
   fileprivate let codeRange: Range<Int>
   fileprivate let scaleRange: Range<Int>
   package let elements: Range<Int>
@@ -76,7 +76,7 @@ package final class ElementReader {
 
   private let model: InspectedModel
   private let codec = ChunkCodec()
-  private var current: (chunk: Int, content: HeldBytes)?
+  private var current: (chunk: Int, content: SharedBytes)?
 
   package init(_ model: InspectedModel) { self.model = model }
 
@@ -104,7 +104,7 @@ package final class ElementReader {
     case (.bytes(let file, let range), .checkpoint(let checkpoint)):
       let width = encoding.codeBits / 8
       return StoredPiece(
-        content: HeldBytes(checkpoint.files[file].file, range), codeRange: first * width..<end * width,
+        content: SharedBytes(checkpoint.files[file].file, range), codeRange: first * width..<end * width,
         scaleRange: 0..<0, elements: first..<end, encoding: encoding, columns: tensor.shape.columns)
     case (.chunks(let record), .pack(let pack)):
       do throws(PackError) { return try piece(of: record, encoding, first..<end, pack) } catch { throw .pack(error) }
@@ -121,7 +121,7 @@ package final class ElementReader {
     let start = rows.lowerBound * record.shape.columns
     let elements = wanted.lowerBound..<min(wanted.upperBound, rows.upperBound * record.shape.columns)
     let (_, planes) = try pack.planes(of: record, chunk: position)
-    let content: HeldBytes
+    let content: SharedBytes
     if let current, current.chunk == chunk {
       content = current.content
     } else {

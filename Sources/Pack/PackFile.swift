@@ -108,18 +108,18 @@ package final class PackFile: Sendable {
   /// - Throws: rules 17 to 19, and what a broken record throws.
   package func content(
     ofChunk index: Int, codec: ChunkCodec, verified: Bool = false
-  ) throws(PackError) -> HeldBytes {
+  ) throws(PackError) -> SharedBytes {
     let record = try chunk(index)
     do throws(PackViolation) {
       let stored = stored(record)
       if verified { try checkStoredHash(stored, record) }
-      if record.codec == .raw { return HeldBytes(mapping, record.byteRange) }
+      if record.codec == .raw { return SharedBytes(mapping, record.byteRange) }
       try ChunkCodec.checkFrame(stored, record)
       var buffer = AlignedBuffer(byteCount: record.contentLength)
       var content = buffer.mutableBytes
       try codec.decode(stored, record, into: &content)
       if verified { try checkContentHash(buffer.bytes, record) }
-      return HeldBytes(buffer)
+      return SharedBytes(buffer)
     } catch { throw broken(error, record, index) }
   }
 

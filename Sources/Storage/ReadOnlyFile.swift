@@ -72,11 +72,11 @@ package final class ReadOnlyFile: Sendable {
   /// - Parameter buffers: of at least ``bufferByteCount(_:)``.
   package func held(
     _ range: Range<Int>, _ buffers: BufferPool
-  ) throws(FileError) -> (content: HeldBytes, place: Range<Int>) {
-    guard let direct, !isCached(range) else { return (HeldBytes(mapping, range), 0..<range.count) }
+  ) throws(FileError) -> (content: SharedBytes, place: Range<Int>) {
+    guard let direct, !isCached(range) else { return (SharedBytes(mapping, range), 0..<range.count) }
     var buffer = buffers.take()
     let place = try direct.read(range, into: &buffer)
-    return (HeldBytes(buffer), place)
+    return (SharedBytes(buffer), place)
   }
 
   /// Goes once through the bytes of a range, in order. What was in the page cache is looked at there, in one piece; all else is

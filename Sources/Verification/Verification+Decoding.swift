@@ -82,7 +82,7 @@ extension Verification {
     _ prompts: [[Int]], _ outputs: [BlockDiffusion.Output], _ comparesPaths: Bool, _ sections: inout Sections
   ) throws(VerificationError) -> DriftReport.AlongReference? {
     guard let either = reference.model ?? candidate else { return nil }
-    let along = AlongRun(
+    let along = TrajectoryScorer(
       try decoder(either), prompts: prompts, outputs: outputs, mask: special.mask, seed: options.seed)
     if case .record(let record, let path) = reference, along.places != record.trajectories?.places {
       throw .record(.broken("the steps of its outputs do not lead to `along.places`", path: path))

@@ -58,7 +58,7 @@ extension Verification {
   }
 
   /// Those along the reference's path.
-  func nonFinite(_ along: AlongRun.Result) -> [NonFiniteFinding] {
+  func nonFinite(_ along: TrajectoryScorer.Result) -> [NonFiniteFinding] {
     [
       nonFinite(along.nonFinite.reference, of: "reference", reference.path),
       nonFinite(along.nonFinite.candidate, of: "candidate", candidate?.path ?? ""),

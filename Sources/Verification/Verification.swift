@@ -94,7 +94,7 @@ package struct Verification {
     /// Levels that ended early, and why.
     var failures: [(level: VerificationLevel, error: VerificationError)] = []
     /// What the reference said, for a record.
-    var said = Said()
+    var said = RecordedParts()
     let models: Models
 
     init(models: Models) { self.models = models }
@@ -113,7 +113,7 @@ package struct Verification {
   }
 
   /// The parts of a record.
-  struct Said {
+  struct RecordedParts {
     var scores: ReferenceScores?
     var trajectories: DriftRecord.Trajectories?
     var floor: NoiseFloor?

@@ -138,7 +138,7 @@ import Testing
   }
 
   private static func copy(
-    _ x: LayerStates, states: HeldBytes? = nil, experts: [Int32]? = nil, classes: [UInt8]? = nil
+    _ x: LayerStates, states: SharedBytes? = nil, experts: [Int32]? = nil, classes: [UInt8]? = nil
   ) -> LayerStates {
     LayerStates(
       layer: x.layer, columns: x.columns, slots: x.slots, states: states ?? x.states, experts: experts ?? x.experts,
@@ -190,7 +190,7 @@ import Testing
           var buffer = AlignedBuffer(byteCount: bytes.count)
           var target = buffer.mutableBytes
           target.write(bytes.bytes, at: 0)
-          return Self.copy(x, states: HeldBytes(buffer))
+          return Self.copy(x, states: SharedBytes(buffer))
         }
         do {
           _ = try packed(states, threads: 1, in: directory)

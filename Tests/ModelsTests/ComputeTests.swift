@@ -23,7 +23,7 @@ import Testing
       }
       for _ in 0..<scales / 2 { bytes += elementBytes(0x1p-7 * (1 + Float(random.next() % 64) / 64), as: .bf16) }
       return Matrix.Block(
-        rows: rows, content: HeldBytes(TinyPack.buffer(bytes)), codes: 0..<codes, scales: codes..<codes + scales)
+        rows: rows, content: SharedBytes(TinyPack.buffer(bytes)), codes: 0..<codes, scales: codes..<codes + scales)
     }
     return Matrix(name: "m", encoding: encoding, shape: Shape(rows: 40, columns: Self.columns), blocks: blocks)
   }

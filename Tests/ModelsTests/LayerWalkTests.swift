@@ -131,6 +131,6 @@ private struct NeighbourWeights: WeightSource {
     try base.expert(layer: layer, expert: (expert + 1) % configuration.expertCount)
   }
   func willNeed(layer: Int, experts: [Int]) {}
-  func places(of item: ModelItem) -> [HeldBytes] { base.places(of: item) }
+  func places(of item: ModelItem) -> [SharedBytes] { base.places(of: item) }
   func file(named name: String) throws(ModelError) -> [UInt8]? { try base.file(named: name) }
 }

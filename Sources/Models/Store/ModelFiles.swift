@@ -118,17 +118,17 @@ package enum ModelFiles: Sendable {
   }
 
   /// Where bytes of tensors lie as they are stored, each place once; to be read ahead.
-  package func places(of tensors: [StoredTensor]) -> [HeldBytes] {
+  package func places(of tensors: [StoredTensor]) -> [SharedBytes] {
     var chunks = 0..<0
-    var places: [HeldBytes] = []
+    var places: [SharedBytes] = []
     for tensor in tensors {
       switch (self, tensor.place) {
       case (.checkpoint(let checkpoint), .bytes(let file, let range)):
-        places.append(HeldBytes(checkpoint.files[file].file, range))
+        places.append(SharedBytes(checkpoint.files[file].file, range))
       case (.pack(let pack), .chunks(let record)) where record.chunks != chunks:
         chunks = record.chunks  // the tensors of an expert share theirs
         places += chunks.compactMap { index in
-          (try? pack.chunk(index)).map { HeldBytes(pack.mapping, $0.byteRange) }
+          (try? pack.chunk(index)).map { SharedBytes(pack.mapping, $0.byteRange) }
         }
       default: break
       }

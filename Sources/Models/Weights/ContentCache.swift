@@ -8,7 +8,7 @@ import Synchronization
 /// budget bounds what is kept, not what a product holds for its duration.
 final class ContentCache: Sendable {
   private struct Entry {
-    let content: HeldBytes
+    let content: SharedBytes
     var lastUse: Int
   }
   private struct State {
@@ -21,7 +21,7 @@ final class ContentCache: Sendable {
 
   init(budget: Int) { self.budget = budget }
 
-  func content(ofChunk index: Int) -> HeldBytes? {
+  func content(ofChunk index: Int) -> SharedBytes? {
     state.withLock { state in
       state.clock += 1
       state.entries[index]?.lastUse = state.clock
@@ -29,7 +29,7 @@ final class ContentCache: Sendable {
     }
   }
 
-  func insert(_ content: HeldBytes, forChunk index: Int) {
+  func insert(_ content: SharedBytes, forChunk index: Int) {
     guard content.byteCount <= budget else { return }
     state.withLock { state in
       guard state.entries[index] == nil else { return }

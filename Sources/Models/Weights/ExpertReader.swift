@@ -80,7 +80,7 @@ extension Matrix {
   /// A matrix of a checkpoint.
   ///
   /// - Parameter place: of the elements in the content.
-  init(_ tensor: StoredTensor, _ content: HeldBytes, _ place: Range<Int>) {
+  init(_ tensor: StoredTensor, _ content: SharedBytes, _ place: Range<Int>) {
     guard let encoding = tensor.type.encoding else { preconditionFailure("the store checked its types") }
     self.init(
       name: tensor.name, encoding: encoding, shape: tensor.shape,

@@ -6,13 +6,13 @@ package struct Matrix: Sendable {
   /// A run of rows whose planes are in one piece.
   package struct Block: Sendable {
     package let rows: Range<Int>
-    package let content: HeldBytes
+    package let content: SharedBytes
     /// Codes, or the elements of a plain encoding, in the content.
     package let codes: Range<Int>
     /// Scales in the content; empty for a plain encoding.
     package let scales: Range<Int>
 
-    package init(rows: Range<Int>, content: HeldBytes, codes: Range<Int>, scales: Range<Int>) {
+    package init(rows: Range<Int>, content: SharedBytes, codes: Range<Int>, scales: Range<Int>) {
       self.rows = rows
       self.content = content
       self.codes = codes

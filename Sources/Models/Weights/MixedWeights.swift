@@ -38,7 +38,7 @@ package struct MixedWeights: WeightSource {
     donor.willNeed(layer: layer, experts: experts)
   }
 
-  package func places(of item: ModelItem) -> [HeldBytes] {
+  package func places(of item: ModelItem) -> [SharedBytes] {
     let taken = item.tensors.map { takes($0.id) }
     return (taken.contains(false) ? base.places(of: item) : []) + (taken.contains(true) ? donor.places(of: item) : [])
   }

@@ -12,7 +12,7 @@ package final class ReadAhead {
 
   /// Reads experts past the page cache; nil where they are asked for like all else.
   package let experts: ExpertReader?
-  private let places: [HeldBytes]
+  private let places: [SharedBytes]
   /// By place, the bytes before it.
   private let starts: [Int]
   /// By layer, its first place.
@@ -34,7 +34,7 @@ package final class ReadAhead {
     experts =
       isOnly && rows <= MixtureOfExperts.tileRows(c)
       ? weights.expertReader(memory: min(memory, Self.distance), threads: threads) : nil
-    var places: [HeldBytes] = []
+    var places: [SharedBytes] = []
     var starts: [Int] = []
     var layers = [Int](repeating: 0, count: c.layerCount)
     var expertPlaces = [[Int]](repeating: [], count: c.layerCount)

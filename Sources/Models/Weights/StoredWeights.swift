@@ -69,7 +69,7 @@ package final class StoredWeights: WeightSource {
       return known
     }
     // The projections lie in one chunk; a cache too small for it shall not have it unpacked three times.
-    var held: [Int: HeldBytes] = [:]
+    var held: [Int: SharedBytes] = [:]
     var unpacked = 0
     var matrices: [Matrix] = []
     for tensor in experts[layer][expert] {
@@ -110,7 +110,7 @@ package final class StoredWeights: WeightSource {
     }
   }
 
-  package func places(of item: ModelItem) -> [HeldBytes] {
+  package func places(of item: ModelItem) -> [SharedBytes] {
     store.files.places(of: item.tensors.compactMap { store.tensor($0.id) })
   }
 
@@ -123,11 +123,11 @@ package final class StoredWeights: WeightSource {
 
   /// - Parameter content: of a chunk of the pack.
   private func matrix(
-    _ tensor: StoredTensor, _ content: (PackFile, Int) throws(PackError) -> HeldBytes
+    _ tensor: StoredTensor, _ content: (PackFile, Int) throws(PackError) -> SharedBytes
   ) throws(ModelError) -> Matrix {
     switch (store.files, tensor.place) {
     case (.checkpoint(let checkpoint), .bytes(let file, let range)):
-      return Matrix(tensor, HeldBytes(checkpoint.files[file].file, range), 0..<range.count)
+      return Matrix(tensor, SharedBytes(checkpoint.files[file].file, range), 0..<range.count)
     case (.pack(let pack), .chunks(let record)):
       var blocks: [Matrix.Block] = []
       var encoding = Encoding.f32
@@ -146,7 +146,7 @@ package final class StoredWeights: WeightSource {
     }
   }
 
-  private func content(ofChunk chunk: Int, of pack: PackFile) throws(PackError) -> HeldBytes {
+  private func content(ofChunk chunk: Int, of pack: PackFile) throws(PackError) -> SharedBytes {
     try codec.withLock { codec throws(PackError) in
       let isUnchecked = checksChunks && !checked.withLock { $0.contains(chunk) }
       let content = try pack.content(ofChunk: chunk, codec: codec, verified: isUnchecked)

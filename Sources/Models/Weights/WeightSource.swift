@@ -18,7 +18,7 @@ package protocol WeightSource: Sendable {
   /// Says which experts the next products will ask for, so that they can be read ahead; a hint.
   func willNeed(layer: Int, experts: [Int])
   /// Where the bytes of an item lie, as they are stored; to be read ahead.
-  func places(of item: ModelItem) -> [HeldBytes]
+  func places(of item: ModelItem) -> [SharedBytes]
   /// Reads all experts once, past the page cache, in at most so many bytes of memory, for some threads that multiply; nil where
   /// that is not possible.
   func expertReader(memory: Int, threads: Int) -> ExpertReader?

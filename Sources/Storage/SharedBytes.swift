@@ -1,5 +1,5 @@
 /// Bytes that stay readable as long as the reference: part of a mapping, or a buffer.
-package final class HeldBytes: Sendable {
+package final class SharedBytes: Sendable {
   private enum Storage: Sendable {
     case mapped(MappedFile, Range<Int>)
     case owned(SharedBuffer)

@@ -3,7 +3,7 @@ package import Models
 
 /// Scores the candidate at every state that the reference went through (`Formats/drift-report.md` §12.1): all states of all
 /// prompts in one pass over the layers.
-package struct AlongRun {
+package struct TrajectoryScorer {
   private let decoder: BlockDiffusion
   private let scoring: Scoring
   private let trajectories: [Trajectory]
@@ -64,7 +64,7 @@ package struct AlongRun {
   }
 
   package struct Result {
-    /// What the reference says at each of ``AlongRun/places``.
+    /// What the reference says at each of ``TrajectoryScorer/places``.
     package let rows: [ReferenceRow]
     /// Nil without a candidate.
     package let section: DriftReport.AlongReference?

@@ -1,6 +1,6 @@
 package import Models
 
-/// What predicts the blocks of one sequence, one after the other: a model behind a ``Window``.
+/// What predicts the blocks of one sequence, one after the other: a model behind a ``ModelBlockPredictor``.
 package protocol BlockPredictor {
   /// One pass for the block under work.
   ///
@@ -23,7 +23,7 @@ package protocol BlockPredictor {
 ///
 /// Exact either way: under the block-causal mask nothing before the block depends on it. What must not be kept is what a
 /// denoising pass wrote, since it saw masks: a finished block goes through the model once more.
-struct Window: BlockPredictor {
+struct ModelBlockPredictor: BlockPredictor {
   private let model: LLaDA2Model
   private let blockLength: Int
   private let usesCache: Bool
