@@ -15,7 +15,7 @@ package struct EncodedData {
   /// What the texts are: `answers`, `generations`, or a file.
   var textSource = "answers"
   /// Answers that do not fit the model's positions.
-  package private(set) var cut = 0
+  package internal(set) var cut = 0
 
   /// Texts from answers and pairs; of a file, windows of whole blocks. All of it is something that the model may be shown:
   /// what is refused of a prompt is refused of all.
