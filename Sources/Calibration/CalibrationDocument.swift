@@ -101,14 +101,14 @@ package struct CalibrationDocument: Sendable, Equatable {
   init?(_ value: JSONValue) {
     guard let document = value.object, document["schema"]?.string == Self.schema,
       let model = document["model"]?.object, let type = model["type"]?.string,
-      let hash = model["hash"]?.string.flatMap(Self.hash), let sizes = document["sizes"]?.object,
+      let hash = model["hash"]?.string.flatMap(XXH3.parse), let sizes = document["sizes"]?.object,
       let layers = sizes["layers"]?.int, let dense = sizes["first_dense"]?.int, let hidden = sizes["hidden"]?.int,
       let experts = sizes["experts"]?.int, let slots = sizes["slots"]?.int,
       let options = document["options"]?.object, let edits = options["edits"]?.bool,
       let blockLength = options["block_length"]?.int, let mask = options["mask"]?.int,
       let ratios = options["mask_ratios"]?.array?.compactMap(\.double), ratios == NoisyCopies.ratios,
       case .number(let seedText)? = options["seed"], let seed = UInt64(seedText),
-      let data = document["data"]?.object, let dataHash = data["hash"]?.string.flatMap(Self.hash),
+      let data = document["data"]?.object, let dataHash = data["hash"]?.string.flatMap(XXH3.parse),
       let texts = data["texts"]?.int, let rows = data["rows"]?.int, let list = data["sources"]?.array,
       (1...(1 << 10)).contains(layers), (0...layers).contains(dense), (1...(1 << 20)).contains(hidden),
       (1...(1 << 16)).contains(experts), (1...experts).contains(slots), blockLength > 0, texts > 0,
@@ -126,8 +126,6 @@ package struct CalibrationDocument: Sendable, Equatable {
     self.sizes = Sizes(layers: layers, firstDense: dense, hidden: hidden, experts: experts, slots: slots)
     (self.texts, self.rows, self.parts, self.dataHash) = (texts, rows, parts, dataHash)
   }
-
-  static func hash(_ text: String) -> UInt64? { text.utf8.count == 16 ? UInt64(text, radix: 16) : nil }
 
   /// Layers with experts.
   package var layers: Range<Int> { sizes.firstDense..<sizes.layers }

@@ -47,7 +47,7 @@ package final class CalibrationFile: StateSource, Sendable {
     }
     let text = Array((metadata[CalibrationLayout.Key.layers] ?? "").utf8)
     hashes = stride(from: 0, to: text.count, by: 16).compactMap { start in
-      CalibrationDocument.hash(String(decoding: text[start..<min(start + 16, text.count)], as: UTF8.self))
+      XXH3.parse(String(decoding: text[start..<min(start + 16, text.count)], as: UTF8.self))
     }
     guard hashes.count == document.layers.count, text.count == 16 * hashes.count else {
       throw .broken("`\(CalibrationLayout.Key.layers)` of its metadata does not hold a hash for each layer", path: path)
@@ -77,7 +77,7 @@ package final class CalibrationFile: StateSource, Sendable {
       throw .broken("there is no tensor `document` of bytes", path: file.path)
     }
     let bytes = file.bytes(of: entry)
-    guard file.metadata[CalibrationLayout.Key.document].flatMap(CalibrationDocument.hash) == XXH3.hash(bytes) else {
+    guard file.metadata[CalibrationLayout.Key.document].flatMap(XXH3.parse) == XXH3.hash(bytes) else {
       throw .broken("the document is not the one that was written: its hash differs", path: file.path)
     }
     let value: JSONValue

@@ -116,7 +116,7 @@ package struct SolutionRecord: Sendable, Equatable {
     guard
       let header = try? SafetensorsHeader.parse(header: span, fileByteCount: bytes.count, path: Self.fileName),
       header.metadata[Self.key] == "1",
-      let hash = header.metadata[Self.hashKey].flatMap(CalibrationDocument.hash)
+      let hash = header.metadata[Self.hashKey].flatMap(XXH3.parse)
     else { return nil }
     statesHash = hash
     for (description, _) in tensors {

@@ -9,4 +9,10 @@ package enum XXH3 {
     let digits = String(hash, radix: 16)
     return String(repeating: "0", count: 16 - digits.count) + digits
   }
+
+  /// The inverse of ``text(_:)``; nil for anything but sixteen hexadecimal digits.
+  package static func parse(_ text: String) -> UInt64? {
+    guard text.utf8.count == 16, text.first != "+", text.first != "-" else { return nil }
+    return UInt64(text, radix: 16)
+  }
 }

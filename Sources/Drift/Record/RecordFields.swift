@@ -1,4 +1,5 @@
 import JSON
+import Pack
 
 /// An object of a record's document, whose fields are asked for by name; what is missing or of another kind is an error that
 /// names it.
@@ -105,17 +106,9 @@ struct RecordFields {
 
   /// Sixteen hexadecimal digits.
   func hash(_ key: String) throws(RecordError) -> UInt64 {
-    guard let hash = UInt64(recordHash: try text(key)) else { throw error(key, "is no hash") }
+    guard let hash = XXH3.parse(try text(key)) else { throw error(key, "is no hash") }
     return hash
   }
 
   func isNull(_ key: String) throws(RecordError) -> Bool { try value(key).isNull }
-}
-
-extension UInt64 {
-  /// Sixteen hexadecimal digits; nil for anything else.
-  init?(recordHash text: String) {
-    guard text.utf8.count == 16, text.utf8.allSatisfy({ $0 != UInt8(ascii: "+") }) else { return nil }
-    self.init(text, radix: 16)
-  }
 }

@@ -36,7 +36,7 @@ struct RecordReader {
   private func error(_ detail: String) -> RecordError { .broken(detail, path: file.path) }
 
   private func hash(_ key: String) throws(RecordError) -> UInt64 {
-    guard let text = file.metadata[key], let hash = UInt64(recordHash: text) else {
+    guard let text = file.metadata[key], let hash = XXH3.parse(text) else {
       throw error("`\(key)` of its metadata is no hash")
     }
     return hash
