@@ -1,10 +1,7 @@
+import FuzzSupport
 import Pack
 import Storage
 import Tensors
-
-#if canImport(Glibc)
-  import Glibc
-#endif
 
 /// A pack of any bytes is refused or read, never out of range; what the check accepts, opening and reading accept.
 ///
@@ -16,9 +13,8 @@ public func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   guard let first = input.first else { return 0 }
   var pack = Array(input.dropFirst())
   if pack.count >= 256 { seal(&pack, first) }
-  let path = "/dev/shm/ingot-fuzz-\(getpid())"
-  store(pack, path)
-  check(path, pack.count)
+  store(pack)
+  check(filePath)
   return 0
 }
 
@@ -60,13 +56,7 @@ private func set(_ bytes: inout [UInt8], _ position: Int, _ value: UInt64) {
   for byte in 0..<8 { bytes[position + byte] = UInt8(truncatingIfNeeded: value >> UInt64(8 * byte)) }
 }
 
-private func store(_ bytes: [UInt8], _ path: String) {
-  let descriptor = unsafe open(path, O_RDWR | O_CREAT | O_TRUNC, 0o600)
-  guard descriptor >= 0, unsafe write(descriptor, bytes, bytes.count) == bytes.count else { fatalError("cannot write") }
-  close(descriptor)
-}
-
-private func check(_ path: String, _ byteCount: Int) {
+private func check(_ path: String) {
   guard let checker = try? PackCheck(path: path), let report = try? checker.run(threads: 1) else {
     fatalError("a file that is there cannot be read")
   }
