@@ -56,12 +56,15 @@ import Testing
     }
   }
 
-  @Test("what has no room is said, and leaves nothing", arguments: ["quantize", "numbers", "page", "record", "attach"])
+  @Test(
+    "what has no room is said, and leaves nothing",
+    arguments: ["quantize", "states", "numbers", "page", "record", "attach"])
   func fileSize(name: String) throws {
     try withTemporaryDirectory { directory in
       let verify = ["-r", pico, "--limit", "1", "--gen-length", "32", "--no-floor", "--no-replay", "-q"]
       let commands = [
         "quantize": ["quantize", pico, "-q", "-o", "out"],
+        "states": ["calibrate", pico, "-q", "-o", "out", "--prompts", pico + "/eval.jsonl", "--tokens", "1k"],
         "numbers": ["inspect", pico, "--tensor", Self.tensor, "--npy", "out", "-q"],
         "page": ["verify", pico, "--html", "out"] + verify, "record": ["verify", "--record", "out"] + verify,
         "attach": ["verify", "pack", "--attach"] + verify,

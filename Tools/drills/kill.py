@@ -19,7 +19,9 @@ DECODE = ["--limit", "2", "--gen-length", "32", "--no-floor", "--no-replay"]
 RAW = str(base / "raw.ingot")
 TENSOR = "model.word_embeddings.weight"
 drill.must("inspect", RAW, "--tensor", TENSOR, "--npy", "whole.npy", "-q")
-raw, packed, numbers = ((base / name).read_bytes() for name in ("raw.ingot", "zstd.ingot", "whole.npy"))
+CALIBRATE = ["calibrate", drill.pico, "--prompts", f"{drill.pico}/eval.jsonl", "--tokens", "1k", *QUIET]
+drill.must(*CALIBRATE, "-o", "whole.states")
+raw, packed, numbers, states = ((base / name).read_bytes() for name in ("raw.ingot", "zstd.ingot", "whole.npy", "whole.states"))
 
 
 def equal(*wanted):
@@ -52,6 +54,7 @@ COMMANDS = [
     ("quantize zstd", ["quantize", drill.pico, "-o", "out", "--compress", "zstd", "--experts", "int8-g32", *QUIET], None,
      equal(packed)),
     ("quantize over", ["quantize", drill.pico, "-o", "out", "--force", *QUIET], packed, equal(raw, packed)),
+    ("states", [*CALIBRATE, "-o", "out"], None, equal(states)),
     ("record", ["verify", "--record", "out", "-r", drill.pico, *DECODE, *QUIET], None, whole_record),
     ("page", ["verify", RAW, "-r", drill.pico, "--html", "out", *DECODE, *QUIET], None, whole_page),
     ("attach", ["verify", "out", "-r", drill.pico, "--attach", *DECODE, *QUIET], raw, sound_pack),

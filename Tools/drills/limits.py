@@ -34,8 +34,10 @@ subprocess.run(["chmod", "-R", "a+rX,u+w", model], check=True)
 drill.must("quantize", model, "-o", RAW, *QUIET)
 drill.must("quantize", model, "-o", base / "zstd.ingot", "--compress", "zstd", *QUIET)
 TENSOR = "model.word_embeddings.weight"
+CALIBRATE = ["calibrate", model, "--prompts", f"{model}/eval.jsonl", "--tokens", "1k", *QUIET]
+drill.must(*CALIBRATE, "-o", "whole.states")
 drill.must("inspect", RAW, "--tensor", TENSOR, "--npy", "whole.npy", "-q")
-raw, packed, numbers = ((base / name).read_bytes() for name in ("raw.ingot", "zstd.ingot", "whole.npy"))
+raw, packed, numbers, states = ((base / name).read_bytes() for name in ("raw.ingot", "zstd.ingot", "whole.npy", "whole.states"))
 
 
 def lines(content):
@@ -45,6 +47,7 @@ def lines(content):
 COMMANDS = {
     "quantize": (["quantize", model, "-o", "out", *QUIET], lambda content: content == raw),
     "quantize zstd": (["quantize", model, "-o", "out", "--compress", "zstd", *QUIET], lambda content: content == packed),
+    "states": ([*CALIBRATE, "-o", "out"], lambda content: content == states),
     "record": (["verify", "--record", "out", "-r", model, *DECODE, *QUIET], lambda content: len(content) > 100_000),
     "page": (["verify", RAW, "-r", model, "--html", "out", *DECODE, *QUIET], lambda c: c.rstrip().endswith(b"</html>")),
     "attach": (["verify", "out", "-r", model, "--attach", *DECODE, *QUIET], lambda content: content[:8] == raw[:8]),
