@@ -12,7 +12,9 @@ extension Failure {
         what: "this safetensors file holds no states for calibration", place: "`\(path)`",
         hint: "make a file of states with `ingot calibrate CHECKPOINT -o FILE.calibration`")
     case .model(let error): self.init(error)
-    case .file(let error): self.init(error)
+    case .file(let error):
+      // No room is told by its exit code.
+      if case .system(let failure) = error.reason { self.init(failure) } else { self.init(error) }
     case .broken(let detail, let path):
       self.init(
         what: "the file of states is damaged: \(detail)", place: "`\(path)`",

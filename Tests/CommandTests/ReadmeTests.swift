@@ -75,7 +75,8 @@ import Testing
         let result = try Command(
           shell: command, in: directory, before: "PATH='\(folder)':$PATH && exec <typed"
         ).wait()
-        #expect(result.code == 0, "\(command): \(result)")
+        // As with diff(1): 1 tells that there are differences.
+        #expect(result.code == (words.contains("--diff") ? 1 : 0), "\(command): \(result)")
         #expect(!result.out.isEmpty || !outputs.isEmpty || words.contains("--chat"), "\(command): \(result)")
         for name in outputs { #expect(exists(directory + "/" + name), "\(command): \(result)") }
       }
