@@ -8,7 +8,7 @@ import Tensors
 /// 7.2).
 package struct SolutionRecord: Sendable, Equatable {
   /// How codes came about.
-  package enum Outcome: UInt8, Sendable, CaseIterable {
+  package enum Outcome: UInt8, Sendable, CaseIterable, CustomStringConvertible {
     /// The solver had no part in it.
     case other = 0
     /// With feedback of what was lost.
@@ -17,9 +17,19 @@ package struct SolutionRecord: Sendable, Equatable {
     case rounded = 2
     /// Nothing was known of the inputs: rounded, all columns alike.
     case withoutStates = 3
+
+    /// As documents and tables call it.
+    package var description: String {
+      switch self {
+      case .other: "other"
+      case .solved: "solved"
+      case .rounded: "rounded"
+      case .withoutStates: "without_states"
+      }
+    }
   }
 
-  /// Of one matrix.
+  /// What is said of one matrix.
   package struct Matrix: Sendable, Equatable {
     package var tokens: Int32 = 0
     package var shrink: Float = 0
@@ -51,13 +61,13 @@ package struct SolutionRecord: Sendable, Equatable {
   private static let key = "ingot.quantization"
   private static let hashKey = "ingot.states_xxh3"
 
-  /// Of the hashes of the layers' states.
+  /// The hash of the layers' hashes.
   package static func hash(ofLayers layers: [UInt64]) -> UInt64 { CalibrationLayout.hash(of: layers) }
 
   package let firstLayer: Int
   package let layerCount: Int
   package let expertCount: Int
-  /// Of the states of all layers.
+  /// The hash of the states of all layers.
   package var statesHash: UInt64 = 0
   /// (layers, experts, 3): gate, up, down.
   private var matrices: [Matrix]
@@ -79,8 +89,20 @@ package struct SolutionRecord: Sendable, Equatable {
     set { matrices[((layer - firstLayer) * expertCount + expert) * 3 + projection] = newValue }
   }
 
-  /// Of all matrices.
+  /// What became of each matrix.
   package var outcomes: [Outcome] { matrices.map(\.outcome) }
+
+  /// How many tokens the experts saw that were solved, layer by layer.
+  ///
+  /// - Parameter columns: of gate and up.
+  package func coverage(columns: Int) -> [LayerCoverage] {
+    (firstLayer..<firstLayer + layerCount).compactMap { layer in
+      let tokens = (0..<expertCount).compactMap { expert in
+        (0..<3).map { self[layer: layer, expert: expert, projection: $0] }.first { $0.outcome != .other }?.tokens
+      }
+      return tokens.isEmpty ? nil : LayerCoverage(layer: layer, tokens: tokens.map { Int($0) }, columns: columns)
+    }
+  }
 
   private var tensors: [(description: TensorDescription, bytes: [UInt8])] {
     func tensor(_ name: String, _ dtype: DType, _ bytes: [UInt8]) -> (TensorDescription, [UInt8]) {

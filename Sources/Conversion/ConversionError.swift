@@ -21,6 +21,8 @@ package enum ConversionError: Error {
   case otherModel(detail: String)
   /// Even the least levels are larger than the target; both as a target is written.
   case target(wanted: String, least: String)
+  /// There are states, but the recipe solves no routed expert with them.
+  case statesWithoutUse
   /// A recipe that says the experts' encoding, which a target chooses.
   case targetWithExperts
   /// The working set does not fit the budget; both in bytes.

@@ -34,7 +34,7 @@ package struct ConversionPlan: Sendable {
   /// By tensor of the pack plan.
   package let sources: [StoredTensor]
   package let decisions: [RecipeMatcher.Decision]
-  /// Of the shards' headers, as they were when the plan was made.
+  /// The hashes of the shards' headers, as they were when the plan was made.
   private let headerHashes: [UInt64]
   /// Small files that hold nothing and are left out.
   package let emptyFiles: [String]
@@ -89,6 +89,7 @@ package struct ConversionPlan: Sendable {
     self.emptyFiles = emptyFiles
     self.sources = sources
     self.decisions = decisions
+    if options.calibration != nil, !pack.chunks.contains(where: needsStates) { throw .statesWithoutUse }
   }
 
   /// Whether a chunk holds matrices that are solved with states.

@@ -14,9 +14,9 @@ extension Converter {
   struct EncodedResult: Sendable {
     var chunk: EncodedChunk
     var statistics: [QuantizationStatistics]
-    /// Of an expert that was solved, by projection.
+    /// What is said of an expert that was solved, by projection.
     var solutions: [SolutionRecord.Matrix?]
-    /// Of the source.
+    /// Bytes of the source.
     var byteCount: Int
   }
 

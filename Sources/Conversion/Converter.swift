@@ -17,7 +17,7 @@ package struct Converter: Sendable {
   package let budget: MemoryBudget
   let contents: BufferPool
   let pieces = BufferPool(capacity: ReadOnlyFile.bufferByteCount(MemoryBudget.pieceByteCount))
-  /// Of the checkpoint.
+  /// The files of the checkpoint.
   let files: [ReadOnlyFile]
   /// As many as may encode at once.
   let encoders: DispatchSemaphore

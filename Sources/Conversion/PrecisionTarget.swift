@@ -8,9 +8,9 @@ package import Tensors
 
 /// How large the result may be; each matrix of a routed expert then gets the encoding that makes the most of the bytes.
 package enum PrecisionTarget: Sendable, Equatable, CustomStringConvertible {
-  /// Of the routed experts, all that is stored of them counted.
+  /// Bits a weight of the routed experts, all that is stored of them counted.
   case bitsPerWeight(Double)
-  /// Of the pack.
+  /// Bytes of the pack.
   case bytes(Int)
 
   package var description: String {

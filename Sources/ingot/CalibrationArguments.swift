@@ -1,7 +1,7 @@
 import ArgumentParser
 import Calibration
 
-/// What states are taken on: of `calibrate`, and of `quantize` where it does both at once.
+/// The data options of `calibrate`, and of `quantize` where it does both at once.
 struct CalibrationArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp(
@@ -25,7 +25,7 @@ struct CalibrationArguments: ParsableArguments {
   @Option(help: ArgumentHelp("Token states to take, in equal parts of each source. (default: 64k)", valueName: "count"))
   var tokens: TokenCount?
 
-  @Option(help: "Of masks and of the choice of texts. (default: 0)")
+  @Option(help: "Decides which texts are taken and which of their positions are masked. (default: 0)")
   var seed: UInt64?
 
   @Option(help: "Positions denoised together. (default: 32)")

@@ -17,13 +17,18 @@ struct CalibrationReport {
     Format.fixed(Double(tokens) / Double(max(columns, 1)), 2)
   }
 
-  /// One line for all layers, and a warning where experts saw too little.
+  /// What a pass has come to.
   static func end(_ document: CalibrationDocument, _ coverage: [LayerCoverage], byteCount: Int) -> [String] {
-    let all = coverage.flatMap(\.tokens).sorted()
-    var lines = [
+    [
       "\(Format.count(document.rows)) token states of \(Format.count(document.texts)) texts, \(Format.bytes(byteCount))"
-    ]
-    guard let first = coverage.first, let least = all.first, let most = all.last else { return lines }
+    ] + lines(coverage)
+  }
+
+  /// What experts saw, in a line, and a warning where some saw too little.
+  static func lines(_ coverage: [LayerCoverage]) -> [String] {
+    let all = coverage.flatMap(\.tokens).sorted()
+    guard let first = coverage.first, let least = all.first, let most = all.last else { return [] }
+    var lines: [String] = []
     lines.append(
       "tokens of an expert: least \(Format.count(least)), median \(Format.count(all[all.count / 2])), most "
         + "\(Format.count(most)); n/N \(share(least, first.columns)), \(share(all[all.count / 2], first.columns)), "

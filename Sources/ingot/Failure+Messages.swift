@@ -60,6 +60,10 @@ extension Failure {
         what: "the target of \(wanted) cannot be met: with the least levels for all matrices it is \(least)",
         hint: wanted.hasSuffix("bpw")
           ? "ask for at least that" : "ask for at least that, or quantize more with --rest", code: .usage)
+    case .statesWithoutUse:
+      self.init(
+        what: "no routed expert would be solved with the states: the recipe keeps them all, or names other solvers",
+        hint: "leave the states out, or give experts an encoding such as int4-g64", code: .usage)
     case .targetWithExperts:
       self.init(
         what: "the recipe says the encoding of experts, which --target chooses",

@@ -44,8 +44,17 @@ struct GeneratedTexts {
   /// Quantized without states, and without a name from the moment it is open.
   private static func madeOnTheWay(_ checkpoint: String, _ compute: Compute, maxMemory: Int) throws(Failure) -> RunModel
   {
-    let directory = unsafe getenv("TMPDIR").map { unsafe String(cString: $0) } ?? "/tmp"
-    let path = "\(directory)/ingot-generator-\(getpid()).ingot"
+    // In a directory of its own, so that nobody can know the name before.
+    var template = Array("\(Machine.temporaryDirectory)/ingot-XXXXXX".utf8CString)
+    guard unsafe mkdtemp(&template) != nil else {
+      throw Failure(FileError("create", "\(Machine.temporaryDirectory)/ingot-XXXXXX"))
+    }
+    let directory = String(decoding: template.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let path = "\(directory)/generator.ingot"
+    defer {
+      _ = SystemCall.unlink(path)
+      unsafe _ = rmdir(directory)
+    }
     do throws(ConversionError) {
       let plan = try ConversionPlan(checkpoint: checkpoint, options: .init())
       if let free = OutputFile.freeBytes(beside: path), free < plan.rawByteCount {
@@ -57,7 +66,6 @@ struct GeneratedTexts {
         try converter.write(to: path, progress: { _ in }, isInterrupted: { Interrupt.isRequested })
       }
     } catch { throw Failure(error, output: path) }
-    defer { _ = SystemCall.unlink(path) }
     return try RunModel(path: path, compute: compute, cacheBudget: 0)
   }
 

@@ -77,6 +77,7 @@ struct InspectCommand: ParsableCommand {
       try outputs.require(npy)
     }
     if CalibrationFile.isCalibration(path) { return try inspectStates() }
+    if let diff, CalibrationFile.isCalibration(diff) { throw Failure(statesAsModel: diff) }
     let model: InspectedModel
     do throws(InspectionError) {
       if check { return try runCheck(kernels) }
@@ -100,7 +101,7 @@ struct InspectCommand: ParsableCommand {
   // MARK: States
 
   private func inspectStates() throws(Failure) {
-    guard tensor == nil, expert == nil, diff == nil else { throw Failure(statesAsModel: path) }
+    guard tensor == nil, expert == nil, diff == nil, !all else { throw Failure(statesAsModel: path) }
     do throws(StateError) {
       let file = try CalibrationFile(path: path)
       if check { for layer in file.document.layers { _ = try file.layer(layer) } }

@@ -196,10 +196,12 @@ struct InspectReport {
 
   /// The tensors furthest from their source.
   static func worst(_ tensors: [StoredTensor]) -> [StoredTensor] {
-    Array(
-      tensors.filter { ($0.relativeRMSE ?? 0) > 0 }
-        .sorted { ($1.relativeRMSE ?? 0, $0.name) < ($0.relativeRMSE ?? 0, $1.name) }
-        .prefix(5))
+    // Sorted by place: a description of a tensor is slow to move about.
+    let errors = tensors.map { $0.relativeRMSE ?? 0 }
+    let order = errors.indices.filter { errors[$0] > 0 }.sorted { a, b in
+      errors[a] == errors[b] ? tensors[a].name < tensors[b].name : errors[a] > errors[b]
+    }
+    return order.prefix(5).map { tensors[$0] }
   }
 
   private func printWorst() {

@@ -31,6 +31,9 @@ enum Machine {
     return nil
   }
 
+  /// Where files for the time of a run go.
+  static var temporaryDirectory: String { unsafe getenv("TMPDIR").map { unsafe String(cString: $0) } ?? "/tmp" }
+
   static func isRegularFile(_ path: String) -> Bool { kind(of: path) == S_IFREG }
 
   static func isDirectory(_ path: String) -> Bool { kind(of: path) == S_IFDIR }

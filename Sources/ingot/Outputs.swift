@@ -11,7 +11,7 @@ struct Outputs {
   private let force: Bool
   private let isQuiet: Bool
   private let sources: Set<FileIdentity>
-  /// Those required so far, and where stdout goes.
+  /// The outputs required so far, and where stdout goes.
   private var others: [(place: Place, name: String)] = []
 
   /// - Parameters:

@@ -1,7 +1,6 @@
 import ArgumentParser
 import Calibration
 import Conversion
-import Glibc
 import Inspection
 import Kernels
 import Models
@@ -39,14 +38,18 @@ extension QuantizeCommand {
     }
   }
 
+  /// Beside the output, where there must be room, or with other temporary files where nothing is written.
+  private var spoolPath: String {
+    (writes ? output : nil).map { "\($0).states" } ?? "\(Machine.temporaryDirectory)/ingot.states"
+  }
+
   private func spooled(_ input: CalibrationInput, _ progress: StageProgress) throws(Failure) -> CalibrationFile {
     try CalibrationMemory.require(
       StatePass.workingByteCount(input.copies, input.model.configuration), limit: maxMemory.value)
     do throws(StateError) {
       let writer: CalibrationWriter
       do throws(SafetensorsError) {
-        writer = try CalibrationWriter(
-          input.document, input.copies, to: (output ?? "\(Self.temporaryDirectory)/ingot") + ".states", replaces: true)
+        writer = try CalibrationWriter(input.document, input.copies, to: spoolPath, replaces: true)
       } catch { throw .file(error) }
       try input.write(writer, progress)
       return try writer.finishUnnamed()
@@ -56,11 +59,6 @@ extension QuantizeCommand {
   /// Bytes that states take; where they were made here, the model that they are of is open, too.
   func statesHeld(_ states: (any StateSource)?) -> Int {
     (states?.heldByteCount ?? 0) + (data.hasData ? ResidentMemory.anonymous : 0)
-  }
-
-  /// Where a run that writes nothing keeps what it needs.
-  private static var temporaryDirectory: String {
-    unsafe getenv("TMPDIR").map { unsafe String(cString: $0) } ?? "/tmp"
   }
 
   /// Measures what each level would cost, and makes the plan one that meets the target.

@@ -119,6 +119,8 @@ struct QuantizeCommand: ParsableCommand {
     }
   }
 
+  var writes: Bool { !dryRun && explain == nil }
+
   func run() throws {
     guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
       throw Failure(unknownKernels: KernelSet.forcedName ?? "")
@@ -129,7 +131,6 @@ struct QuantizeCommand: ParsableCommand {
         what: "`\(checkpoint)` is a file; quantize takes the directory of a checkpoint",
         hint: "the directory that holds config.json and the safetensors files; `ingot inspect` looks into single files")
     }
-    let writes = !dryRun && explain == nil
     let rules = try recipe.map { path throws(Failure) in
       try TextInput.contents(of: path, limit: Recipe.maximumByteCount)
     }

@@ -118,8 +118,10 @@ struct QuantizeReport {
     if clamped > 0 {
       Console.note("\(Format.count(clamped)) groups are too small for the byte scales of their rows and lose precision")
     }
-    if let outcomes = outcome.solutions?.outcomes {
-      let rounded = outcomes.count { $0 == .rounded || $0 == .withoutStates }
+    if let solutions = outcome.solutions {
+      let coverage = solutions.coverage(columns: plan.model.configuration.hiddenSize)
+      for line in CalibrationReport.lines(coverage) { Console.note(line) }
+      let rounded = solutions.outcomes.count { $0 == .rounded || $0 == .withoutStates }
       if rounded > 0 {
         Console.note(
           "\(Format.count(rounded)) matrices were rounded number by number, for lack of usable states; see `ingot inspect --all`"

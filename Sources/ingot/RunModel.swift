@@ -1,3 +1,4 @@
+import Calibration
 import Decoding
 import Inspection
 import Models
@@ -16,13 +17,14 @@ struct RunModel {
 
   var configuration: ModelConfiguration { weights.configuration }
 
-  /// Opens an ingot or a checkpoint directory.
+  /// Opens a pack or a checkpoint directory.
   ///
   /// - Parameters:
   ///   - cacheBudget: bytes of unpacked chunks to keep.
   ///   - checksChunks: whether each chunk of a pack is compared with its hashes before its first use.
   init(path: String, compute: Compute, cacheBudget: Int, checksChunks: Bool = false) throws(Failure) {
     guard Machine.exists(path) else { throw Failure(noModel: path) }
+    if CalibrationFile.isCalibration(path) { throw Failure(statesAsModel: path) }
     let kind = ModelFiles.Kind(of: path)
     if kind == .safetensors { throw Failure(notRunnable: path) }
     if checksChunks, kind != .pack { throw Failure(noHashes: path) }
@@ -70,8 +72,9 @@ struct RunModel {
       path: path, weights: weights, model: model, tokenizer: tokenizer, tokenizerBytes: try tokenizerBytes())
   }
 
-  /// The mask and what ends an answer: what tokenizer, config.json and generation_config.json name. The tokenizer decides; the configuration stands in where it names none, and must not
-  /// contradict it: with a relative's tokenizer, prompts would be full of masks.
+  /// The mask and what ends an answer: what tokenizer, config.json and generation_config.json name. The tokenizer decides; the
+  /// configuration stands in where it names none, and must not contradict it: with a relative's tokenizer, prompts would be full
+  /// of masks.
   ///
   /// - Parameter stopsAtTurnEnd: whether the end of a turn ends an answer too, as for LLaDA2.2.
   func specialTokens(stopsAtTurnEnd: Bool) throws(Failure) -> SpecialTokens {

@@ -28,11 +28,11 @@ struct VerifyCommand: ParsableCommand {
         ingot verify mini.ingot --versus other.ingot --reference mini.record
       """)
 
-  @Argument(help: "The model to be measured: an ingot or a checkpoint directory. Not needed to record.")
+  @Argument(help: "The model to be measured: a pack or a checkpoint directory. Not needed to record.")
   var candidate: String?
 
   @Option(
-    name: .shortAndLong, help: "What is held to be right: a checkpoint directory, an ingot, or what --record wrote.")
+    name: .shortAndLong, help: "What is held to be right: a checkpoint directory, a pack, or what --record wrote.")
   var reference: String
 
   @Option(

@@ -126,6 +126,9 @@ import Testing
     try withData { directory in
       let result = try run(["calibrate", pico, "-o", "s", "--prompts", "q.jsonl", "--tokens", "300"], in: directory)
       #expect(result.err.contains("warning: ") && result.err.contains("--tokens"))
+      let atOnce = try run(
+        ["quantize", pico, "-o", "p.ingot", "--prompts", "q.jsonl", "--tokens", "300"], in: directory)
+      #expect(atOnce.err.contains("warning: ") && atOnce.err.contains("n/N"))
       let all = try run(
         ["calibrate", pico, "-o", "s", "--force", "--prompts", "judge.jsonl", "--tokens", "1m"], in: directory)
       #expect(all.err.contains("of the 1,048,576 asked for"))
@@ -158,6 +161,12 @@ import Testing
         (pack + ["--target", "1bpw", "--calibration", "s"], 64, "cannot be met"),
         (pack + ["--solver", "gptq"], 64, "needs states"),
         (["inspect", "s", "--diff", pico], 64, "no model"),
+        (["inspect", pico, "--diff", "s"], 64, "no model"),
+        (["inspect", "s", "--all"], 64, "no model"),
+        (["run", "s", "-p", "Hello?"], 64, "no model"),
+        (["verify", "s", "--reference", pico], 64, "no model"),
+        (pack + ["--calibration", "s", "--experts", "keep"], 64, "no routed expert"),
+        (pack + ["--calibration", "s", "--solver", "search", "--override", "experts=keep"], 64, "no routed expert"),
       ] {
         let result = try ingot(arguments, in: directory)
         #expect(result.code == code && result.err.contains(text), "\(arguments): \(result)")

@@ -8,7 +8,7 @@ package struct CalibratedMatrix: Sendable {
   let leastScales: [Float]
   /// Against the weights: `Formats/encodings.md`, section 10.
   package let statistics: QuantizationStatistics
-  /// tr(D H Dᵀ) with what the weights lost, D, and the moments before they were damped: Σ ω |D z|².
+  /// tr(D H Dᵀ) with what the weights lost, D, and the moments after shrinking and before damping; without shrinking, Σ ω |D z|².
   package let outputError: Double
   /// tr(W H Wᵀ); nil where it was not asked for.
   package let outputPower: Double?
