@@ -28,7 +28,7 @@ package struct CalibrationDocument: Sendable, Equatable {
     }
   }
 
-  /// Of the checkpoint, as a drift report names it.
+  /// The hash of the checkpoint, as a drift report names it.
   package let modelHash: UInt64
   package let modelType: String
   /// Whether the decoder edits what it has written: LLaDA2.1 and 2.2.
@@ -40,7 +40,7 @@ package struct CalibrationDocument: Sendable, Equatable {
   package let texts: Int
   package let rows: Int
   package let parts: [CalibrationMix.Part]
-  /// Of tokens, places and classes.
+  /// The hash of tokens, places and classes.
   package let dataHash: UInt64
 
   package init(

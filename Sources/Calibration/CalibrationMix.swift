@@ -31,7 +31,7 @@ package struct CalibrationMix: Sendable {
 
   package private(set) var texts: [CalibrationText] = []
   package private(set) var parts: [Part]
-  /// Of all texts.
+  /// The rows of all texts.
   package var rowCount: Int { parts.reduce(0) { $0 + $1.rows } }
 
   /// Takes texts, always from the source with the fewest rows so far that has any left, until there are `rows`. Within a source

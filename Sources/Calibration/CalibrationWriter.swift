@@ -13,7 +13,7 @@ package final class CalibrationWriter {
   private let headerByteCount: Int
   private var output: OutputFile?
   private var hashes: [UInt64] = []
-  /// Of the layer that is being written: states, experts, weights.
+  /// The hashes of the layer that is being written: states, experts, weights.
   private var states = HashState()
   private var experts = HashState()
   private var weights = HashState()

@@ -10,7 +10,7 @@ package final class LayerSolver: Sendable {
   package let kernels: KernelSet
   /// By expert its rows, ascending, and their ω.
   private let users: [[User]]
-  /// Of all rows, Σ ω over the experts of each.
+  /// For each row, Σ ω over its experts.
   private let rowWeights: [Float]
   private let layer: LayerMoments
 
@@ -51,7 +51,7 @@ package final class LayerSolver: Sendable {
     package let gate: [Float], up: [Float]
     /// (columns, rows).
     package let down: [Float]
-    /// Of gate and up.
+    /// Rows of gate and up.
     package let rows: Int
 
     package init(gate: [Float], up: [Float], down: [Float], rows: Int) {

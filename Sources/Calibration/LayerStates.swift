@@ -15,7 +15,7 @@ package struct LayerStates: Sendable {
   package let weights: [Float]
   /// (rows).
   package let classes: [UInt8]
-  /// Of states, experts and weights.
+  /// The hash of states, experts and weights.
   package let hash: UInt64
 
   package var rowCount: Int { classes.count }

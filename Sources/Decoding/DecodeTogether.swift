@@ -47,7 +47,7 @@ extension BlockDiffusion {
 
   /// A sequence and its keys and values.
   private struct Member {
-    /// Of the prompt.
+    /// The place of the prompt.
     let index: Int
     var session: DecodingSession
     var window: ModelBlockPredictor

@@ -22,7 +22,7 @@ struct DecodingSession: Sendable {
   /// In the state before the next step.
   private(set) var rule: any DecodingRule
   private(set) var random: SplitMix64
-  /// Of the next pass in its block.
+  /// The number of the next pass in its block.
   private(set) var step = 0
 
   private let promptCount: Int

@@ -5,7 +5,7 @@ package struct StepRecord: Sendable, Equatable {
     /// From the start of the prompt.
     package let position: Int
     package let token: Int
-    /// Of the token, under the distribution it was chosen from.
+    /// The token's probability under the distribution it was chosen from.
     package let probability: Float
     /// Probability of the best token minus that of the second.
     package let margin: Float

@@ -8,7 +8,7 @@ package struct Trajectory: Sendable {
     package var block: Int { work.index }
     /// Position of the block's first token.
     package var start: Int { work.start }
-    /// Of the block, masks among them.
+    /// The tokens of the block, masks among them.
     package var tokens: [Int] { work.tokens }
     /// Leading offsets of the block that belong to the prompt.
     package var promptCount: Int { work.promptCount }

@@ -13,7 +13,7 @@ package struct StoredPiece: Sendable {
   fileprivate let scaleRange: Range<Int>
   package let elements: Range<Int>
   package let encoding: Encoding
-  /// Of a row.
+  /// Columns of a row.
   fileprivate let columns: Int
 
   /// Codes, or the elements themselves.

@@ -19,16 +19,16 @@ package struct InspectedModel: Sendable {
   package let store: ModelFiles
   /// Sorted by the bytes of their names.
   package let tensors: [StoredTensor]
-  /// Of a pack, in the order of the file; else empty.
+  /// The chunks of a pack, in the order of the file; else empty.
   package let chunks: [ChunkRecord]
-  /// Of a pack, sorted by name; else empty.
+  /// The files of a pack, sorted by name; else empty.
   package let files: [EmbeddedFile]
   package let description: ModelDescription
   /// Nil where `config.json` is not there or names none that is known.
   private let family: (any Architecture.Type)?
   /// `provenance.json` of a pack.
   package let provenance: JSONValue?
-  /// Of a pack, its header without the drift report: what names the model, whether it was measured or not.
+  /// The header of a pack without the drift report: what names the model, whether it was measured or not.
   package let headerWithoutReport: PackHeader?
   /// `drift-report.json` of a pack.
   package let report: AttachedReport?
@@ -96,7 +96,7 @@ package struct InspectedModel: Sendable {
     return notes
   }
 
-  /// Of the pack, or of all files with tensors.
+  /// The size of the pack, or of all files with tensors.
   package var fileByteCount: Int { store.byteCount }
 
   /// Refuses what was read where a file was written to meanwhile: some of it may be from before, some from after.

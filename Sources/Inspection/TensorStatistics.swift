@@ -5,7 +5,7 @@ import Tensors
 
 /// What the numbers of one tensor look like.
 package struct TensorStatistics: Sendable {
-  /// Of the decoded elements; infinities and NaN are left out of the others.
+  /// How many decoded elements there are; infinities and NaN are left out of the others.
   package private(set) var count = 0
   package private(set) var nonFiniteCount = 0
   package private(set) var minimum = Float.infinity
@@ -40,7 +40,7 @@ package struct TensorStatistics: Sendable {
     }
   }
 
-  /// Of the finite elements; 0 where there are none.
+  /// The mean of the finite elements; 0 where there are none.
   package var mean: Double { sums.mean }
   /// Standard deviation of the finite elements, with their number as divisor.
   package var standardDeviation: Double { sums.standardDeviation }
@@ -77,7 +77,7 @@ package struct TensorStatistics: Sendable {
     try model.requireUnchanged()
   }
 
-  /// Of numbers in memory.
+  /// The statistics of numbers in memory.
   package init(_ values: [Float], kernels: KernelSet) { add(values.span, kernels) }
 
   private mutating func addCodes(of piece: StoredPiece, _ kernels: KernelSet) {

@@ -20,7 +20,7 @@ package enum BLASError: Error, Equatable {
 /// ``prepare()``. It runs with one thread, whatever the
 /// environment says, because the callers have their own, and it ends the process where it is refused a thread.
 @safe package struct BLAS: @unchecked Sendable {
-  /// Of the kernels it chose, such as `SkylakeX`.
+  /// The name of the kernels it chose, such as `SkylakeX`.
   package let coreName: String
 
   // Functions of a library that is never unloaded.

@@ -17,6 +17,6 @@ import CKernels
     unsafe bytes.withUnsafeBytes { unsafe kernels.table.pointee.xxh3_add(state, $0.baseAddress, $0.count) }
   }
 
-  /// Of all bytes so far; more may follow.
+  /// The hash of all bytes so far; more may follow.
   package var hash: UInt64 { unsafe kernels.table.pointee.xxh3_end(state) }
 }

@@ -7,7 +7,7 @@ import JSON
 struct ConfigurationReader {
   let object: JSONObject
   let path: String
-  /// Of the names of keys in messages; empty for those of the document itself.
+  /// What stands before the names of keys in messages; empty for those of the document itself.
   private let prefix: String
 
   init(bytes: [UInt8], path: String) throws(ModelError) {

@@ -7,7 +7,7 @@ struct AmendedTables {
   let bytes: [UInt8]
   /// Where the chunks end that stay.
   let keptEnd: Int
-  /// Of the new report.
+  /// The record of the new report.
   let report: ChunkRecord?
 
   /// - Parameter report: nil for the pack as it was before one was attached.

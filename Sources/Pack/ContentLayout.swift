@@ -9,7 +9,7 @@ package struct ContentLayout: Sendable, Equatable {
   package struct Part: Sendable, Equatable {
     package let encoding: Encoding
     package let elementCount: Int
-    /// Of a row.
+    /// Columns of a row.
     package let columns: Int
 
     package init(encoding: Encoding, elementCount: Int, columns: Int) {

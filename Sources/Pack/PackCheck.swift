@@ -246,7 +246,7 @@ package struct PackCheck: Sendable {
     let stored: BufferPool
     /// A part of the second-level cache.
     let pieces = BufferPool(capacity: 256 << 10)
-    /// Of compressed chunks, and their copies in planes.
+    /// Buffers for compressed chunks, and their copies in planes.
     let content: BufferPool
 
     init(stored: Int, content: Int) {

@@ -21,7 +21,7 @@ package enum PackLimits {
   package static let maximumContent = 1 << 30
   package static let maximumElements = 1 << 48
 
-  /// Of an embedded file: a reader holds it whole, and a tree made of it takes many times its bytes.
+  /// The most that an embedded file may hold: a reader holds it whole, and a tree made of it takes many times its bytes.
   package static func maximumContent(ofFile name: String) -> Int {
     let isTemplate = name.hasSuffix(".jinja") || name == "source/chat_template.json"
     if isTemplate { return 1 << 20 }

@@ -8,7 +8,7 @@ package struct PackStructure: Sendable {
     package let tensor: Int
     package let encoding: Encoding
     package let description: Encoding.Plane
-    /// Of a row of the tensor.
+    /// Columns of a row of the tensor.
     package let columns: Int
     package let range: Range<Int>
 

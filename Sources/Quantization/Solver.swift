@@ -42,7 +42,7 @@ package struct SourceWeights: ~Escapable {
   /// Little-endian, at any alignment.
   package let bytes: RawSpan
   package let format: FloatFormat
-  /// Of a row.
+  /// Columns of a row.
   package let columns: Int
   package let encoding: Encoding
 

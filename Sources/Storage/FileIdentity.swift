@@ -10,13 +10,13 @@ package struct FileIdentity: Hashable, Sendable {
     number = UInt(status.st_ino)
   }
 
-  /// Of what a path leads to, through links; nil where that is nothing.
+  /// The identity of what a path leads to, through links; nil where that is nothing.
   package init?(of path: String) {
     guard let status = SystemCall.status(of: path) else { return nil }
     self.init(status)
   }
 
-  /// Of an open file.
+  /// The identity of an open file.
   init?(of descriptor: Int32) {
     var status = stat()
     guard unsafe fstat(descriptor, &status) == 0 else { return nil }

@@ -88,7 +88,7 @@ import Glibc
 
   /// Whether the page cache holds the first and the last page of the range.
   ///
-  /// Of a file that we may neither write nor own, the system claims that all of it is there, so as not to tell what
+  /// The system claims that all of a file is there that we may neither write nor own, so as not to tell what
   /// others read; then the answer is no.
   package func isResident(_ range: Range<Int>) -> Bool {
     guard !range.isEmpty else { return true }

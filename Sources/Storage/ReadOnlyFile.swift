@@ -21,7 +21,7 @@ package final class ReadOnlyFile: Sendable {
   /// - Throws: what `open`, `fstat` or `mmap` says; EISDIR or ENODEV for what is no regular file.
   package convenience init(path: String) throws(FileError) { self.init(try MappedFile(path: path)) }
 
-  /// Of what is open already.
+  /// Opens again what is mapped already.
   package init(_ mapping: MappedFile) {
     self.mapping = mapping
     direct = mapping.direct()

@@ -8,7 +8,7 @@ import Synchronization
 /// however that ends; what has our form of name, stands for the same output and is not locked is nobody's.
 final class TemporaryName {
   private static let suffix = ".ingot.tmp"
-  /// Of the final name; file systems allow 143 bytes to 255.
+  /// How much of the final name is kept; file systems allow 143 bytes to 255.
   private static let keptByteCount = 100
   /// Tells writers of one process apart.
   private static let counter = Atomic<Int>(0)

@@ -101,7 +101,7 @@ package enum TemplateValue {
 package final class TemplateSequence {
   enum Kind: Sendable {
     case list, tuple, range
-    /// Of a mapping's keys, values or items: neither index nor text.
+    /// A view of a mapping's keys, values or items: neither index nor text.
     case view
 
     var words: String {

@@ -9,7 +9,7 @@ package enum DType: Sendable, Hashable, CustomStringConvertible {
   /// A type that came later: its elements are never read, and how many bytes they take is not known.
   case other(String)
 
-  /// Those that we know.
+  /// The types that we know.
   package static let known: [DType] = [
     .bool, .u8, .i8, .u16, .i16, .u32, .i32, .u64, .i64, .f8e4m3, .f8e5m2, .f8e4m3fnuz, .f8e5m2fnuz, .f8e8m0, .f6e2m3,
     .f6e3m2, .f4, .f16, .bf16, .f32, .f64, .c64,

@@ -96,7 +96,7 @@ package struct Encoding: Sendable, Hashable, CustomStringConvertible {
 
   package var description: String { kind.name(groupSize: groupSize) }
 
-  /// Of codes with scales: `int4-g64`, `int4-g64s8`; of a family without the group size.
+  /// The name of codes with scales: `int4-g64`, `int4-g64s8`; without a group size, that of the family.
   package static func name(_ code: Code, _ scale: Scale, groupSize: Int?) -> String {
     "\(code)" + (groupSize.map { "-g\($0)" } ?? "") + (scale == .byte ? "s8" : "")
   }
@@ -127,7 +127,7 @@ extension Encoding {
 
   /// Every encoding there is, plain ones first; tests and help texts run over this list.
   package static let all: [Encoding] = Kind.all.flatMap(\.encodings)
-  /// Those with codes and scales.
+  /// The encodings with codes and scales.
   package static let grouped: [Encoding] = all.filter(\.isGrouped)
 
   /// What codes and scales are; nil where elements stand for themselves.

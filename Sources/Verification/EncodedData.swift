@@ -70,7 +70,7 @@ package struct EncodedData {
     }
   }
 
-  /// Of an answer: what looks like a special token in it is none.
+  /// The ids of an answer: what looks like a special token in it is none.
   private static func ids(
     of text: String, _ model: ComparedModel, _ decoder: BlockDiffusion, from source: String
   ) throws(VerificationError) -> [Int] {
@@ -81,7 +81,7 @@ package struct EncodedData {
     return ids
   }
 
-  /// Of a text that is cut into windows, so that none is too long. A token that must not be there is told with its line.
+  /// The ids of a text that is cut into windows, so that none is too long. A token that must not be there is told with its line.
   private static func ids(
     ofText text: String, _ model: ComparedModel, _ decoder: BlockDiffusion, from source: String
   ) throws(VerificationError) -> [Int] {

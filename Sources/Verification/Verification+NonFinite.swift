@@ -13,7 +13,7 @@ struct ScoredModel {
 }
 
 extension Verification {
-  /// Those of a run over masked positions, the reference first.
+  /// The findings of a run over masked positions, the reference first.
   ///
   /// - Parameter models: in the order of the lanes beside the reference.
   func nonFinite(
@@ -46,7 +46,7 @@ extension Verification {
     return findings.compactMap(\.self)
   }
 
-  /// Of positions in texts; nil where all are finite.
+  /// The finding at positions in texts; nil where all are finite.
   func finding(
     _ model: ScoredModel, _ tally: NonFinite, layer: Int? = nil, _ encoded: EncodedData
   ) -> NonFiniteFinding? {
@@ -57,7 +57,7 @@ extension Verification {
     }
   }
 
-  /// Those along the reference's path.
+  /// The findings along the reference's path.
   func nonFinite(_ along: TrajectoryScorer.Result) -> [NonFiniteFinding] {
     [
       nonFinite(along.nonFinite.reference, of: "reference", reference.path),
@@ -65,7 +65,7 @@ extension Verification {
     ].compactMap(\.self)
   }
 
-  /// Of a model along the reference's path; nil where all are finite.
+  /// The finding in a model along the reference's path; nil where all are finite.
   func nonFinite(_ tally: NonFinite, of model: String, _ path: String) -> NonFiniteFinding? {
     tally.first.map { first in
       NonFiniteFinding(

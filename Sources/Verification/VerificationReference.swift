@@ -9,7 +9,7 @@ package enum VerificationReference {
   package var model: ComparedModel? { if case .model(let model) = self { model } else { nil } }
   package var record: DriftRecord? { if case .record(let record, _) = self { record } else { nil } }
 
-  /// Of the model or of the record.
+  /// Where the model or the record is.
   var path: String {
     switch self {
     case .model(let model): model.path

@@ -3,7 +3,7 @@ package import Decoding
 /// What the candidate would do at each state of the reference (`Formats/drift-report.md` §12.1): decisions without the
 /// drift that earlier decisions bring about. Fed state by state, in any order.
 package struct AlongReference: Sendable {
-  /// Of states with a share of masks in one quarter.
+  /// The states whose share of masks is in one quarter.
   private struct Quarter {
     var samePositions: [Bool] = []
     var sameTokens: [Bool] = []

@@ -82,7 +82,7 @@ extension String {
 
   private static let number = try? SplitRegex(#"[-−+]?(?:[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?|\.[0-9]+)"#)
 
-  /// Of the matches one after another.
+  /// The last of the matches, one after another.
   private func lastMatch(of regex: SplitRegex?) -> Range<Index>? {
     let text = Array(utf8)
     guard var matcher = regex.map({ RegexMatcher($0, byteCount: text.count) }) else { return nil }

@@ -68,7 +68,7 @@ extension ReferenceRow {
 package struct LogSoftmax: Sendable {
   fileprivate let logits: ArraySlice<Float>
   fileprivate private(set) var normalizer: Double
-  /// That of the kernels, whose parts are sums in binary32.
+  /// The kernels' normalizer, whose parts are sums in binary32.
   private let kernelNormalizer: Double
   /// The most probable token; of equal ones the lowest id.
   private let first: Int

@@ -7,7 +7,7 @@ package struct LayerDrift: Sendable {
     var rows = 0
     /// Rows left out, where a hidden state is not finite: of the reference, and of the candidate.
     var nonFinite = (reference: 0, candidate: 0, either: 0)
-    /// Of the reference with noise, where both are finite.
+    /// The error of the reference with noise, where both are finite.
     var floorError = 0.0
     var floorWeight = 0.0
     var floorNonFinite = 0

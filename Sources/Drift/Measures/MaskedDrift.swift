@@ -18,7 +18,7 @@ package struct MaskedDrift: Sendable {
 
   let plan: MaskPlan
   let states: [MaskedState]
-  /// Those with numbers.
+  /// The positions with numbers.
   let positions: [Position]
   /// Positions left out, where a model's scores are infinite or NaN.
   package let nonFiniteCount: Int

@@ -4,7 +4,7 @@ extension [Double] {
 }
 
 extension [Bool] {
-  /// Of those that are true; nil where there are none.
+  /// The share that is true; nil where there are none.
   var share: Double? { isEmpty ? nil : Double(count { $0 }) / Double(count) }
 }
 

@@ -31,7 +31,7 @@ package struct RoutingDrift: Sendable {
 
   package init() {}
 
-  /// Of the reference's and candidate's router logits, the softmax replaced by sigmoid scores over their sum.
+  /// The divergence of reference and candidate by their router logits, the softmax replaced by sigmoid scores over their sum.
   static func divergence(_ a: ArraySlice<Float>, _ b: ArraySlice<Float>) -> Double {
     let s = a.map { 1 / (1 + Glibc.exp(-Double($0))) }
     let t = b.map { 1 / (1 + Glibc.exp(-Double($0))) }

@@ -28,7 +28,7 @@ package struct Scoring: Sendable {
     positionCount = count
   }
 
-  /// Of each counted position, its text, its place there and the index of its mask ratio.
+  /// For each counted position, its text, its place there and the index of its mask ratio.
   package var places: [[Int32]] {
     states.flatMap { state in
       state.counted.map { [Int32(state.text), Int32(state.start + $0), Int32(state.ratio)] }

@@ -105,7 +105,7 @@ package struct Sample: Sendable {
     return sorted[min(max(rank, 1), sorted.count) - 1]
   }
 
-  /// That of ``sums``.
+  /// The interval of ``sums``.
   package func interval(seed: UInt64) -> ClosedRange<Double>? { sums.interval(seed: seed) }
 
   /// Nil without values.

@@ -61,7 +61,7 @@ struct Tail: Sendable {
     return sum / kept
   }
 
-  /// Of the sum, what the largest ten values hold; nil where the sum is 0.
+  /// The share of the sum that the largest ten values hold; nil where the sum is 0.
   var tenLargestShare: Double? {
     let sum = sums.reduce(0) { $0 + $1.sum }
     return sum > 0 ? values.prefix(10).reduce(0) { $0 + $1.value } / sum : nil

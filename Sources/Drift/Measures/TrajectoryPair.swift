@@ -5,7 +5,7 @@ package struct TrajectoryPair: Sendable {
   package let prompt: [Int]
   package let reference: BlockDiffusion.Output
   package let candidate: BlockDiffusion.Output
-  /// Of the decoding.
+  /// The block length of the decoding.
   package let blockLength: Int
 
   package init(

@@ -54,7 +54,7 @@ package struct TrajectoryScorer {
   /// Prompts whose output is not one that the decoder could have given, and is not looked at.
   package let leftOut: Int
 
-  /// Of each position that the reference committed, its prompt, the forward and the position.
+  /// For each position that the reference committed, its prompt, the forward and the position.
   package var places: [[Int32]] {
     origins.flatMap { origin in
       trajectories[origin.trajectory].states[origin.state].commits.map {

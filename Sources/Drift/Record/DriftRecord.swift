@@ -110,7 +110,7 @@ package struct DriftRecord: Sendable, Equatable {
   package struct Trajectories: Sendable, Equatable {
     /// By prompt.
     package var outputs: [BlockDiffusion.Output]
-    /// Of each committed position, its prompt, the forward and the position.
+    /// For each committed position, its prompt, the forward and the position.
     package var places: [[Int32]]
     /// In the order of `places`.
     package var rows: [ReferenceRow]
@@ -133,7 +133,7 @@ package struct DriftRecord: Sendable, Equatable {
   package var pairs: [ScoredDrift.Pair]
   /// Answers that were cut at the model's last position.
   package var cut: Int
-  /// Of the masked positions of the texts; nil where they were not scored.
+  /// The scores at masked positions of the texts; nil where they were not scored.
   package var scores: ReferenceScores?
   /// Nil where the prompts were not decoded for their own sake.
   package var trajectories: Trajectories?

@@ -10,7 +10,7 @@ enum RecordKey {
   static let documentHash = "ingot.document_xxh3"
   static let dataHash = "ingot.data_xxh3"
 
-  /// Of all tensors in the order of their data: names and contents.
+  /// The hash of all tensors in the order of their data: names and contents.
   static func hash(_ tensors: [(name: String, contents: UInt64)]) -> UInt64 {
     var writer = ByteWriter(capacity: 16 * tensors.count)
     for tensor in tensors {
@@ -25,7 +25,7 @@ enum RecordKey {
 
 extension DriftRecord {
   package static let version = 2
-  /// Those that are read.
+  /// The versions that are read.
   package static let versions = 1...2
 
   /// Where the key of the metadata is looked for.

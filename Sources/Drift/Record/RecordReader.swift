@@ -8,7 +8,7 @@ import Tensors
 /// The tensors of a record on their way in: each is there once, as the document says, and nothing else is.
 struct RecordReader {
   private let file: SafetensorsFile
-  /// Of the format.
+  /// The version of the format.
   let version: Int
   private var used: Set<String> = [DriftRecord.documentName]
 
@@ -122,7 +122,7 @@ struct RecordReader {
     return entry
   }
 
-  /// Of U8 or I32, each from 0 and below a limit.
+  /// The values of a U8 or I32 tensor, each from 0 and below a limit.
   private mutating func integers(
     _ name: String, _ dtype: DType, _ shape: [Int], below limit: Int
   ) throws(RecordError) -> [Int] {

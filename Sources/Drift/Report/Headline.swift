@@ -13,7 +13,7 @@ package struct Headline: Sendable, Equatable {
   /// What it means, in a sentence.
   package let sentence: String
 
-  /// Those that the report has, in the order of their weight.
+  /// The headlines that the report has, in the order of their weight.
   package static func all(of report: DriftReport) -> [Headline] {
     [
       divergence(report), typical(report), tail(report), agreement(report), probability(report), likelihood(report),

@@ -80,7 +80,7 @@ extension DriftReport {
     package var block: Int
   }
 
-  /// Of something from a number up to another.
+  /// From one number up to another.
   package struct Bounds: Codable, Sendable, Equatable {
     package var from: Double
     package var to: Double

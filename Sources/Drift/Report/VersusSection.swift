@@ -36,9 +36,9 @@ extension DriftReport {
   }
 
   package struct GeometricRatio: Codable, Sendable, Equatable {
-    /// Those at which both drift.
+    /// The texts at which both drift.
     package var texts: Int
-    /// Of these, those at which the candidate drifts less.
+    /// How many of them the candidate drifts less at.
     package var smaller: Int
     package var ratio: Double
     package var ci95: ClosedRange<Double>?

@@ -11,7 +11,7 @@ extension DriftReport {
     package var worstGainError: Double
   }
 
-  /// Of all tensors that differ, or of some of them.
+  /// The errors of all tensors that differ, or of some of them.
   package struct WeightErrors: Codable, Sendable, Equatable {
     package var relativeRMSE: Double?
     package var sqnrDB: Double?

@@ -9,9 +9,9 @@ package enum TensorRole: String, Sendable, CaseIterable {
 
 /// Which of the tensors of a role one is.
 package enum TensorPart: String, Sendable, CaseIterable {
-  /// Of the embedding, the head and the router.
+  /// The matrix of the embedding, the head or the router.
   case weight
-  /// Of the router: what is added to its scores for the choice.
+  /// What is added to the router's scores for the choice.
   case bias
   /// Norms, by what they are applied to; `query` and `key` are also matrices of attention.
   case input, postAttention, final

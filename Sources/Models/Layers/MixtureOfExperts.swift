@@ -115,7 +115,7 @@ struct MixtureOfExperts: Sendable {
     }
   }
 
-  /// Of each expert, its answer to its rows. Threads take whole experts where there are enough of them: each product alone
+  /// Computes each expert's answer to its rows. Threads take whole experts where there are enough of them: each product alone
   /// would make them wait for each other three times an expert.
   private static func answers(
     _ mlps: [GatedMLP], _ users: [[Int]], _ x: [Float], _ hidden: Int, _ compute: Compute

@@ -6,7 +6,7 @@ import Synchronization
 ///
 /// Each position's are computed once, when a pass first reaches it: all rows, heads and layers turn by the same.
 package final class RotaryTable: Sendable {
-  /// Of all positions from 0 up to some, (positions, half the turning channels).
+  /// Cosines and sines of all positions from 0 up to some, (positions, half the turning channels).
   struct Angles: Sendable {
     let half: Int
     fileprivate(set) var cosines: [Float] = []
@@ -38,7 +38,7 @@ package final class RotaryTable: Sendable {
     known = Mutex(Angles(half: dimension / 2))
   }
 
-  /// Those of at least `positions` positions.
+  /// The angles of at least `positions` positions.
   func angles(positions: Int) -> Angles {
     known.withLock { known in
       for position in known.cosines.count / known.half..<max(positions, known.cosines.count / known.half) {

@@ -95,7 +95,7 @@ package enum ModelFiles: Sendable {
     }
   }
 
-  /// Of the pack, or of all files with tensors.
+  /// The size of the pack, or of all files with tensors.
   package var byteCount: Int {
     switch self {
     case .pack(let pack): pack.header.fileLength

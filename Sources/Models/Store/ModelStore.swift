@@ -121,7 +121,7 @@ private struct TensorFinder {
   let path: String
   let configuration: ModelConfiguration
   let architecture: any Architecture.Type
-  /// Of tensors that are not left out.
+  /// The names of tensors that are not left out.
   private(set) var names: [String]
   private let byName: [String: StoredTensor]
   private var used: Set<String> = []

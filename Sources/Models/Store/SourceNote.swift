@@ -17,7 +17,7 @@ package enum SourceNote: Sendable, Equatable {
   /// Tensors of other parts than the language model, which are kept as they are.
   case passedThrough(count: Int, byteCount: Int)
 
-  /// Of the files of a checkpoint.
+  /// The notes on the files of a checkpoint.
   package static func files(of checkpoint: Checkpoint) -> [SourceNote] {
     (checkpoint.wrongTotalSize.map { [.totalSize($0)] } ?? []) + files(beside: checkpoint)
   }

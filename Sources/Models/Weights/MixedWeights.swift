@@ -43,7 +43,7 @@ package struct MixedWeights: WeightSource {
     return (taken.contains(false) ? base.places(of: item) : []) + (taken.contains(true) ? donor.places(of: item) : [])
   }
 
-  /// Those of the base; the donor has its own.
+  /// The counters of the base; the donor has its own.
   package var counters: WeightCounters { base.counters }
   package func file(named name: String) throws(ModelError) -> [UInt8]? { try base.file(named: name) }
 

@@ -35,9 +35,9 @@ package protocol WeightSource: Sendable {
 package struct WeightCounters: Sendable, Equatable {
   /// Experts asked for.
   package var experts = 0
-  /// Of them, those that needed no unpacking.
+  /// How many of them needed no unpacking.
   package var hits = 0
-  /// Of these, those that were used where they lie and never need any.
+  /// How many of these were used where they lie and never need any.
   package var inPlace = 0
   /// Bytes of weights handed out.
   package var bytesRead = 0

@@ -4,7 +4,7 @@ import Kernels
 package enum ScaleGrid: Sendable, Equatable {
   /// bf16 values that binary16 holds, too: `Formats/encodings.md`, section 3.
   case portable
-  /// Of these, those of one byte: four bits of mantissa and eight octaves from a base on, which follows from the largest
+  /// The scales of one byte among these: four bits of mantissa and eight octaves from a base on, which follows from the largest
   /// magnitude of a row.
   case byte
 
