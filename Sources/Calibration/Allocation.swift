@@ -67,11 +67,11 @@ package struct Allocation: Sendable {
 
   /// Takes steps in order, each that still fits; one that does not keeps the later ones of its matrix out.
   ///
-  /// - Parameter fits: takes a level of a matrix if that is possible.
-  package func levels(taking fits: (_ matrix: Int, _ level: Int) -> Bool) -> [Int] {
+  /// - Parameter takes: takes a step if that is possible.
+  package func levels(_ takes: (Step) -> Bool) -> [Int] {
     var levels = base
     for step in steps where levels[step.matrix] == step.from {
-      if fits(step.matrix, step.to) { levels[step.matrix] = step.to }
+      if takes(step) { levels[step.matrix] = step.to }
     }
     return levels
   }

@@ -23,6 +23,8 @@ package enum ConversionError: Error {
   case target(wanted: String, least: String)
   /// There are states, but the recipe solves no routed expert with them.
   case statesWithoutUse
+  /// No level of a target can hold a matrix, or none that the engine serves.
+  case noLevel(tensor: String, engine: String?)
   /// A recipe that says the experts' encoding, which a target chooses.
   case targetWithExperts
   /// The working set does not fit the budget; both in bytes.

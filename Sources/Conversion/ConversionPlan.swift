@@ -19,6 +19,8 @@ package struct ConversionPlan: Sendable {
     package var calibration: CalibrationDocument?
     /// What the recipe's ``Recipe/Choice/byTarget`` means.
     package var target: PrecisionTarget?
+    /// Which engine must be able to serve what the target leads to; nil for none.
+    package var engine: ServingEngine?
     /// What it has led to, by name of the tensor.
     package var chosen: [String: Encoding] = [:]
     package var compression = Compression.none
@@ -204,6 +206,7 @@ package struct ConversionPlan: Sendable {
     if let calibration = options.calibration {
       provenance.append(.init(key: "calibration", value: calibration.provenance))
       if let target = options.target { provenance.append(.init(key: "target", value: .string("\(target)"))) }
+      if let engine = options.engine { provenance.append(.init(key: "servable", value: .string(engine.name))) }
     }
     // Only where something is, so that all other packs stay what they were.
     if !model.dropped.isEmpty {

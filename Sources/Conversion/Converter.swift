@@ -2,7 +2,7 @@ package import Calibration
 import Dispatch
 package import Kernels
 import Models
-import Pack
+package import Pack
 package import Quantization
 import Safetensors
 import Storage
@@ -50,7 +50,27 @@ package struct Converter: Sendable {
     encoders = DispatchSemaphore(value: self.threads)
   }
 
-  /// Writes the pack.
+  /// A pack that is written and has no name yet, and what it came to.
+  package struct Written: ~Copyable {
+    package let outcome: Outcome
+    package let pack: UnnamedPack
+
+    /// - Throws: ``ConversionError/pack(_:)``; nothing is left then.
+    package consuming func commit() throws(ConversionError) -> Outcome {
+      do throws(PackError) { try pack.commit() } catch { throw .pack(error) }
+      return outcome
+    }
+  }
+
+  /// Writes the pack: ``make(for:states:replaces:progress:isInterrupted:)``, and gives it its name.
+  package func write(
+    to path: String, states: (any StateSource)? = nil, replaces: Bool = true, progress: (Int) -> Void,
+    isInterrupted: () -> Bool
+  ) throws(ConversionError) -> Outcome {
+    try make(for: path, states: states, replaces: replaces, progress: progress, isInterrupted: isInterrupted).commit()
+  }
+
+  /// Writes a pack that has no name before ``Written/commit()``.
   ///
   /// - Parameters:
   ///   - states: of the routed experts, where the plan's options say that there are some.
@@ -58,10 +78,10 @@ package struct Converter: Sendable {
   ///   - progress: called after each chunk with the source bytes done so far.
   ///   - isInterrupted: asked after each chunk; true stops with ``ConversionError/interrupted``.
   /// - Throws: ``ConversionError``; nothing is left under the final name or beside it.
-  package func write(
-    to path: String, states: (any StateSource)? = nil, replaces: Bool = true, progress: (Int) -> Void,
+  package func make(
+    for path: String, states: (any StateSource)? = nil, replaces: Bool = true, progress: (Int) -> Void,
     isInterrupted: () -> Bool
-  ) throws(ConversionError) -> Outcome {
+  ) throws(ConversionError) -> Written {
     var writer: PackWriter
     do throws(PackError) {
       writer = try PackWriter(
@@ -78,11 +98,12 @@ package struct Converter: Sendable {
       PackAssembler.TensorErrors(relativeRMSE: $0.relativeRMSE, saturatedShare: $0.saturatedShare)
     }
     do throws(PackError) {
-      let header = try writer.finish(
+      let pack = try writer.finish(
         errors: errors, codec: ChunkCodec(plan.options.compression), files: Self.files(solutions))
-      return Outcome(
-        byteCount: header.fileLength, expertByteCount: expertByteCount, rootHash: header.rootHash,
+      let outcome = Outcome(
+        byteCount: pack.header.fileLength, expertByteCount: expertByteCount, rootHash: pack.header.rootHash,
         statistics: statistics, solutions: solutions)
+      return Written(outcome: outcome, pack: pack)
     } catch { throw .pack(error) }
   }
 

@@ -30,16 +30,15 @@ package struct PackWriter: ~Copyable {
     }
   }
 
-  /// Writes the embedded files, the tables and the header, and gives the file its name.
+  /// Writes the embedded files, the tables and the header.
   ///
   /// - Parameters:
   ///   - errors: by tensor of the plan.
   ///   - codec: compresses the embedded files.
   ///   - files: those of which the plan knew only name and length.
-  /// - Returns: the header as written.
   package consuming func finish(
     errors: [PackAssembler.TensorErrors], codec: ChunkCodec, files: [PackPlan.File] = []
-  ) throws(PackError) -> PackHeader {
+  ) throws(PackError) -> UnnamedPack {
     for planned in assembler.plan.files {
       let embedded = files.first { $0.name == planned.name } ?? planned
       precondition(embedded.bytes.count == planned.bytes.count)
@@ -51,8 +50,26 @@ package struct PackWriter: ~Copyable {
       try output.append(tables.bytes, at: header.tablesOffset)
       let file = try output.finish()
       try file.write(first.bytes, at: 0)
-      try file.commit()
+      return UnnamedPack(header: header, file: file)
     } catch { throw .system(error) }
-    return header
+  }
+}
+
+/// A pack that is whole and has no name yet: without one it goes when nobody reads it any more.
+package struct UnnamedPack: ~Copyable {
+  package let header: PackHeader
+  private let file: OutputFile
+
+  init(header: PackHeader, file: consuming OutputFile) {
+    self.header = header
+    self.file = file
+  }
+
+  /// A path under which this process can read it.
+  package var link: String { file.link }
+
+  /// Gives it the name that its writer was made for.
+  package consuming func commit() throws(PackError) {
+    do throws(FileError) { try file.commit() } catch { throw .system(error) }
   }
 }

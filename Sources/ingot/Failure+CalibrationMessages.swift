@@ -68,6 +68,19 @@ extension Failure {
       hint: "give them with --calibration FILE, or data with --prompts or --text", code: .usage)
   }
 
+  init(nothingToCheck source: String) {
+    self.init(
+      what: "there is nothing to check drift on: no answers, no text, or no numbers", place: Shown.input(source),
+      hint: "give --held-out prompts with answers, or a plain text")
+  }
+
+  init(drift least: Double, over limit: Double, on source: String) {
+    self.init(
+      what: "no pack that was tried drifts less than \(limit) nats; the best of them has \(Format.significant(least))",
+      place: Shown.input(source),
+      hint: "allow more, or keep more in precision with --override")
+  }
+
   init(statesAsModel path: String) {
     self.init(
       what: "`\(path)` holds states for calibration, no model",

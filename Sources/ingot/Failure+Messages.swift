@@ -64,6 +64,12 @@ extension Failure {
       self.init(
         what: "no routed expert would be solved with the states: the recipe keeps them all, or names other solvers",
         hint: "leave the states out, or give experts an encoding such as int4-g64", code: .usage)
+    case .noLevel(let tensor, let engine):
+      self.init(
+        what: "no level of a target holds `\(tensor)`" + (engine.map { " in a form that \($0) serves" } ?? ""),
+        hint: engine == nil
+          ? "say its encoding with --override, or leave --target out" : "leave out --servable, or --target",
+        code: .usage)
     case .targetWithExperts:
       self.init(
         what: "the recipe says the encoding of experts, which --target chooses",

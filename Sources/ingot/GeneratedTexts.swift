@@ -1,9 +1,9 @@
 import Calibration
 import Conversion
 import Decoding
-import Glibc
 import Kernels
 import Models
+import Pack
 import Storage
 import Text
 import Tokenizers
@@ -44,17 +44,8 @@ struct GeneratedTexts {
   /// Quantized without states, and without a name from the moment it is open.
   private static func madeOnTheWay(_ checkpoint: String, _ compute: Compute, maxMemory: Int) throws(Failure) -> RunModel
   {
-    // In a directory of its own, so that nobody can know the name before.
-    var template = Array("\(Machine.temporaryDirectory)/ingot-XXXXXX".utf8CString)
-    guard unsafe mkdtemp(&template) != nil else {
-      throw Failure(FileError("create", "\(Machine.temporaryDirectory)/ingot-XXXXXX"))
-    }
-    let directory = String(decoding: template.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    let path = "\(directory)/generator.ingot"
-    defer {
-      _ = SystemCall.unlink(path)
-      unsafe _ = rmdir(directory)
-    }
+    let path = "\(Machine.temporaryDirectory)/ingot-generator"
+    let written: Converter.Written
     do throws(ConversionError) {
       let plan = try ConversionPlan(checkpoint: checkpoint, options: .init())
       if let free = OutputFile.freeBytes(beside: path), free < plan.rawByteCount {
@@ -62,11 +53,11 @@ struct GeneratedTexts {
       }
       let converter = try Converter(
         plan, kernels: compute.kernels, threads: compute.threads, memoryLimit: maxMemory)
-      _ = try Interrupt.lookingOut { () throws(ConversionError) in
-        try converter.write(to: path, progress: { _ in }, isInterrupted: { Interrupt.isRequested })
+      written = try Interrupt.lookingOut { () throws(ConversionError) in
+        try converter.make(for: path, progress: { _ in }, isInterrupted: { Interrupt.isRequested })
       }
     } catch { throw Failure(error, output: path) }
-    return try RunModel(path: path, compute: compute, cacheBudget: 0)
+    return try RunModel(path: written.pack.link, compute: compute, cacheBudget: 0)
   }
 
   /// The answers to the first `count` prompts.

@@ -34,7 +34,7 @@ enum Interrupt {
   }
 
   /// Does what asks ``isRequested`` again and again.
-  static func lookingOut<Result, Failure>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
+  static func lookingOut<Result: ~Copyable, Failure>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
     lookers.add(1, ordering: .relaxed)
     defer { lookers.subtract(1, ordering: .relaxed) }
     return try body()

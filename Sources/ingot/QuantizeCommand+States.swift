@@ -31,7 +31,7 @@ extension QuantizeCommand {
       maxMemory: maxMemory.value, progress)
     if !quiet { Console.notes(input.model.promptRemarks + input.notes) }
     // For a target states are needed twice: they wait in a file that never has a name.
-    if target != nil { return try spooled(input, progress) }
+    if wanted != nil { return try spooled(input, progress) }
     return LiveStates(input.document, input.model.model, input.copies) {
       progress.update("calibrating", $0)
       return !Interrupt.isRequested
@@ -61,22 +61,18 @@ extension QuantizeCommand {
     (states?.heldByteCount ?? 0) + (data.hasData ? ResidentMemory.anonymous : 0)
   }
 
-  /// Measures what each level would cost, and makes the plan one that meets the target.
-  func choose(
-    _ target: PrecisionTarget, _ plan: inout ConversionPlan, _ states: any StateSource, _ kernels: KernelSet
-  ) throws(ConversionError) -> PrecisionChoice {
-    let converter = try Converter(
-      plan, kernels: kernels, threads: threads ?? Machine.threads, memoryLimit: maxMemory.value,
-      statesHeld: statesHeld(states))
+  /// Measures what each level of each expert would cost.
+  func levels(
+    of plan: ConversionPlan, _ states: any StateSource, _ kernels: KernelSet
+  ) throws(ConversionError) -> LevelChoices {
+    let converter = try converter(of: plan, states, kernels)
     let total = plan.sources.reduce(0) { $0 + ($1.role == .expert ? $1.byteCount ?? 0 : 0) }
     var progress = Progress("measuring levels", total: total, isQuiet: quiet)
     defer { progress.finish() }
     let damage = try Interrupt.lookingOut { () throws(ConversionError) in
       try converter.damage(of: states, progress: { progress.update($0) }, isInterrupted: { Interrupt.isRequested })
     }
-    let choice = try plan.choose(target, damage: damage)
-    plan = try plan.with(choice.encodings)
-    return choice
+    return try LevelChoices(plan, damage: damage)
   }
 }
 

@@ -78,6 +78,26 @@ struct QuantizeCommand: ParsableCommand {
         + "The recommended way: --target 4.25bpw.", valueName: "size"))
   var target: PrecisionTarget?
 
+  @Option(
+    name: .customLong("target-kl"),
+    help: ArgumentHelp(
+      "Mean KL divergence at masked positions that is still good enough, such as 0.01: the smallest pack within it, found "
+        + "by making up to \(DriftSearch.most) of them and checking each on --held-out.", valueName: "nats"))
+  var targetKL: Double?
+
+  @Option(
+    name: .customLong("held-out"),
+    help: ArgumentHelp(
+      "Texts to check --target-kl on, which no states were taken on: lines of JSON where the name ends in .jsonl, else "
+        + "plain text.", valueName: "file"))
+  var heldOut: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Let a target choose only what an engine can serve after export: "
+        + ServingEngine.all.map(\.name).joined(separator: ", ") + ".", valueName: "engine"))
+  var servable: ServingEngine?
+
   @OptionGroup(title: "Calibrating in the same run") var data: CalibrationArguments
 
   @Option(help: "none keeps chunks mappable; zstd saves about 14 % more and is unpacked when read.")
@@ -110,9 +130,20 @@ struct QuantizeCommand: ParsableCommand {
     if !data.hasData, calibration == nil, let option = data.idleOption {
       throw ValidationError("\(option) needs data to calibrate on: --prompts or --text")
     }
-    if target != nil {
-      if calibration == nil, !data.hasData { throw ValidationError("--target needs states: --calibration, or data") }
-      if experts != nil { throw ValidationError("--target chooses what --experts would say: leave one of them out") }
+    if let targetKL, !(targetKL > 0 && targetKL < 100) { throw ValidationError("--target-kl must be above 0") }
+    if target != nil, targetKL != nil { throw ValidationError("give --target or --target-kl, not both") }
+    if wanted != nil {
+      let name = target == nil ? "--target-kl" : "--target"
+      if calibration == nil, !data.hasData { throw ValidationError("\(name) needs states: --calibration, or data") }
+      if experts != nil { throw ValidationError("\(name) chooses what --experts would say: leave one of them out") }
+    } else if servable != nil {
+      throw ValidationError("--servable restricts what a target may choose: give --target or --target-kl")
+    }
+    guard (targetKL == nil) == (heldOut == nil) else {
+      throw ValidationError("--target-kl and --held-out need each other")
+    }
+    if let heldOut, (data.prompts + data.text).contains(heldOut) {
+      throw ValidationError("--held-out must be texts that the states are not taken on")
     }
     if output == nil, !dryRun, explain == nil {
       throw ValidationError("say where to write with -o OUT.ingot, or use --dry-run")
@@ -120,6 +151,9 @@ struct QuantizeCommand: ParsableCommand {
   }
 
   var writes: Bool { !dryRun && explain == nil }
+
+  /// What the experts' levels are chosen by.
+  var wanted: PrecisionTarget? { target ?? targetKL.map { .divergence($0) } }
 
   func run() throws {
     guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
@@ -136,8 +170,8 @@ struct QuantizeCommand: ParsableCommand {
     }
     if let output, writes {
       var outputs = Outputs(
-        models: [checkpoint], files: [recipe, calibration, data.generator] + data.prompts + data.text, force: force,
-        isQuiet: quiet)
+        models: [checkpoint], files: [recipe, calibration, data.generator, heldOut] + data.prompts + data.text,
+        force: force, isQuiet: quiet)
       try outputs.require(output)
     }
     let progress = StageProgress(isQuiet: quiet)
@@ -146,28 +180,42 @@ struct QuantizeCommand: ParsableCommand {
       throw Failure(solverNeedsStates: named.name)
     }
     var plan: ConversionPlan
+    var choices: LevelChoices?
     var choice: PrecisionChoice?
     do throws(ConversionError) {
       var options = try options(recipe: rules)
       options.calibration = states?.document
-      options.target = target
-      if target != nil {
+      options.target = wanted
+      options.engine = servable
+      if wanted != nil {
         guard options.recipe.experts == Recipe().experts else { throw .targetWithExperts }
         options.recipe.experts = .byTarget
       }
       plan = try ConversionPlan(checkpoint: checkpoint, options: options)
-      if let target, let states {
-        choice = try choose(target, &plan, states, kernels)
+      if wanted != nil, let states { choices = try levels(of: plan, states, kernels) }
+      if let target, let choices {
+        choice = try choices.choose(target)
+        plan = try plan.with(choice?.encodings ?? [:])
       }
-      if let explain { return try printExplanation(plan, of: explain) }
+      if let explain { return try printExplanation(plan, of: explain, choices) }
     } catch { throw Failure(error, output: output ?? "", recipe: recipe) }
     try requireTokenizer(plan)
+    if let targetKL, let choices, let states {
+      return try convert(within: targetKL, choices, plan, states, kernels, progress)
+    }
     do throws(ConversionError) {
-      let converter = try Converter(
-        plan, kernels: kernels, threads: threads ?? Machine.threads, memoryLimit: maxMemory.value,
-        statesHeld: statesHeld(states))
-      try convert(converter, states, choice)
+      let converter = try converter(of: plan, states, kernels)
+      let report = QuantizeReport(converter, source: checkpoint, output: dryRun ? nil : output, choice)
+      try convert(converter, states, report)
     } catch { throw Failure(error, output: output ?? "") }
+  }
+
+  func converter(
+    of plan: ConversionPlan, _ states: (any StateSource)?, _ kernels: KernelSet
+  ) throws(ConversionError) -> Converter {
+    try Converter(
+      plan, kernels: kernels, threads: threads ?? Machine.threads, memoryLimit: maxMemory.value,
+      statesHeld: statesHeld(states))
   }
 
   private func options(recipe: [UInt8]?) throws(ConversionError) -> ConversionPlan.Options {
@@ -209,69 +257,15 @@ struct QuantizeCommand: ParsableCommand {
       }
     } catch { throw Failure(error, of: checkpoint) }
   }
-
-  private func printExplanation(_ plan: ConversionPlan, of name: String) throws(ConversionError) {
-    guard let index = plan.pack.tensors.firstIndex(where: { $0.name == name }) else {
-      throw .pack(.notFound(name, path: checkpoint))
-    }
-    let tensor = plan.pack.tensors[index]
-    let decision = plan.decisions[index]
-    if json {
-      let result: JSONValue = [
-        "schema": "ingot.explain/1", "tensor": .string(name),
-        "shape": .array(tensor.shape.dimensions.map { JSONValue($0) }),
-        "source": .string(tensor.sourceEncoding.description), "encoding": .string(tensor.encoding.description),
-        "decided_by": .string(decision.decidedBy),
-        "solver": tensor.encoding.isGrouped ? .string(plan.solvers[index].name) : .null,
-      ]
-      Console.print(result)
-    } else {
-      Console.print("\(name)  \(tensor.shape)  \(tensor.sourceEncoding) -> \(tensor.encoding)")
-      Console.print("decided by: \(decision.decidedBy)")
-      if tensor.encoding.isGrouped { Console.print("solver: \(plan.solvers[index].name)") }
-    }
-  }
-
-  private func convert(
-    _ converter: Converter, _ states: (any StateSource)?, _ choice: PrecisionChoice?
-  ) throws(ConversionError) {
-    let plan = converter.plan
-    let report = QuantizeReport(converter, source: checkpoint, output: dryRun ? nil : output, choice)
-    if !quiet { report.printStart() }
-    if let output, !dryRun, let free = OutputFile.freeBytes(beside: output), free < report.rawByteCount {
-      // What zstd will save is not known before; a disk that fills up is then found while writing.
-      guard compress == .zstd else { throw .diskSpace(needed: report.rawByteCount, free: free, path: output) }
-      let missing = Format.bytes(report.rawByteCount - free)
-      if !quiet { Console.note("note: the disk has room for this pack only if zstd saves \(missing)") }
-    }
-    var progress = Progress(dryRun ? "measuring" : "quantizing", total: plan.sourceByteCount, isQuiet: quiet)
-    let outcome: Converter.Outcome
-    do throws(ConversionError) {
-      if dryRun {
-        outcome = try converter.measure(states: states, progress: { progress.update($0) }, isInterrupted: { false })
-      } else {
-        outcome = try Interrupt.lookingOut { () throws(ConversionError) in
-          try converter.write(
-            to: output!, states: states, replaces: force, progress: { progress.update($0) },  // validated
-            isInterrupted: { Interrupt.isRequested })
-        }
-      }
-    } catch {
-      progress.finish()
-      throw error
-    }
-    progress.finish()
-    if !quiet { report.printEnd(outcome, seconds: progress.seconds) }
-    if json {
-      Console.print(
-        report.json(outcome, seconds: progress.seconds, peakAnonymous: progress.peakAnonymous))
-    } else if let output, !dryRun {
-      Console.data(FileName.bytes(of: output) + [UInt8(ascii: "\n")])
-    }
-  }
 }
 
 /// A tensor's name for the examples of help texts.
 let exampleName = Architectures.name(of: TensorID(.head, .weight))
 
 extension Compression: ExpressibleByArgument {}
+
+extension ServingEngine: ExpressibleByArgument {
+  package init?(argument: String) { self.init(name: argument) }
+
+  package static var allValueStrings: [String] { all.map(\.name) }
+}

@@ -17,10 +17,31 @@ struct QuantizeReport {
   private let output: String?
   let rawByteCount: Int
   private let choice: PrecisionChoice?
+  private let rounds: [Round]
+  private let heldOut: String?
 
-  /// - Parameter choice: what a target has led to.
-  init(_ converter: Converter, source: String, output: String?, _ choice: PrecisionChoice? = nil) {
+  /// A pack that was made and checked on the way to a target of drift.
+  struct Round {
+    /// Bits a weight of the experts.
+    let bits: Double
+    let damage: Double
+    /// Mean KL divergence, in nats.
+    let divergence: Double
+
+    var text: String { "\(Format.fixed(bits, 3)) bits a weight of the experts, KL \(Format.significant(divergence))" }
+  }
+
+  /// - Parameters:
+  ///   - choice: what a target has led to.
+  ///   - rounds: on the way there, where it is one of drift.
+  ///   - heldOut: what they were checked on.
+  init(
+    _ converter: Converter, source: String, output: String?, _ choice: PrecisionChoice? = nil, rounds: [Round] = [],
+    heldOut: String? = nil
+  ) {
     self.choice = choice
+    self.rounds = rounds
+    self.heldOut = heldOut
     self.converter = converter
     self.source = source
     self.output = output
@@ -103,7 +124,7 @@ struct QuantizeReport {
   }
 
   func printEnd(_ outcome: Converter.Outcome, seconds: Double) {
-    let bits = bitsPerWeight(outcome)
+    let bits = Self.bitsPerWeight(outcome, plan)
     let sizes = "\(Format.bytes(outcome.byteCount)) (\(Format.count(outcome.byteCount)) bytes), "
     Console.note(
       (output == nil ? "would write " : "wrote ") + sizes
@@ -142,7 +163,7 @@ struct QuantizeReport {
       .prefix(5).map { (error: $0.0, name: $0.1) }
   }
 
-  private func bitsPerWeight(_ outcome: Converter.Outcome) -> (all: Double, experts: Double) {
+  static func bitsPerWeight(_ outcome: Converter.Outcome, _ plan: ConversionPlan) -> (all: Double, experts: Double) {
     let (parameters, expertParameters) = plan.parameterCounts
     return (
       8 * Double(outcome.byteCount) / Double(parameters),
@@ -165,7 +186,7 @@ struct QuantizeReport {
 
   /// Schema `ingot.quantize/1`.
   func json(_ outcome: Converter.Outcome, seconds: Double, peakAnonymous: Int) -> JSONValue {
-    let bits = bitsPerWeight(outcome)
+    let bits = Self.bitsPerWeight(outcome, plan)
     let (parameters, expertParameters) = plan.parameterCounts
     return [
       "schema": "ingot.quantize/1",
@@ -202,6 +223,15 @@ struct QuantizeReport {
                 "down": JSONValue(counts[2]),
               ]
             }), "damage": JSONValue(choice.damage.chosen), "damage_of_least": JSONValue(choice.damage.least),
+          "servable": plan.options.engine.map { .string($0.name) } ?? .null,
+          "held_out": heldOut.map { .string($0) } ?? .null,
+          "rounds": .array(
+            rounds.map {
+              [
+                "bits_per_weight_experts": JSONValue($0.bits), "damage": JSONValue($0.damage),
+                "kl": JSONValue($0.divergence),
+              ]
+            }),
         ]
       } ?? .null,
       "compress": .string(plan.options.compression.rawValue),

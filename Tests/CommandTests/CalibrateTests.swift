@@ -99,6 +99,65 @@ import Testing
     }
   }
 
+  @Test(
+    "what an engine can serve has one encoding for all that the engine reads as one",
+    arguments: [("sglang", true), ("mlx", false), ("llama.cpp", false), ("minnow", false)])
+  func servable(engine: String, isByLayer: Bool) throws {
+    try withData { directory in
+      _ = try run(["calibrate", pico, "-o", "s", "-q"] + Self.data, in: directory)
+      let options = ["--calibration", "s", "--target", "4.8bpw"]
+      let made = try json(
+        ["quantize", pico, "-o", "p.ingot", "--servable", engine] + options, in: directory)
+      #expect(made.object?["target"]?.object?["servable"]?.string == engine)
+      let pack = try json(["inspect", "p.ingot"], in: directory)
+      #expect(pack.object?["quant"]?.object?["bpw_experts"]?.double ?? 9 <= 4.8)
+      var encodings: [String: Set<String>] = [:]
+      for tensor in pack.object?["tensors"]?.array ?? [] {
+        guard let name = tensor.object?["name"]?.string, name.contains(".experts.") else { continue }
+        let parts = name.split(separator: ".")
+        encodings["\(parts[2]) \(isByLayer ? "" : parts[parts.count - 2])", default: []]
+          .insert(tensor.object?["encoding"]?.string ?? "")
+      }
+      #expect(encodings.count == (isByLayer ? 3 : 9) && encodings.values.allSatisfy { $0.count == 1 })
+      #expect(!encodings.values.contains { $0.contains("int4-g16s8") })
+      // Freedom is worth something.
+      let free = try json(["quantize", pico, "-o", "free.ingot"] + options, in: directory)
+      let damage = { (result: JSONValue) in result.object?["target"]?.object?["damage"]?.double ?? 0 }
+      #expect(damage(free) > 0 && damage(free) < damage(made))
+    }
+  }
+
+  @Test("the smallest pack within a drift is found, and verify finds the same drift")
+  func divergence() throws {
+    try withData { directory in
+      _ = try run(["calibrate", pico, "-o", "s", "-q"] + Self.data, in: directory)
+      let options = ["--calibration", "s", "--target-kl", "2e-4", "--held-out", "judge.jsonl"]
+      let dry = try json(["quantize", pico, "--dry-run"] + options, in: directory)
+      let before = Set(listing(of: directory))
+      let made = try json(["quantize", pico, "-o", "p.ingot"] + options, in: directory)
+      #expect(Set(listing(of: directory)) == before.union(["p.ingot"]))
+      let target = made.object?["target"]?.object ?? JSONObject()
+      let rounds = (target["rounds"]?.array ?? []).compactMap { $0.object?["kl"]?.double }
+      #expect((1...4).contains(rounds.count) && target["held_out"]?.string == "judge.jsonl")
+      #expect(dry.object?["output_bytes"]?.int == made.object?["output_bytes"]?.int)
+      let kept = rounds.filter { $0 <= 2e-4 }.max()
+      let report = try json(
+        ["verify", "p.ingot", "-r", pico, "--prompts", "judge.jsonl", "--level", "masked", "--no-floor"]
+          + ["--no-replay"], in: directory)
+      #expect(report.object?["masked"]?.object?["kl"]?.object?["mean"]?.double == kept && kept != nil)
+      #expect(try run(["inspect", "p.ingot", "--check"], in: directory).code == 0)
+      _ = try run(
+        ["quantize", pico, "-o", "q.ingot", "--calibration", "s", "--target-kl", "1e-12", "--held-out", "judge.jsonl"],
+        in: directory, code: 1)
+      #expect(Set(listing(of: directory)) == before.union(["p.ingot"]))
+      let levels = try json(
+        ["quantize", pico, "--explain", "model.layers.1.mlp.experts.0.up_proj.weight", "--calibration", "s"]
+          + ["--target", "4.5bpw"], in: directory)
+      let costs = (levels.object?["levels"]?.array ?? []).compactMap { $0.object?["damage"]?.double }
+      #expect(costs.count >= 3 && costs.last ?? 9 < costs.first ?? 0)
+    }
+  }
+
   @Test("a model's own answers will do, and the pack that gave them leaves nothing")
   func generated() throws {
     try withData { directory in
@@ -159,6 +218,12 @@ import Testing
         (pack + ["--target", "4.25bpw"], 64, "needs states"),
         (pack + ["--target", "4.25bpw", "--experts", "int4-g64", "--calibration", "s"], 64, "--experts"),
         (pack + ["--target", "1bpw", "--calibration", "s"], 64, "cannot be met"),
+        (pack + ["--target-kl", "0.01", "--calibration", "s"], 64, "--held-out"),
+        (pack + ["--target-kl", "0", "--held-out", "t.txt", "--calibration", "s"], 64, "above 0"),
+        (pack + ["--target-kl", "0.01", "--held-out", "t.txt", "--text", "t.txt"], 64, "not taken on"),
+        (pack + ["--target-kl", "0.01", "--held-out", "missing.jsonl", "--calibration", "s"], 1, "missing.jsonl"),
+        (pack + ["--servable", "sglang", "--calibration", "s"], 64, "--target"),
+        (pack + ["--servable", "other", "--target", "4.5bpw", "--calibration", "s"], 64, "sglang"),
         (pack + ["--solver", "gptq"], 64, "needs states"),
         (["inspect", "s", "--diff", pico], 64, "no model"),
         (["inspect", pico, "--diff", "s"], 64, "no model"),

@@ -56,7 +56,7 @@ func writePack(_ tensors: [RawTensor], config: String = "{}", to path: String) t
     }
     try writer.append(codec.encode(content, tailOffset: chunk.layout.tailOffset))
   }
-  _ = try writer.finish(errors: tensors.map(\.errors), codec: codec)
+  try writer.finish(errors: tensors.map(\.errors), codec: codec).commit()
 }
 
 /// A safetensors file of float32 vectors and matrices.

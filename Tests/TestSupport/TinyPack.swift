@@ -119,7 +119,10 @@ package enum TinyPack {
       tensor.encoding.isGrouped
         ? PackAssembler.TensorErrors(relativeRMSE: 0.0625, saturatedShare: 0.25) : PackAssembler.TensorErrors()
     }
-    return try writer.finish(errors: errors, codec: codec)
+    let pack = try writer.finish(errors: errors, codec: codec)
+    let header = pack.header
+    try pack.commit()
+    return header
   }
 
   /// A copy in aligned memory.
