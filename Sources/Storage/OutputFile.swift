@@ -120,8 +120,8 @@ package struct OutputFile: ~Copyable {
     throw open.failure("write")
   }
 
-  /// Ends the file at a position.
-  func end(at byteCount: Int) throws(FileError) {
+  /// Ends the file at a position; bytes up to it that nobody wrote are zero.
+  package func end(at byteCount: Int) throws(FileError) {
     guard ftruncate(descriptor, off_t(byteCount)) == 0 else { throw open.failure("shorten") }
   }
 
@@ -181,7 +181,12 @@ package struct OutputFile: ~Copyable {
     } else if temporary != nil || SystemCall.link(open.link, path, flags: AT_SYMLINK_FOLLOW) != 0 {
       try rename(try temporaryName())
     }
-    let directory = SystemCall.open(Self.split(path).directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    try Self.syncDirectory(of: path)
+  }
+
+  /// So that a name that was given survives a crash.
+  static func syncDirectory(of path: String) throws(FileError) {
+    let directory = SystemCall.open(split(path).directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard directory >= 0 else { return }  // a directory we may write but not read: nothing more can be done
     defer { close(directory) }
     // A file system that has no such call says EINVAL.

@@ -35,6 +35,24 @@ package enum SystemCall {
     unsafe named(old) { old in unsafe named(new) { unsafe Glibc.rename(old, $0) } }
   }
 
+  package static func makeDirectory(_ path: String) -> Int32 { unsafe named(path) { unsafe mkdir($0, 0o777) } }
+
+  package static func removeDirectory(_ path: String) -> Int32 { unsafe named(path) { unsafe rmdir($0) } }
+
+  /// Fails with EEXIST where the new name is taken. File systems that cannot look and rename at once get both in turn.
+  package static func renameUnlessTaken(_ old: String, _ new: String) -> Int32 {
+    let unlessTaken: UInt32 = 1  // RENAME_NOREPLACE
+    let result = unsafe named(old) { old in
+      unsafe named(new) { unsafe renameat2(AT_FDCWD, old, AT_FDCWD, $0, unlessTaken) }
+    }
+    guard result != 0, [EINVAL, ENOSYS].contains(errno) else { return result }
+    guard statusOfLink(new) == nil else {
+      errno = EEXIST
+      return -1
+    }
+    return rename(old, new)
+  }
+
   /// Two names change places.
   package static func exchange(_ first: String, _ second: String) -> Int32 {
     let exchange: UInt32 = 2  // RENAME_EXCHANGE

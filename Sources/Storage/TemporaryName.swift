@@ -1,8 +1,8 @@
 import Glibc
 import Synchronization
 
-/// The name of an output before it is whole, beside the final one: `.mini.ingot.4711-1.ingot.tmp`. The file loses it when the
-/// object goes.
+/// The name of an output, a file or a directory, before it is whole, beside the final one: `.mini.ingot.4711-1.ingot.tmp`. It loses
+/// the name when the object goes.
 ///
 /// A killed process leaves such a file behind. Whoever writes holds a lock on it (`flock`), which ends with the process
 /// however that ends; what has our form of name, stands for the same output and is not locked is nobody's.
@@ -41,7 +41,7 @@ final class TemporaryName {
   }
 
   deinit {
-    if isOurs { _ = SystemCall.unlink(path) }
+    if isOurs { _ = FileTree.remove(path) }
     DoomedNames.remove(slot)
   }
 
@@ -82,17 +82,17 @@ final class TemporaryName {
   }
 
   private static func removeUnlessLocked(_ path: String) -> Int? {
-    let descriptor = SystemCall.open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+    var descriptor = SystemCall.open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+    if descriptor < 0 { descriptor = SystemCall.open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) }
     guard descriptor >= 0 else { return nil }
     defer { close(descriptor) }
     var file = stat()
-    guard unsafe fstat(descriptor, &file) == 0, file.st_mode & S_IFMT == S_IFREG, file.st_uid == geteuid(),
-      flock(descriptor, LOCK_EX | LOCK_NB) == 0,
+    guard unsafe fstat(descriptor, &file) == 0, [S_IFREG, S_IFDIR].contains(file.st_mode & S_IFMT),
+      file.st_uid == geteuid(), flock(descriptor, LOCK_EX | LOCK_NB) == 0,
       // With the lock: until then its writer could have given it the final name, and the name to another.
-      let named = SystemCall.statusOfLink(path), named.st_dev == file.st_dev, named.st_ino == file.st_ino,
-      SystemCall.unlink(path) == 0
+      let named = SystemCall.statusOfLink(path), named.st_dev == file.st_dev, named.st_ino == file.st_ino
     else { return nil }
-    return Int(file.st_size)
+    return FileTree.remove(path)
   }
 }
 
