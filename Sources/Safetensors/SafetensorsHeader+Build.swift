@@ -33,6 +33,11 @@ extension SafetensorsHeader {
   ///   - metadata: in the order given; keys are unique.
   package static func build(
     tensors: [TensorDescription], metadata: [(key: String, value: String)] = [("format", "pt")]
+  ) -> [UInt8] { build(inOrder: tensors.sorted(by: inFileOrder), metadata: metadata) }
+
+  /// The same with the tensors in the order of their bytes.
+  package static func build(
+    inOrder tensors: [TensorDescription], metadata: [(key: String, value: String)] = [("format", "pt")]
   ) -> [UInt8] {
     precondition(Set(tensors.map(\.name)).count == tensors.count, "two tensors have one name")
     var object = JSONObject()
@@ -40,7 +45,7 @@ extension SafetensorsHeader {
     var text = ByteWriter(capacity: 64 + 128 * tensors.count)
     text.append("{\"\(metadataKey)\":\(JSONValue.object(object).text(indented: false))")
     var begin = 0
-    for tensor in tensors.sorted(by: inFileOrder) {
+    for tensor in tensors {
       let end = begin + tensor.byteCount
       let dimensions = tensor.shape.dimensions.map(String.init).joined(separator: ",")
       text.append(",\(JSONValue.string(tensor.name).text(indented: false))")

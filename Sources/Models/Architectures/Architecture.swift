@@ -7,6 +7,10 @@ package protocol Architecture: Sendable {
   static var names: TensorNames { get }
   /// How checkpoints store the experts of a layer; the first is by these names, and the one of packs.
   static var layouts: [ExpertLayout] { get }
+  /// What another format calls the tensors; nil where no engine that reads it has the family.
+  static func names(in dialect: NameDialect) -> TensorNames?
+  /// How engines call the modules that are quantized and those that are not.
+  static func modulePatterns(_ configuration: ModelConfiguration) -> ModulePatterns
   /// All tensors of a configuration in the order of the forward pass.
   ///
   /// - Parameter has: whether the source has a tensor; asked for those whose presence the configuration does not tell

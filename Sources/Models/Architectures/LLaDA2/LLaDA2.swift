@@ -23,7 +23,10 @@ package enum LLaDA2: Architecture {
   /// - Parameters:
   ///   - body: what those of embedding, layers and last norm begin with.
   ///   - head: what that of the head begins with.
-  static func makeNames(body: String, head: String) -> TensorNames {
+  ///   - experts: what is put before a projection of the experts, and `suffix` behind it.
+  static func makeNames(
+    body: String, head: String, experts: String = "mlp.experts.{expert}", _ suffix: String = ".weight"
+  ) -> TensorNames {
     let outside: [(TensorRole, TensorPart, String)] = [
       (.embedding, .weight, "\(body)word_embeddings.weight"), (.norm, .final, "\(body)norm.weight"),
       (.head, .weight, "\(head)weight"),
@@ -41,10 +44,10 @@ package enum LLaDA2: Architecture {
       (.router, .bias, "mlp.gate.expert_bias"),
     ]
     let perceptrons: [(TensorRole, String)] = [
-      (.denseMLP, "mlp"), (.sharedExpert, "mlp.shared_experts"), (.expert, "mlp.experts.{expert}"),
+      (.denseMLP, "mlp"), (.sharedExpert, "mlp.shared_experts"), (.expert, experts),
     ]
     let matrices = perceptrons.flatMap { role, place in
-      TensorPart.projections.map { (role, $0, "\(place).\($0.rawValue).weight") }
+      TensorPart.projections.map { (role, $0, "\(place).\($0.rawValue)" + (role == .expert ? suffix : ".weight")) }
     }
     return TensorNames(outside + (inside + matrices).map { ($0, $1, "\(body)layers.{layer}.\($2)") })
   }

@@ -1,8 +1,8 @@
 /// The language part of LLaDA2.0-Uni and LLaDA-Image (`Formats/llada2.md` §2.2): LLaDA2 with tokens of images behind those of text,
 /// under names of its own in one checkpoint with what sees and draws.
 package enum LLaDA2Uni: Architecture {
-  private static let body = "model.language_model."
-  private static let head = "model.lm_head."
+  static let body = "model.language_model."
+  static let head = "model.lm_head."
 
   package static let modelTypes = LLaDA2.modelTypes
   package static let names = LLaDA2.makeNames(body: body, head: head)
