@@ -101,7 +101,7 @@ extension BytePairEncoding {
   }
 
   /// `["a", "b"]` as written now, `"a b"` as written by older versions.
-  private static func pair(_ value: JSONValue) -> (String, String)? {
+  static func pair(_ value: JSONValue) -> (String, String)? {
     if let parts = value.array {
       guard parts.count == 2, let left = parts[0].string, let right = parts[1].string else { return nil }
       return (left, right)
