@@ -71,6 +71,10 @@ targets += library(
     "Inspection",
     "Text",
   ], spans, testsUse: ["Conversion", "Tokenizers"])
+targets += library(
+  "Export",
+  uses: ["JSON", "Storage", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Tokenizers"], spans,
+  testsUse: ["Conversion"])
 targets += library("DriftPage", uses: ["JSON", "Text", "Drift"])
 targets += library(
   "Verification", uses: ["JSON", "Text", "Tokenizers", "Kernels", "Pack", "Models", "Decoding", "Inspection", "Drift"],
@@ -81,7 +85,7 @@ targets += [
     name: "ingot",
     dependencies: [
       "JSON", "Storage", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Conversion",
-      "Calibration", "Inspection",
+      "Calibration", "Inspection", "Export",
       "Patterns", "Templates", "Tokenizers", "Decoding", "Drift", "DriftPage", "Verification", "Text", argumentParser,
     ],
     swiftSettings: settings),

@@ -15,6 +15,7 @@ struct Ingot: ParsableCommand {
     version: VersionReport.text,
     subcommands: [
       QuantizeCommand.self, CalibrateCommand.self, InspectCommand.self, RunCommand.self, VerifyCommand.self,
+      ExportCommand.self,
     ])
 
   @Flag(help: "With --version: also kernels, threads and libraries.")

@@ -52,6 +52,27 @@ struct Outputs {
     if force, !isQuiet, let target = SystemCall.target(ofLink: path) { Console.note(note(replacing: path, to: target)) }
   }
 
+  /// The same of a directory. What is there is replaced only if it is empty or holds a file by which we know it.
+  mutating func requireDirectory(_ path: String, holding manifest: String) throws(Failure) {
+    if Machine.isStream(path) { throw Failure(outputIsStream: path) }
+    if Machine.isRegularFile(path) { throw Failure(directoryIsFile: path) }
+    guard force || !Machine.isTaken(path) else {
+      throw Failure(outputExists: path, target: SystemCall.target(ofLink: path))
+    }
+    let names = (SystemCall.names(in: path) ?? []).filter { $0 != "." && $0 != ".." }
+    guard names.isEmpty || names.contains(manifest) else { throw Failure(directoryIsForeign: path) }
+    for name in names where FileIdentity(of: "\(path)/\(name)").map(sources.contains) ?? false {
+      throw Failure(directoryHoldsSource: path, source: name)
+    }
+    do throws(FileError) {
+      for (name, byteCount) in OutputFile.removeLeftovers(of: path) where !isQuiet {
+        Console.note(note(removed: name, byteCount))
+      }
+      _ = try OutputDirectory(path: path, replaces: force)
+    } catch { throw Failure(error) }
+    if force, !isQuiet, let target = SystemCall.target(ofLink: path) { Console.note(note(replacing: path, to: target)) }
+  }
+
   /// The same of a log, which is appended to as it is made; a pipe or a device is written to as it is.
   mutating func requireLog(_ path: String) throws(Failure) {
     if !Machine.isStream(path) { try requireFree(path) }

@@ -1,0 +1,52 @@
+import JSON
+import Models
+import Pack
+import Tensors
+
+/// All files of an export, laid out to the byte before any weight is read.
+package struct ExportPlan: Sendable {
+  package let format: any ExportFormat.Type
+  package let source: ExportSource
+  package let files: [PlannedFile]
+  /// Whether the files stand in a directory; else there is one.
+  package let isDirectory: Bool
+
+  /// What tells an export from other directories, and which pack it was made of.
+  package static let manifestName = "ingot-export.json"
+
+  /// - Throws: ``ExportError/refused(_:format:)`` where the format cannot hold the pack.
+  package init(_ source: ExportSource, as format: any ExportFormat.Type) throws(ExportError) {
+    self.format = format
+    self.source = source
+    isDirectory = format.isDirectory(source.options)
+    let files = try format.plan(source)
+    self.files = isDirectory ? files + [try Self.manifest(source, format, files)] : files
+  }
+
+  package var byteCount: Int { files.reduce(0) { $0 + $1.byteCount } }
+
+  /// Bytes of routed experts, and their weights.
+  package var experts: (byteCount: Int, parameterCount: Int) {
+    var (byteCount, parameterCount) = (0, 0)
+    for tensor in source.tensors where tensor.role == .expert { parameterCount += tensor.shape.elementCount }
+    for piece in files.lazy.flatMap(\.pieces) {
+      let tensor = source.tensors[piece.source]
+      guard tensor.role == .expert else { continue }
+      byteCount += piece.encoder.byteCount(rows: tensor.shape.rows, columns: tensor.shape.columns)
+    }
+    return (byteCount, parameterCount)
+  }
+
+  private static func manifest(
+    _ source: ExportSource, _ format: any ExportFormat.Type, _ files: [PlannedFile]
+  ) throws(ExportError) -> PlannedFile {
+    let hash: UInt64
+    do throws(PackError) { hash = try source.pack.headerWithoutReport.rootHash } catch { throw .pack(error) }
+    let manifest: JSONValue = [
+      "schema": "ingot.exported/1", "tool": .string(source.options.tool), "format": .string(format.name),
+      "pack": .string(XXH3.text(hash)),
+      "files": SafetensorsFiles.object(files.map { ($0.name, JSONValue($0.byteCount)) }),
+    ]
+    return PlannedFile(name: manifestName, bytes: Array((manifest.text() + "\n").utf8))
+  }
+}

@@ -1,0 +1,93 @@
+import JSON
+package import Models
+package import Pack
+import Tensors
+import Tokenizers
+
+/// A pack to be exported, and how.
+package struct ExportSource: Sendable {
+  package let store: ModelStore
+  package let pack: PackFile
+  package let options: ExportOptions
+  /// The last part of the output's name, for files that are called by it.
+  package let outputName: String
+  /// All tensors, in the order of the forward pass; what an export is made of names them by their places here.
+  package let tensors: [StoredTensor]
+  private let places: [TensorID: Int]
+
+  /// Opens a pack.
+  package init(path: String, outputName: String, options: ExportOptions) throws(ExportError) {
+    do throws(ModelError) { store = try ModelStore(path: path) } catch { throw .model(error) }
+    guard case .pack(let pack) = store.files else { throw .pack(.notFound("provenance.json", path: path)) }
+    self.pack = pack
+    self.options = options
+    self.outputName = outputName
+    tensors = store.tensors
+    var places: [TensorID: Int] = [:]
+    places.reserveCapacity(tensors.count)
+    for (index, tensor) in tensors.enumerated() {
+      if let id = tensor.id, tensor.role != nil { places[id] = index }
+      guard tensor.type.encoding != nil else {
+        guard let record = tensor.record else { preconditionFailure("a tensor of a pack") }
+        throw .pack(
+          .unknownEncoding(id: record.encodingID, groupSize: record.groupSize, tensor: tensor.name, path: path))
+      }
+    }
+    self.places = places
+  }
+
+  package var configuration: ModelConfiguration { store.configuration }
+
+  /// How a tensor is stored.
+  func encoding(_ index: Int) -> Encoding {
+    guard let encoding = tensors[index].type.encoding else { preconditionFailure("looked at when it was opened") }
+    return encoding
+  }
+
+  /// Where a tensor of the model is among all.
+  func place(of id: TensorID) -> Int {
+    guard let place = places[id] else { preconditionFailure("the store found all of its items") }
+    return place
+  }
+
+  /// The layers with experts.
+  var mixtureLayers: [Int] { (0..<configuration.layerCount).filter(configuration.isMoE) }
+
+  /// The places of a projection of all experts of a layer.
+  func experts(_ part: TensorPart, layer: Int) -> [Int] {
+    (0..<configuration.expertCount).map { place(of: TensorID(.expert, part, layer: layer, expert: $0)) }
+  }
+
+  /// A file that came with the model; nil where there is none.
+  func file(named name: String) throws(ExportError) -> [UInt8]? {
+    do throws(ModelError) { return try store.files.file(named: name) } catch { throw .model(error) }
+  }
+
+  private func configurationObject() throws(ExportError) -> JSONObject {
+    do throws(PackError) { return try pack.object(named: SourceFile.name(inPack: "config.json")) } catch {
+      throw .pack(error)
+    }
+  }
+
+  /// The keys of `config.json`.
+  func configurationKeys() throws(ExportError) -> [String] { try configurationObject().members.map(\.key) }
+
+  /// `config.json` with some members set: in the place of what has the name, or at the end.
+  func configuration(setting changes: [(key: String, value: JSONValue)]) throws(ExportError) -> [UInt8] {
+    let object = try configurationObject()
+    var changed = JSONObject()
+    for member in object.members {
+      let value = changes.first { $0.key == member.key }?.value ?? member.value
+      changed.append(.init(key: member.key, value: value))
+    }
+    for (key, value) in changes { changed.append(.init(key: key, value: value)) }
+    return Array((JSONValue.object(changed).text() + "\n").utf8)
+  }
+
+  /// The files of a tokenizer that are there.
+  func tokenizerFiles() throws(ExportError) -> [TokenizerError.File: [UInt8]] {
+    var files: [TokenizerError.File: [UInt8]] = [:]
+    for file in TokenizerError.File.allCases { files[file] = try self.file(named: file.rawValue) }
+    return files
+  }
+}

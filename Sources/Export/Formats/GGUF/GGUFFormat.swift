@@ -1,0 +1,92 @@
+import Models
+package import Tensors
+
+/// GGUF, version 3: experts as blocks of 32 with their scale (`Formats/export-gguf.md`).
+package enum GGUFFormat: ExportFormat {
+  package static let name = "gguf"
+  package static let engines = GGUFProfile.all.map { "\($0.name): \($0.engines)" }.joined(separator: "; ")
+  package static let holds =
+    "any matrix in int4 (Q4_0) or int8 (Q8_0) with groups of 32, 64 or 128, of which larger ones repeat their scale: 4.5 or "
+    + "8.5 bits a weight"
+  package static let refuses =
+    "groups of 16, int4 and int8 among the experts of one projection and layer; of other parts than the language model "
+    + "all but the profile llada-image"
+  package static let options: Set<ExportOptions.Key> = [.profile, .shardSize]
+  package static let encodings: [Encoding] = Encoding.grouped.filter { $0.groupSize >= 32 }
+
+  /// One file, unless it is to be split.
+  package static func isDirectory(_ options: ExportOptions) -> Bool { options.shardByteCount != nil }
+
+  package static func plan(_ source: ExportSource) throws(ExportError) -> [PlannedFile] {
+    let profile = source.options.profile
+    guard let names = source.store.architecture.names(in: profile.dialect) else {
+      throw .refused(.family(profile: profile.name), format: name)
+    }
+    guard !profile.isDescribed || source.store.passedThrough.isEmpty else {
+      throw .refused(.otherParts(count: source.store.passedThrough.count), format: name)
+    }
+    let checker = SchemeChecker(source: source, format: self)
+    try checker.requireHeld(restIsPlain: false)
+    var tensors: [OutputTensor<GGMLType>] = []
+    for item in source.store.items {
+      guard item.isExpert else {
+        let isWidened = profile.isDescribed && [.norm, .router, .bias].contains(item.id.role)
+        let place = source.place(of: item.id)
+        tensors.append(tensor(source, names.name(of: item.id), [place], outer: [], isWidened: isWidened))
+        continue
+      }
+      // With the first expert of a layer come all.
+      guard item.id.expert == 0, let layer = item.id.layer else { continue }
+      for part in TensorPart.projections {
+        let stack = source.experts(part, layer: layer)
+        _ = try checker.common(stack, scope: "the experts of a projection and layer", byGroup: false)
+        let name = names.name(of: TensorID(.expert, part, layer: layer))
+        tensors.append(tensor(source, name, stack, outer: [stack.count], isWidened: false))
+      }
+    }
+    for index in source.tensors.indices where source.tensors[index].role == nil {
+      tensors.append(tensor(source, source.tensors[index].name, [index], outer: [], isWidened: false))
+    }
+    let shards = SafetensorsFiles.split(tensors.map { [$0] }, atMost: source.options.shardByteCount ?? .max)
+    let metadata = GGUFMetadata.all(source, tensors) + (profile.isDescribed ? try GGUFTokenizer.metadata(source) : [])
+    return GGUFFile.plan(shards, metadata, names: fileNames(source.outputName, shards.count))
+  }
+
+  package static func notes(_ source: ExportSource) -> [String] {
+    var notes: [String] = []
+    if source.options.profile.isDescribed, (try? source.file(named: "tokenizer.json")) ?? nil == nil {
+      notes.append("the pack has no tokenizer.json, so the file holds none and engines will not load it")
+    }
+    if source.tensors.contains(where: { ($0.type.encoding?.groupSize ?? 0) > 32 }) {
+      notes.append("groups are blocks of 32 here: a scale of a larger group stands in each of its blocks")
+    }
+    return notes
+  }
+
+  private static func fileNames(_ name: String, _ count: Int) -> [String] {
+    let stem = name.hasSuffix(".gguf") ? String(name.dropLast(".gguf".count)) : name
+    guard count > 1 else { return [stem + ".gguf"] }
+    return (1...count).map {
+      "\(stem)-\(SafetensorsFiles.padded($0))-of-\(SafetensorsFiles.padded(count)).gguf"
+    }
+  }
+
+  /// - Parameters:
+  ///   - indices: of the tensors that are put one after the other.
+  ///   - isWidened: whether plain elements become f32, which is exact.
+  private static func tensor(
+    _ source: ExportSource, _ name: String, _ indices: [Int], outer: [Int], isWidened: Bool
+  ) -> OutputTensor<GGMLType> {
+    let shape = source.tensors[indices[0]].shape
+    let encoding = source.encoding(indices[0])
+    let (kind, encoder): (GGMLType, any TensorEncoder) =
+      switch encoding.kind.elements {
+      case .codes(let code, _): (code == .int4 ? .q4_0 : .q8_0, GGMLBlocks(code: code))
+      case .plain where isWidened: (.f32, DecodedElements(isRounded: false))
+      case .plain(.f32): (.f32, StoredElements(byteWidth: 4))
+      case .plain(.f16): (.f16, StoredElements(byteWidth: 2))
+      case .plain(.bf16): (.bf16, StoredElements(byteWidth: 2))
+      }
+    return OutputTensor(name, kind, outer + shape.dimensions, stacking: indices, encoder, of: shape)
+  }
+}

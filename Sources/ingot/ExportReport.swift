@@ -1,0 +1,115 @@
+import Export
+import JSON
+import Kernels
+import Models
+import Storage
+import Tensors
+import Text
+
+/// What `export` says before and after.
+struct ExportReport {
+  private let exporter: Exporter
+  private let pack: String
+  private let output: String?
+
+  init(_ exporter: Exporter, pack: String, output: String?) {
+    self.exporter = exporter
+    self.pack = pack
+    self.output = output
+  }
+
+  private var plan: ExportPlan { exporter.plan }
+  private var parameterCount: Int { plan.source.tensors.reduce(0) { $0 + $1.shape.elementCount } }
+  private var notes: [String] { plan.source.store.notes.map(\.text) + plan.format.notes(plan.source) }
+
+  private var bitsPerWeight: (all: Double, experts: Double) {
+    let experts = plan.experts
+    return (
+      8 * Double(plan.byteCount) / Double(max(parameterCount, 1)),
+      8 * Double(experts.byteCount) / Double(max(experts.parameterCount, 1))
+    )
+  }
+
+  func printStart() {
+    let experts = plan.experts.parameterCount
+    var rows = [
+      [
+        "pack",
+        "\(pack): \(plan.source.configuration.modelType), \(Format.count(parameterCount)) parameters, "
+          + "\(Format.count(experts)) of experts",
+      ],
+      ["format", "\(plan.format.name), for \(plan.format.engines)"],
+      ["memory", "\(Format.bytes(exporter.peak)) at most, \(exporter.threads) threads"],
+    ]
+    if let output {
+      let free = OutputFile.freeBytes(beside: output).map { ", \(Format.bytes($0)) free" } ?? ""
+      rows.append(["output", "\(output): \(Format.bytes(plan.byteCount))\(free)"])
+    }
+    for line in Format.table(rows) { Console.note(line) }
+    Console.notes(notes)
+  }
+
+  func printEnd(seconds: Double) {
+    let bits = bitsPerWeight
+    let count = plan.files.count
+    Console.note(
+      (output == nil ? "would write " : "wrote ")
+        + "\(Format.bytes(plan.byteCount)) (\(Format.count(plan.byteCount)) bytes) in \(count) file\(count == 1 ? "" : "s")"
+    )
+    Console.note(
+      "bits per weight: \(Format.fixed(bits.all, 3)) in all, \(Format.fixed(bits.experts, 3)) of the experts")
+    guard output != nil else { return }
+    let rate = Format.bytes(Int(Double(exporter.sourceByteCount + plan.byteCount) / max(seconds, 1e-9)))
+    Console.note("\(Format.fixed(seconds, 1)) s, \(rate)/s in and out")
+  }
+
+  /// Schema `ingot.export/1`.
+  func json(seconds: Double, peakAnonymous: Int) -> JSONValue {
+    let bits = bitsPerWeight
+    return [
+      "schema": "ingot.export/1", "dry_run": .bool(output == nil), "pack": .string(pack),
+      "output": output.map { .string($0) } ?? .null, "format": .string(plan.format.name),
+      "output_bytes": JSONValue(plan.byteCount),
+      "files": .array(plan.files.map { ["name": .string($0.name), "bytes": JSONValue($0.byteCount)] }),
+      "parameters": JSONValue(parameterCount), "expert_parameters": JSONValue(plan.experts.parameterCount),
+      "bits_per_weight": JSONValue(bits.all), "bits_per_weight_experts": JSONValue(bits.experts),
+      "kernels": .string(exporter.kernels.name), "threads": JSONValue(exporter.threads),
+      "memory_planned_bytes": JSONValue(exporter.peak), "memory_peak_anonymous_bytes": JSONValue(peakAnonymous),
+      "seconds": JSONValue(seconds), "notes": .array(notes.map { JSONValue($0) }),
+    ]
+  }
+}
+
+/// What `export --list` says.
+enum ExportList {
+  static func print(asJSON: Bool) {
+    guard !asJSON else { return Console.print(json) }
+    for (number, format) in ExportFormats.all.enumerated() {
+      if number > 0 { Console.print() }
+      Console.print(Console.heading(format.name))
+      var rows = [["  read by", format.engines], ["  holds", format.holds], ["  refuses", format.refuses]]
+      let options = ExportOptions.Key.allCases.filter(format.options.contains).map { "--\($0.rawValue)" }
+      if !options.isEmpty { rows.append(["  options", options.joined(separator: ", ")]) }
+      for line in Format.table(rows) { Console.print(line) }
+    }
+  }
+
+  /// Schema `ingot.export-list/1`.
+  private static var json: JSONValue {
+    [
+      "schema": "ingot.export-list/1",
+      "formats": .array(
+        ExportFormats.all.map { format in
+          [
+            "name": .string(format.name), "engines": .string(format.engines), "holds": .string(format.holds),
+            "refuses": .string(format.refuses),
+            "encodings": .array(format.encodings.map { .string($0.description) }),
+            "options": .array(
+              ExportOptions.Key.allCases.filter(format.options.contains).map { .string($0.rawValue) }),
+          ]
+        }),
+      "profiles": .array(
+        GGUFProfile.all.map { ["name": .string($0.name), "engines": .string($0.engines)] }),
+    ]
+  }
+}
