@@ -55,6 +55,31 @@ void SET(ck_widen_f16)(const void *x, size_t count, float *y) {
   ck_widen_f16_scalar(element(x, 0, i), count - i, y + i);
 }
 
+INLINE void store_bf16(void *y, size_t i, V x, I is_nan) {
+  U bits = (U)x;
+  I rounded = (I)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+  STORE((char *)y + 2 * i, __builtin_convertvector((U)SELECT(is_nan | (x != x), i_set1(CK_BF16_NAN), rounded), W));
+}
+
+void SET(ck_scale_e4m3)(const uint8_t *codes, size_t count, float scale, void *y) {
+  size_t i = 0;
+  for (; i + LANES <= count; i += LANES) {
+    W code = __builtin_convertvector(LOAD(B, codes + i), W), magnitude = code & 0x7F;
+    V value = v_of_f16((code & 0x80) << 8 | magnitude << 7) * CK_E4M3_FACTOR;
+    store_bf16(y, i, value * scale, __builtin_convertvector(magnitude, I) == CK_E4M3_NOT_FINITE);
+  }
+  ck_scale_e4m3_scalar(codes + i, count - i, scale, (char *)y + 2 * i);
+}
+
+void SET(ck_scale_e5m2)(const uint8_t *codes, size_t count, float scale, void *y) {
+  size_t i = 0;
+  for (; i + LANES <= count; i += LANES) {
+    W code = __builtin_convertvector(LOAD(B, codes + i), W);
+    store_bf16(y, i, v_of_f16(code << 8) * scale, (I){0});
+  }
+  ck_scale_e5m2_scalar(codes + i, count - i, scale, (char *)y + 2 * i);
+}
+
 enum { FINITE_BYTES = 4 * sizeof(V) };
 
 // Whether any of the FINITE_BYTES at x holds a magnitude from `limit` on. Magnitudes are below the sign bit, so that
@@ -79,6 +104,20 @@ INLINE int has_not_finite(const char *x, int wide, int limit) {
 FIRST_NOT_FINITE(bf16, 0, CK_BF16_NOT_FINITE)
 FIRST_NOT_FINITE(f16, 0, CK_F16_NOT_FINITE)
 FIRST_NOT_FINITE(f32, 1, CK_F32_NOT_FINITE)
+
+// Whether a magnitude of 7 bits reaches the limit, the highest bit of its byte tells after a sum.
+#define FIRST_NOT_FINITE_FP8(format, limit)                                                           \
+  size_t SET(ck_first_not_finite_##format)(const void *x, size_t count) {                             \
+    typedef VECTOR(uint8_t, sizeof(V)) bytes;                                                         \
+    size_t i = 0;                                                                                     \
+    for (; i + sizeof(V) <= count; i += sizeof(V)) {                                                  \
+      bytes magnitude = LOAD(bytes, (const char *)x + i) & 0x7F;                                      \
+      if (__builtin_reduce_or((Q)(magnitude + (0x80 - limit) & 0x80))) break;                         \
+    }                                                                                                 \
+    return i + ck_first_not_finite_##format##_scalar((const char *)x + i, count - i);                 \
+  }
+FIRST_NOT_FINITE_FP8(e4m3, CK_E4M3_NOT_FINITE)
+FIRST_NOT_FINITE_FP8(e5m2, CK_E5M2_NOT_FINITE)
 
 enum { SPLIT = 32 };  // numbers at a time
 typedef VECTOR(uint16_t, SPLIT) split_words;

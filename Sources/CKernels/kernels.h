@@ -10,6 +10,13 @@
 #define CK_BF16_NOT_FINITE 0x7F80  // magnitudes from here on are infinities and NaNs
 #define CK_F16_NOT_FINITE 0x7C00
 #define CK_F32_NOT_FINITE 0x7F800000
+#define CK_E4M3_NOT_FINITE 0x7F
+#define CK_E5M2_NOT_FINITE 0x7C
+
+// e4m3 has one NaN of each sign and no infinities. In the place of the highest bits of a binary16 an e5m2 is what it was, and
+// an e4m3, whose exponent has one bit fewer and a bias of 7 instead of 15, is 2⁸ times too small.
+#define CK_E4M3_FACTOR 256.0f
+#define CK_BF16_NAN 0x7FC0
 
 // Portable scales, §3, as bits of a bf16 magnitude.
 #define CK_SCALE_MIN 0x3700
@@ -95,9 +102,13 @@ static inline int ck_grid_exceeds(int bits, int k, int limit) {
   each(decode, decode, set)                              \
   each(widen, widen_bf16, set)                           \
   each(widen, widen_f16, set)                            \
+  each(scale_fp8, scale_e4m3, set)                       \
+  each(scale_fp8, scale_e5m2, set)                       \
   each(first_not_finite, first_not_finite_bf16, set)     \
   each(first_not_finite, first_not_finite_f16, set)      \
   each(first_not_finite, first_not_finite_f32, set)      \
+  each(first_not_finite, first_not_finite_e4m3, set)     \
+  each(first_not_finite, first_not_finite_e5m2, set)     \
   each(split16, split16, set)                            \
   each(join16, join16, set)                              \
   each(histogram, histogram, set)                        \

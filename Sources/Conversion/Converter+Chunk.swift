@@ -69,25 +69,31 @@ extension Converter {
   struct Part {
     let tensor: PackPlan.Tensor
     let solver: any Solver
+    /// Of the weights; that of the bytes, but for FP8.
     let dtype: DType
     let file: ReadOnlyFile
     let range: Range<Int>
     let firstRow: Int
+    /// Of FP8.
+    let scales: FP8Scales?
+
+    /// Bytes of an element in the file.
+    var width: Int { scales == nil ? dtype.byteCount : 1 }
   }
 
   func parts(of index: Int) -> [Part] {
     let chunk = plan.pack.chunks[index]
     return chunk.tensors.map { tensor in
       let source = plan.sources[tensor]
-      guard case .bytes(let file, let range) = source.place, let dtype = source.type.encoding?.dtype else {
+      guard let (file, range, scales) = source.bytes, let dtype = source.type.encoding?.dtype else {
         preconditionFailure("the source is a checkpoint of floats")
       }
       let rows = chunk.kind == .rows ? chunk.rows : 0..<source.shape.rows
-      let rowByteCount = source.shape.columns * dtype.byteCount
+      let rowByteCount = range.count / max(source.shape.rows, 1)
       let start = range.lowerBound + rows.lowerBound * rowByteCount
       return Part(
         tensor: plan.pack.tensors[tensor], solver: plan.solvers[tensor], dtype: dtype, file: files[file],
-        range: start..<start + rows.count * rowByteCount, firstRow: rows.lowerBound)
+        range: start..<start + rows.count * rowByteCount, firstRow: rows.lowerBound, scales: scales)
     }
   }
 
@@ -97,32 +103,53 @@ extension Converter {
   ) throws(ConversionError) -> QuantizationStatistics {
     var statistics = QuantizationStatistics()
     // Whole groups, or whole rows where each has a base: no row of those is longer than a piece.
-    let unit = part.tensor.encoding.unitElementCount(columns: part.tensor.shape.columns) * part.dtype.byteCount
-    try part.file.forEachPiece(
-      of: part.range, wasCached: wasResident, step: MemoryBudget.pieceByteCount / unit * unit,
-      budget.readers > 0 ? pieces : nil, failure: { .source(SafetensorsError($0)) }
-    ) { (bytes, offset) throws(ConversionError) in
-      try encode(bytes, offset, of: part, planes, into: &content, &statistics)
+    let unit = part.tensor.encoding.unitElementCount(columns: part.tensor.shape.columns)
+    try forEachPiece(of: part, unit: unit, wasResident: wasResident) { (weights, first) throws(ConversionError) in
+      try encode(weights, first, of: part, planes, into: &content, &statistics)
     }
     return statistics
   }
 
-  /// Encodes some bytes of a part, which begin `offset` bytes after its start; goes on with the sums of those before, so
-  /// that they do not depend on the cuts.
+  /// Goes once through the weights of a part in order: as they lie in the file, or FP8 as bf16.
+  ///
+  /// - Parameters:
+  ///   - unit: elements that are not cut apart.
+  ///   - body: takes some weights, and the number of those before.
+  func forEachPiece(
+    of part: Part, unit: Int, wasResident: Bool, _ body: (RawSpan, Int) throws(ConversionError) -> Void
+  ) throws(ConversionError) {
+    let step = MemoryBudget.pieceByteCount / (unit * part.dtype.byteCount) * unit
+    try part.file.forEachPiece(
+      of: part.range, wasCached: wasResident, step: step * part.width, budget.readers > 0 ? pieces : nil,
+      failure: { .source(SafetensorsError($0)) }
+    ) { (bytes, offset) throws(ConversionError) in
+      guard let scales = part.scales else { return try body(bytes, offset / part.dtype.byteCount) }
+      var numbers = pieces.take()
+      let start = part.firstRow * part.tensor.shape.columns + offset
+      for first in stride(from: 0, to: bytes.byteCount, by: step) {
+        let count = min(step, bytes.byteCount - first)
+        scales.decode(
+          bytes.extracting(first..<first + count), from: start + first, into: &numbers, kernels: kernels)
+        try body(numbers.bytes.extracting(first: 2 * count), offset + first)
+      }
+    }
+  }
+
+  /// Encodes some weights of a part, which come after `first` others; goes on with the sums of those before, so that they do not
+  /// depend on the cuts.
   private func encode(
-    _ source: RawSpan, _ offset: Int, of part: Part, _ planes: [Range<Int>], into content: inout AlignedBuffer,
+    _ source: RawSpan, _ first: Int, of part: Part, _ planes: [Range<Int>], into content: inout AlignedBuffer,
     _ statistics: inout QuantizationStatistics
   ) throws(ConversionError) {
     encoders.wait()
     defer { encoders.signal() }
     let encoding = part.tensor.encoding
-    let first = offset / part.dtype.byteCount
     guard encoding.isGrouped else {
       if let element = Quantizer.firstNotFinite(source, dtype: part.dtype, kernels: kernels) {
         throw notFinite(part, first + element)
       }
       var bytes = content.mutableBytes
-      bytes.write(source, at: planes[0].lowerBound + offset)
+      bytes.write(source, at: planes[0].lowerBound + first * part.dtype.byteCount)
       return
     }
     let count = source.byteCount / part.dtype.byteCount
@@ -155,6 +182,12 @@ extension Converter {
 
   func notFinite(_ part: Part, _ element: Int) -> ConversionError {
     let (row, column, byteOffset) = place(of: element, in: part)
+    if let scales = part.scales, let scale = scales.notFinite(row, column) {
+      let columns = scales.entry.shape.columns
+      return .notFinite(
+        tensor: scales.entry.name, row: scale.index / columns, column: scale.index % columns, path: scales.file.path,
+        byteOffset: scale.byteOffset)
+    }
     return .notFinite(
       tensor: part.tensor.name, row: row, column: column, path: part.file.path, byteOffset: byteOffset)
   }
@@ -162,7 +195,7 @@ extension Converter {
   func place(of element: Int, in part: Part) -> (row: Int, column: Int, byteOffset: Int) {
     let columns = part.tensor.shape.columns
     return (
-      part.firstRow + element / columns, element % columns, part.range.lowerBound + element * part.dtype.byteCount
+      part.firstRow + element / columns, element % columns, part.range.lowerBound + element * part.width
     )
   }
 }

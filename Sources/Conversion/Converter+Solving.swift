@@ -99,11 +99,8 @@ extension Converter {
   private func widened(_ part: Part) throws(ConversionError) -> [Float] {
     guard let format = FloatFormat(part.dtype) else { preconditionFailure("the store checked its types") }
     var values = [Float](repeating: 0, count: part.tensor.shape.elementCount)
-    try part.file.forEachPiece(
-      of: part.range, wasCached: part.file.isCached(part.range), step: MemoryBudget.pieceByteCount,
-      budget.readers > 0 ? pieces : nil, failure: { .source(SafetensorsError($0)) }
-    ) { (source, offset) throws(ConversionError) in
-      let first = offset / part.dtype.byteCount
+    try forEachPiece(of: part, unit: 1, wasResident: part.file.isCached(part.range)) {
+      (source, first) throws(ConversionError) in
       if let element = Quantizer.firstNotFinite(source, dtype: part.dtype, kernels: kernels) {
         throw notFinite(part, first + element)
       }

@@ -6,7 +6,7 @@ import Storage
 /// How much anonymous memory a conversion takes, and how many chunks may therefore be under way at once.
 ///
 /// What of the source is in the page cache is mapped and costs nothing. What is not is read past the cache into a buffer
-/// for each reader, if there is room for that. Beside, each chunk under way takes a content, and with zstd a split copy
+/// for each reader, if there is room for that; FP8 is decoded into another. Beside, each chunk under way takes a content, and with zstd a split copy
 /// and a frame.
 package struct MemoryBudget: Sendable, Equatable {
   /// The program itself: runtime, stacks, code that was written to by relocation.
@@ -36,12 +36,13 @@ package struct MemoryBudget: Sendable, Equatable {
     let files = plan.pack.files.reduce(0) { $0 + $1.bytes.count }
     let (solving, states) = Self.solving(plan)
     let fixed = Self.program + Self.bytesPerTensor * plan.pack.tensors.count + 2 * files + states + statesHeld
+    let decoding = plan.sources.contains { $0.bytes?.scales != nil } ? reading : 0
     func workers(_ window: Int, _ isRoomy: Bool) -> Int { min(window, isRoomy ? threads + Self.waiting : threads) }
     // A finished chunk that waits for its turn needs no working memory, so only threads count for that.
     func needed(_ window: Int, isRoomy: Bool) -> Int {
       let depth = isRoomy ? SequentialOutput.usefulDepth : 0
       return fixed + SequentialOutput.workingBytes(depth: depth) + (window + depth) * content
-        + workers(window, isRoomy) * (working + (isRoomy ? reading : 0)) + min(window, threads) * solving
+        + workers(window, isRoomy) * (working + decoding + (isRoomy ? reading : 0)) + min(window, threads) * solving
     }
     guard needed(1, isRoomy: false) <= limit else { throw .memory(needed: needed(1, isRoomy: false), limit: limit) }
     // More than four a thread brings nothing: the writer is then the bottleneck, or the reader is.

@@ -65,8 +65,7 @@ package struct CheckpointCheck: Sendable {
     for (file, shard) in checkpoint.files.enumerated() {
       files.append(ReadOnlyFile(shard.file))
       for tensor in shard.tensors {
-        let isScanned = Encoding(keeping: tensor.dtype) != nil
-        report.unscannedCount += isScanned ? 0 : 1
+        report.unscannedCount += Quantizer.isScanned(tensor.dtype) ? 0 : 1
         for start in stride(from: tensor.byteRange.lowerBound, to: tensor.byteRange.upperBound, by: pieceByteCount) {
           let end = min(start + pieceByteCount, tensor.byteRange.upperBound)
           pieces.append(Piece(file: file, tensor: tensor, range: start..<end))

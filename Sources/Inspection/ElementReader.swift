@@ -106,6 +106,13 @@ package final class ElementReader {
       return StoredPiece(
         content: SharedBytes(checkpoint.files[file].file, range), codeRange: first * width..<end * width,
         scaleRange: 0..<0, elements: first..<end, encoding: encoding, columns: tensor.shape.columns)
+    case (.fp8(let file, let range, let scales), .checkpoint(let checkpoint)):
+      let codes = SharedBytes(checkpoint.files[file].file, range.lowerBound + first..<range.lowerBound + end)
+      var numbers = AlignedBuffer(byteCount: 2 * (end - first))
+      scales.decode(codes.bytes, from: first, into: &numbers)
+      return StoredPiece(
+        content: SharedBytes(numbers), codeRange: 0..<2 * (end - first), scaleRange: 0..<0, elements: first..<end,
+        encoding: encoding, columns: tensor.shape.columns)
     case (.chunks(let record), .pack(let pack)):
       do throws(PackError) { return try piece(of: record, encoding, first..<end, pack) } catch { throw .pack(error) }
     default: preconditionFailure("a tensor of another model")

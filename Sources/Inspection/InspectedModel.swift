@@ -121,16 +121,20 @@ package struct InspectedModel: Sendable {
 
   /// One projection of an expert, or another tensor by what it is.
   package func tensor(_ id: TensorID) throws(InspectionError) -> StoredTensor {
-    if let found = tensors.first(where: { $0.id == id }) ?? published?.tensors.first(where: { $0.id == id }) {
-      return found
-    }
+    if let found = tensor(where: { $0.id == id }) { return found }
     throw .noTensor(family?.names.name(of: id) ?? Architectures.name(of: id), path: path)
   }
 
   /// The tensor of a name, of the file itself or of the published layout.
   package func tensor(named name: String) throws(InspectionError) -> StoredTensor {
-    if let found = tensors.first(where: { $0.name == name }) { return found }
-    if let found = published?.tensors.first(where: { $0.name == name }) { return found }
+    if let found = tensor(where: { $0.name == name }) { return found }
     throw .noTensor(name, path: path)
+  }
+
+  /// As it is stored where that can be decoded, or else as the model reads it: FP8 with its scales, a part of a stack.
+  private func tensor(where isWanted: (StoredTensor) -> Bool) -> StoredTensor? {
+    let stored = tensors.first(where: isWanted)
+    if let stored, stored.type.encoding != nil { return stored }
+    return published?.tensors.first(where: isWanted) ?? stored
   }
 }

@@ -31,13 +31,17 @@ package struct ModelSizes: Sendable {
 
   package init(_ model: InspectedModel) {
     var classes = SizeClass.order.map { SizeClass(role: $0) }
+    let fp8 = Set(model.tensors.filter { $0.type == .dtype(.f8e4m3) || $0.type == .dtype(.f8e5m2) }.map(\.name))
     for (index, tensor) in model.tensors.enumerated() {
       let place = SizeClass.order.firstIndex(of: tensor.role) ?? classes.count - 1
       classes[place].tensorCount += 1
-      classes[place].parameterCount = sum(classes[place].parameterCount, tensor.shape.elementCount)
+      // As in a pack, scales are bytes and no parameters.
+      if !(FP8Scales.owner(of: tensor.name).map(fp8.contains) ?? false) {
+        classes[place].parameterCount = sum(classes[place].parameterCount, tensor.shape.elementCount)
+      }
       if !classes[place].types.contains(tensor.type) { classes[place].types.append(tensor.type) }
       switch tensor.place {
-      case .bytes(_, let range): classes[place].byteCount += range.count
+      case .bytes(_, let range), .fp8(_, let range, _): classes[place].byteCount += range.count
       case .chunks(let record):
         for chunk in model.chunks[record.chunks] where chunk.owner == index {
           classes[place].byteCount += chunk.storedLength

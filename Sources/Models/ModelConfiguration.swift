@@ -133,7 +133,7 @@ package struct ModelConfiguration: Sendable, Equatable {
     }
     for (key, assumed) in Self.assumptions { try reader.expect(key, assumed) }
     try Self.requirePlainLayers(reader)
-    try Self.requirePlainWeights(reader)
+    _ = try FP8Configuration(reader)
   }
 
   /// Keys that the reference code ignores or hard-wires; another value would mean another model.
@@ -150,16 +150,5 @@ package struct ModelConfiguration: Sendable, Equatable {
     guard types.isEmpty || types.contains(where: { $0 != "full_attention" }) else { return }
     let other = types.first { $0 != "full_attention" } ?? .null
     throw reader.error("layer_types", "holds \(other.text(indented: false)); only \"full_attention\" is supported")
-  }
-
-  /// Weights that are quantized already are numbers of another kind, whatever their types look like.
-  private static func requirePlainWeights(_ reader: ConfigurationReader) throws(ModelError) {
-    for key in ["quantization_config", "compression_config"] where !reader.isOff(key) {
-      let method = reader.object[key]?.object?["quant_method"]?.string.map { " (\($0))" } ?? ""
-      throw reader.error(
-        key,
-        "says that the weights are quantized already\(method); BF16, F16 and F32 checkpoints are read. If they were turned "
-          + "back into one of these, take the key out")
-    }
   }
 }

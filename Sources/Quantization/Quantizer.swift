@@ -77,9 +77,13 @@ package enum Quantizer {
     }
   }
 
-  /// The index of the first infinity or NaN among numbers of type `dtype`; nil where all are finite, or of another type
-  /// than bf16, f16 and f32.
+  /// Whether infinities and NaN of a type are looked for: bf16, f16, f32 and FP8.
+  package static func isScanned(_ dtype: DType) -> Bool { FloatFormat(dtype) != nil || FP8Format(dtype) != nil }
+
+  /// The index of the first infinity or NaN among numbers of type `dtype`; nil where all are finite, or of a type that is not
+  /// scanned.
   package static func firstNotFinite(_ source: RawSpan, dtype: DType, kernels: KernelSet) -> Int? {
-    FloatFormat(dtype).flatMap { kernels.firstNotFinite(source, source: $0) }
+    if let format = FP8Format(dtype) { return kernels.firstNotFinite(source, as: format) }
+    return FloatFormat(dtype).flatMap { kernels.firstNotFinite(source, source: $0) }
   }
 }

@@ -91,7 +91,7 @@ extension InspectReport {
     var chunks: [JSONValue] = []
     var hash: JSONValue = .null
     switch tensor.place {
-    case .bytes(let index, let range):
+    case .bytes(let index, let range), .fp8(let index, let range, _):
       offset = JSONValue(range.lowerBound)
       file = .string(model.shards[index].name)
     case .chunks(let record):

@@ -30,6 +30,8 @@ extension SourceNote {
         ? "one tensor holds rotary frequencies (`\(TensorNames.rotaryBuffer)`); they are what config.json gives, and are left out"
         : "\(Format.count(count)) tensors hold rotary frequencies (`\(TensorNames.rotaryBuffer)`); they are what config.json gives, and "
           + "are left out"
+    case .fp8(let count):
+      "\(Format.count(count)) tensor\(count == 1 ? " is" : "s are") FP8: each number times its scale, rounded to bf16, is the weight"
     case .passedThrough(let count, let byteCount):
       "\(Format.count(count)) tensor\(count == 1 ? "" : "s"), \(Format.bytes(byteCount)), of other parts than the language model: "
         + "kept as they are, and used by nothing here"

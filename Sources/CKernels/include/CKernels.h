@@ -41,6 +41,9 @@ typedef int32_t ck_quantize(const void *x, size_t group_count, const ck_scheme *
 typedef void ck_decode(const uint8_t *codes, const void *scales, size_t group_count, const ck_scheme *scheme, float *y);
 // Exact, NaN included, except that the quiet bit of a NaN may become set.
 typedef void ck_widen(const void *x, size_t count, float *y);
+// FP8 codes to bf16: each number times the scale, rounded to binary32 and then to the nearest bf16, ties to even. What is not
+// a number becomes 0x7FC0.
+typedef void ck_scale_fp8(const uint8_t *codes, size_t count, float scale, void *y);
 // The index of the first infinity or NaN, or count.
 typedef size_t ck_first_not_finite(const void *x, size_t count);
 // The upper and lower bytes of 16-bit values, apart.
@@ -126,9 +129,13 @@ typedef struct ck_kernel_set {
   ck_decode *decode;
   ck_widen *widen_bf16;
   ck_widen *widen_f16;
+  ck_scale_fp8 *scale_e4m3;
+  ck_scale_fp8 *scale_e5m2;
   ck_first_not_finite *first_not_finite_bf16;
   ck_first_not_finite *first_not_finite_f16;
   ck_first_not_finite *first_not_finite_f32;
+  ck_first_not_finite *first_not_finite_e4m3;
+  ck_first_not_finite *first_not_finite_e5m2;
   ck_split16 *split16;
   ck_join16 *join16;
   ck_histogram *histogram;

@@ -264,6 +264,23 @@ void ck_widen_f16_scalar(const void *x, size_t count, float *y) {
   for (size_t i = 0; i < count; i++) y[i] = f16_to_float(load16(x, i));
 }
 
+static uint16_t float_to_bf16(float x) {
+  uint32_t bits = ck_bits_of(x);
+  return x != x ? CK_BF16_NAN : (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+void ck_scale_e4m3_scalar(const uint8_t *codes, size_t count, float scale, void *y) {
+  for (size_t i = 0; i < count; i++) {
+    uint16_t sign = (uint16_t)((codes[i] & 0x80) << 8), magnitude = codes[i] & 0x7F;
+    float value = f16_to_float(sign | (uint16_t)(magnitude << 7)) * CK_E4M3_FACTOR;
+    store16(y, i, magnitude == CK_E4M3_NOT_FINITE ? CK_BF16_NAN : float_to_bf16(value * scale));
+  }
+}
+
+void ck_scale_e5m2_scalar(const uint8_t *codes, size_t count, float scale, void *y) {
+  for (size_t i = 0; i < count; i++) store16(y, i, float_to_bf16(f16_to_float((uint16_t)(codes[i] << 8)) * scale));
+}
+
 size_t ck_first_not_finite_bf16_scalar(const void *x, size_t count) {
   size_t i = 0;
   while (i < count && (load16(x, i) & 0x7FFF) < CK_BF16_NOT_FINITE) i++;
@@ -279,6 +296,18 @@ size_t ck_first_not_finite_f16_scalar(const void *x, size_t count) {
 size_t ck_first_not_finite_f32_scalar(const void *x, size_t count) {
   size_t i = 0;
   while (i < count && (load32(x, i) & 0x7FFFFFFF) < CK_F32_NOT_FINITE) i++;
+  return i;
+}
+
+size_t ck_first_not_finite_e4m3_scalar(const void *x, size_t count) {
+  size_t i = 0;
+  while (i < count && (((const uint8_t *)x)[i] & 0x7F) < CK_E4M3_NOT_FINITE) i++;
+  return i;
+}
+
+size_t ck_first_not_finite_e5m2_scalar(const void *x, size_t count) {
+  size_t i = 0;
+  while (i < count && (((const uint8_t *)x)[i] & 0x7F) < CK_E5M2_NOT_FINITE) i++;
   return i;
 }
 

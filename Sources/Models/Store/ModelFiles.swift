@@ -125,6 +125,9 @@ package enum ModelFiles: Sendable {
       switch (self, tensor.place) {
       case (.checkpoint(let checkpoint), .bytes(let file, let range)):
         places.append(SharedBytes(checkpoint.files[file].file, range))
+      case (.checkpoint(let checkpoint), .fp8(let file, let range, let scales)):
+        places.append(SharedBytes(checkpoint.files[file].file, range))
+        places.append(SharedBytes(scales.file.file, scales.entry.byteRange))
       case (.pack(let pack), .chunks(let record)) where record.chunks != chunks:
         chunks = record.chunks  // the tensors of an expert share theirs
         places += chunks.compactMap { index in

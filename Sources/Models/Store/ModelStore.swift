@@ -1,3 +1,4 @@
+import Kernels
 import Pack
 import Safetensors
 import Tensors
@@ -36,8 +37,10 @@ package final class ModelStore: Sendable {
     let config = try files.configuration()
     var notes: [SourceNote] = []
     let configuration = try ModelConfiguration(json: config.bytes, path: config.path) { notes.append($0) }
+    let reader = try ConfigurationReader(bytes: config.bytes, path: config.path)
+    let fp8 = try FP8Configuration(reader)
     let catalogue = try files.tensors()
-    var finder = TensorFinder(files, path: path, catalogue, configuration)
+    var finder = TensorFinder(files, path: path, catalogue, configuration, fp8)
     var dropped: [DroppedTensors] = []
     if case .checkpoint(let checkpoint) = files {
       dropped = try DroppedTensors.named(by: drops, in: checkpoint)
@@ -57,6 +60,10 @@ package final class ModelStore: Sendable {
       stored[tensor.id] = try finder.find(tensor, layout: tensor.id.layer.flatMap { layouts[$0] })
     }
     passedThrough = try finder.rest()
+    if case .checkpoint = files, let key = fp8.key, finder.fp8Count == 0 {
+      throw reader.error(
+        key, "says that weights are FP8, but none is; if they were turned back into floats, take the key out")
+    }
     self.path = path
     self.files = files
     self.configuration = configuration
@@ -69,6 +76,7 @@ package final class ModelStore: Sendable {
     if configuration.tiesWordEmbeddings, !finder.has(head) {
       notes.append(.tiedHead(name: architecture.names.name(of: head)))
     }
+    if finder.fp8Count > 0 { notes.append(.fp8(count: finder.fp8Count)) }
     notes += dropped.filter { $0.pattern == nil }.map { .rotaryBuffers(count: $0.names.count) }
     if !passedThrough.isEmpty {
       notes.append(
@@ -124,12 +132,21 @@ private struct TensorFinder {
   /// The names of tensors that are not left out.
   private(set) var names: [String]
   private let byName: [String: StoredTensor]
+  private let fp8: FP8Configuration
   private var used: Set<String> = []
+  /// Tensors of FP8 with their scales, by name.
+  private var scaled: [String: StoredTensor] = [:]
   /// By the name of a tensor, the pattern that leaves it out.
   private var patterns: [String: String] = [:]
 
-  init(_ files: ModelFiles, path: String, _ catalogue: [StoredTensor], _ configuration: ModelConfiguration) {
+  var fp8Count: Int { scaled.count }
+
+  init(
+    _ files: ModelFiles, path: String, _ catalogue: [StoredTensor], _ configuration: ModelConfiguration,
+    _ fp8: FP8Configuration
+  ) {
     self.files = files
+    self.fp8 = fp8
     self.path = path
     self.configuration = configuration
     names = catalogue.map(\.name)
@@ -155,17 +172,43 @@ private struct TensorFinder {
     return .missingTensor(name, directory: path)
   }
 
-  /// FP8 with block scales is recognised and refused by name; so is every other type but the three floats.
+  /// Refuses other types than the three floats and FP8, which ``find(_:layout:)`` looks at.
   func requireSupportedTypes() throws(ModelError) {
     for name in names where !architecture.passesThrough(name) {
-      guard case .dtype(let dtype) = byName[name]?.type else { continue }
-      let isFP8 = dtype == .f8e4m3 || dtype == .f8e5m2
+      guard case .dtype(let dtype) = byName[name]?.type, FP8Format(dtype) == nil else { continue }
       throw files.bad(
         name,
-        isFP8
-          ? "has type \(dtype.name): FP8 checkpoints with block scales (`weight_scale_inv`) are not supported"
-          : "has type \(dtype.name); BF16, F16 and F32 are supported")
+        dtype == .f8e8m0 && FP8Scales.owner(of: name) != nil
+          ? "has type \(dtype.name): scales that are bare exponents (ue8m0) are not supported"
+          : "has type \(dtype.name); BF16, F16, F32 and FP8 (F8_E4M3, F8_E5M2) with scales are supported")
     }
+  }
+
+  /// FP8 with the scales that lie beside it; other tensors as they are.
+  private mutating func withScales(_ tensor: StoredTensor) throws(ModelError) -> StoredTensor {
+    guard case .dtype(let dtype) = tensor.type, let format = FP8Format(dtype), case .checkpoint(let checkpoint) = files
+    else { return tensor }
+    if let known = scaled[tensor.name] { return known }
+    let candidates = FP8Scales.suffixes.map { tensor.name + $0 }
+    let found = candidates.filter { self.tensor(named: $0) != nil }
+    guard let name = found.first, let (file, entry) = checkpoint.tensor(named: name) else {
+      let wanted = candidates.map { "`\($0)`" }.joined(separator: " or ")
+      throw files.bad(tensor.name, "has type \(dtype.name), which is FP8, but its scales are missing: \(wanted)")
+    }
+    guard found.count == 1 else { throw files.bad(found[1], "and `\(name)` both hold scales of one tensor") }
+    guard let type = FloatFormat(entry.dtype) else {
+      throw files.bad(name, "has type \(entry.dtype.name); scales may be F32, BF16 and F16")
+    }
+    guard let scales = FP8Scales(of: tensor.shape, format, block: fp8.block, file, entry, type) else {
+      throw files.bad(
+        name,
+        "has shape \(entry.shape), which gives `\(tensor.name)` \(tensor.shape) neither a scale for each block of "
+          + "\(fp8.block.rows)×\(fp8.block.columns), nor for each row, nor one")
+    }
+    used.insert(name)
+    let result = StoredTensor(tensor, scales)
+    scaled[tensor.name] = result
+    return result
   }
 
   /// By layer of experts, how they are stored. In a pack all are stored alike.
@@ -203,7 +246,7 @@ private struct TensorFinder {
       throw files.bad(name, "has shape \(found.shape), config.json asks for \(shape)")
     }
     used.insert(name)
-    return StoredTensor(wanted, in: found, firstRow: firstRow)
+    return StoredTensor(wanted, in: try withScales(found), firstRow: firstRow)
   }
 
   /// The tensors that the model does not use.
@@ -212,6 +255,12 @@ private struct TensorFinder {
   func rest() throws(ModelError) -> [StoredTensor] {
     let unused = names.filter { !used.contains($0) }.sorted()
     let unknown = unused.filter { !architecture.passesThrough($0) }
+    for name in unknown {
+      guard let owner = FP8Scales.owner(of: name), used.contains(owner), let type = byName[owner]?.type else {
+        continue
+      }
+      throw files.bad(name, "holds scales of `\(owner)`, which is \(type) and has none")
+    }
     guard unknown.isEmpty else {
       throw .unknownTensors(Array(unknown.prefix(5)), count: unknown.count, directory: path)
     }

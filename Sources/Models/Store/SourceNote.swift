@@ -14,6 +14,8 @@ package enum SourceNote: Sendable, Equatable {
   case tiedHead(name: String)
   /// Rotary frequencies among the tensors, which `config.json` gives already.
   case rotaryBuffers(count: Int)
+  /// Tensors of FP8, which are read as the bf16 that they and their scales stand for.
+  case fp8(count: Int)
   /// Tensors of other parts than the language model, which are kept as they are.
   case passedThrough(count: Int, byteCount: Int)
 

@@ -31,13 +31,15 @@ package struct StoredTensor: Sendable {
   package enum Place: Sendable {
     /// A range of bytes of one of the checkpoint's files.
     case bytes(file: Int, Range<Int>)
+    /// The same of FP8, whose codes and scales are read as bf16.
+    indirect case fp8(file: Int, Range<Int>, FP8Scales)
     /// Chunks of the pack.
     case chunks(TensorRecord)
   }
 
   package let name: String
   package let shape: Shape
-  package let type: StoredType
+  package private(set) var type: StoredType
   /// Which tensor of a model it is; nil where nobody asked what its name means, and for a name that no family gives, as in a layout
   /// that stacks the experts.
   package private(set) var id: TensorID?
@@ -46,7 +48,16 @@ package struct StoredTensor: Sendable {
   /// Bytes of elements, or of codes and scales, without padding and before compression; nil where an unknown encoding
   /// shares its chunk with others.
   package let byteCount: Int?
-  package let place: Place
+  package private(set) var place: Place
+
+  /// Where a checkpoint has the elements, and the scales of FP8.
+  package var bytes: (file: Int, range: Range<Int>, scales: FP8Scales?)? {
+    switch place {
+    case .bytes(let file, let range): (file, range, nil)
+    case .fp8(let file, let range, let scales): (file, range, scales)
+    case .chunks: nil
+    }
+  }
 
   package var record: TensorRecord? { if case .chunks(let record) = place { record } else { nil } }
   /// Error against the source, where one was recorded.
@@ -76,6 +87,14 @@ package struct StoredTensor: Sendable {
     place = .bytes(file: file, entry.byteRange)
   }
 
+  /// FP8 as what it is read as.
+  init(_ codes: StoredTensor, _ scales: FP8Scales) {
+    self = codes
+    guard case .bytes(let file, let range) = codes.place else { preconditionFailure("packs have no FP8") }
+    type = .encoding(.bf16)
+    place = .fp8(file: file, range, scales)
+  }
+
   /// Finds out what the name means.
   ///
   /// - Parameter family: of the model; nil where it is not known, then in the first that has the name.
@@ -97,15 +116,21 @@ package struct StoredTensor: Sendable {
     type = whole.type
     id = tensor.id
     role = tensor.role
+    func part(of range: Range<Int>) -> Range<Int> {
+      let rowByteCount = range.count / max(whole.shape.rows, 1)
+      let start = range.lowerBound + firstRow * rowByteCount
+      return start..<start + tensor.shape.rows * rowByteCount
+    }
     switch whole.place {
     case .chunks:
       place = whole.place
       byteCount = whole.byteCount
     case .bytes(let file, let range):
-      let rowByteCount = range.count / max(whole.shape.rows, 1)
-      let start = range.lowerBound + firstRow * rowByteCount
-      place = .bytes(file: file, start..<start + tensor.shape.rows * rowByteCount)
-      byteCount = tensor.shape.rows * rowByteCount
+      place = .bytes(file: file, part(of: range))
+      byteCount = part(of: range).count
+    case .fp8(let file, let range, let scales):
+      place = .fp8(file: file, part(of: range), FP8Scales(scales, firstRow: firstRow))
+      byteCount = part(of: range).count
     }
   }
 }

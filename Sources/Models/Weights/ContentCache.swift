@@ -2,17 +2,23 @@ import Pack
 import Storage
 import Synchronization
 
-/// Unpacked contents of experts' compressed chunks under a byte budget; the one not used for longest goes first.
+/// Unpacked contents of experts under a byte budget, compressed chunks or matrices of FP8; the one not used for longest goes first.
 ///
-/// Raw chunks are used in place and never come here. A content that is in use stays alive after it was dropped, so the
+/// What is used in place never comes here. A content that is in use stays alive after it was dropped, so the
 /// budget bounds what is kept, not what a product holds for its duration.
 final class ContentCache: Sendable {
+  /// What a content was made from.
+  enum Key: Hashable {
+    case chunk(Int)
+    /// A matrix of FP8, by the file of a checkpoint and where it begins there.
+    case matrix(file: Int, offset: Int)
+  }
   private struct Entry {
     let content: SharedBytes
     var lastUse: Int
   }
   private struct State {
-    var entries: [Int: Entry] = [:]
+    var entries: [Key: Entry] = [:]
     var byteCount = 0
     var clock = 0
   }
@@ -21,25 +27,25 @@ final class ContentCache: Sendable {
 
   init(budget: Int) { self.budget = budget }
 
-  func content(ofChunk index: Int) -> SharedBytes? {
+  func content(of key: Key) -> SharedBytes? {
     state.withLock { state in
       state.clock += 1
-      state.entries[index]?.lastUse = state.clock
-      return state.entries[index]?.content
+      state.entries[key]?.lastUse = state.clock
+      return state.entries[key]?.content
     }
   }
 
-  func insert(_ content: SharedBytes, forChunk index: Int) {
+  func insert(_ content: SharedBytes, for key: Key) {
     guard content.byteCount <= budget else { return }
     state.withLock { state in
-      guard state.entries[index] == nil else { return }
+      guard state.entries[key] == nil else { return }
       while state.byteCount + content.byteCount > budget {
         guard let oldest = state.entries.min(by: { $0.value.lastUse < $1.value.lastUse }) else { break }
         state.byteCount -= oldest.value.content.byteCount
         state.entries[oldest.key] = nil
       }
       state.clock += 1
-      state.entries[index] = Entry(content: content, lastUse: state.clock)
+      state.entries[key] = Entry(content: content, lastUse: state.clock)
       state.byteCount += content.byteCount
     }
   }

@@ -32,7 +32,9 @@ package final class ExpertReader {
     self.count = count
     guard let largest = experts.joined().joined().compactMap(\.byteCount).max() else { return nil }
     let buffers = BufferPool(capacity: ReadOnlyFile.bufferByteCount(largest))
-    let expertByteCount = TensorPart.projections.count * buffers.capacity
+    let hasFP8 = experts.joined().joined().contains { $0.bytes?.scales != nil }
+    let numbers = BufferPool(capacity: hasFP8 ? 2 * largest : 0)
+    let expertByteCount = TensorPart.projections.count * (buffers.capacity + numbers.capacity)
     heldCount = max(2 * computing, min(Self.heldByteCount, memory / 4) / expertByteCount)
     let window = memory / expertByteCount - heldCount
     guard window >= 2 * Self.threads else { return nil }
@@ -40,8 +42,7 @@ package final class ExpertReader {
     guard files.allSatisfy(\.passesCache) else { return nil }
     // By name, expert 10 comes before expert 2.
     func place(_ projections: [StoredTensor]) -> (Int, Int) {
-      guard case .bytes(let file, let range) = projections[0].place else { return (0, 0) }
-      return (file, range.lowerBound)
+      projections[0].bytes.map { ($0.file, $0.range.lowerBound) } ?? (0, 0)
     }
     order = experts.map { layer in layer.indices.sorted { place(layer[$0]) < place(layer[$1]) } }
     let all = order.enumerated().flatMap { layer, experts in experts.map { (layer, $0) } }
@@ -50,13 +51,19 @@ package final class ExpertReader {
       work: { _, index in
         let (layer, expert) = all[index]
         var matrices: [Matrix] = []
-        for tensor in experts[layer][expert] {
-          guard case .bytes(let file, let range) = tensor.place else { continue }
-          do throws(FileError) {
+        do throws(FileError) {
+          for tensor in experts[layer][expert] {
+            guard let (file, range, scales) = tensor.bytes else { continue }
             let (content, place) = try files[file].held(range, buffers)
-            matrices.append(Matrix(tensor, content, place))
-          } catch { return .failure(.source(SafetensorsError(error))) }
-        }
+            guard let scales else {
+              matrices.append(Matrix(tensor, content, place))
+              continue
+            }
+            var decoded = numbers.take(byteCount: 2 * range.count)
+            scales.decode(content.bytes.extracting(place), into: &decoded)
+            matrices.append(Matrix(tensor, SharedBytes(decoded), 0..<2 * range.count))
+          }
+        } catch { return .failure(.source(SafetensorsError(error))) }
         return .success(ExpertWeights(gate: matrices[0], up: matrices[1], down: matrices[2]))
       })
   }

@@ -60,7 +60,7 @@ package final class StoredWeights: WeightSource {
   package func matrix(_ id: TensorID) throws(ModelError) -> Matrix {
     guard let tensor = store.tensor(id) else { throw .missingTensor(store.name(of: id), directory: path) }
     // Whoever asks keeps it: it would be in the cache beside.
-    return try matrix(tensor) { pack, chunk throws(PackError) in try self.content(ofChunk: chunk, of: pack) }
+    return try matrix(tensor) { _, unpack throws(ModelError) in try unpack() }
   }
 
   package func expert(layer: Int, expert: Int) throws(ModelError) -> ExpertWeights {
@@ -69,22 +69,22 @@ package final class StoredWeights: WeightSource {
       return known
     }
     // The projections lie in one chunk; a cache too small for it shall not have it unpacked three times.
-    var held: [Int: SharedBytes] = [:]
+    var held: [ContentCache.Key: SharedBytes] = [:]
     var unpacked = 0
     var matrices: [Matrix] = []
     for tensor in experts[layer][expert] {
       matrices.append(
-        try matrix(tensor) { pack, chunk throws(PackError) in
-          if let content = held[chunk] ?? cache.content(ofChunk: chunk) {
-            held[chunk] = content
+        try matrix(tensor) { key, unpack throws(ModelError) in
+          if let content = held[key] ?? cache.content(of: key) {
+            held[key] = content
             return content
           }
-          let content = try self.content(ofChunk: chunk, of: pack)
+          let content = try unpack()
           if content.isOwned {
             unpacked += 1
-            cache.insert(content, forChunk: chunk)
+            cache.insert(content, for: key)
           }
-          held[chunk] = content
+          held[key] = content
           return content
         })
     }
@@ -121,26 +121,38 @@ package final class StoredWeights: WeightSource {
     }
   }
 
-  /// - Parameter content: of a chunk of the pack.
+  /// - Parameter content: gives what has a key; what it is handed makes that.
   private func matrix(
-    _ tensor: StoredTensor, _ content: (PackFile, Int) throws(PackError) -> SharedBytes
+    _ tensor: StoredTensor,
+    _ content: (ContentCache.Key, () throws(ModelError) -> SharedBytes) throws(ModelError) -> SharedBytes
   ) throws(ModelError) -> Matrix {
     switch (store.files, tensor.place) {
     case (.checkpoint(let checkpoint), .bytes(let file, let range)):
       return Matrix(tensor, SharedBytes(checkpoint.files[file].file, range), 0..<range.count)
+    case (.checkpoint(let checkpoint), .fp8(let file, let range, let scales)):
+      let numbers = try content(.matrix(file: file, offset: range.lowerBound)) { () throws(ModelError) in
+        var numbers = AlignedBuffer(byteCount: 2 * range.count)
+        scales.decode(SharedBytes(checkpoint.files[file].file, range).bytes, into: &numbers)
+        return SharedBytes(numbers)
+      }
+      return Matrix(tensor, numbers, 0..<2 * range.count)
     case (.pack(let pack), .chunks(let record)):
       var blocks: [Matrix.Block] = []
       var encoding = Encoding.f32
-      do throws(PackError) {
-        for position in 0..<record.chunkCount {
-          let planes: [Range<Int>]
-          (encoding, planes) = try pack.planes(of: record, chunk: position)
-          blocks.append(
-            Matrix.Block(
-              rows: record.rows(inChunk: position), content: try content(pack, record.firstChunk + position),
-              codes: planes[0], scales: planes.count > 1 ? planes[1] : 0..<0))
+      for position in 0..<record.chunkCount {
+        let chunk = record.firstChunk + position
+        let planes: [Range<Int>]
+        do throws(PackError) { (encoding, planes) = try pack.planes(of: record, chunk: position) } catch {
+          throw .pack(error)
         }
-      } catch { throw .pack(error) }
+        blocks.append(
+          Matrix.Block(
+            rows: record.rows(inChunk: position),
+            content: try content(.chunk(chunk)) { () throws(ModelError) in
+              do throws(PackError) { return try self.content(ofChunk: chunk, of: pack) } catch { throw .pack(error) }
+            },
+            codes: planes[0], scales: planes.count > 1 ? planes[1] : 0..<0))
+      }
       return Matrix(name: tensor.name, encoding: encoding, shape: tensor.shape, blocks: blocks)
     default: preconditionFailure("a tensor of another model")
     }
