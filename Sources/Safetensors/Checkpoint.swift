@@ -111,8 +111,8 @@ package struct Checkpoint: Sendable {
     return file.bytes.array
   }
 
-  /// Whether a file lies beside the weights.
-  package func hasFile(_ name: String) -> Bool { SystemCall.status(of: "\(directory)/\(name)") != nil }
+  /// What lies in the directory, the weights among it; empty where it cannot be listed.
+  package var fileNames: [String] { SystemCall.names(in: directory) ?? [] }
 
   static func mapSmallFile(_ path: String, limit: Int) throws(SafetensorsError) -> MappedFile {
     let file: MappedFile

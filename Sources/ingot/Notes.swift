@@ -20,6 +20,8 @@ extension SourceNote {
         + "\(Format.count(wrong.found)) bytes; nothing goes by that number, and all else in the index agrees"
     case .adapter(let files):
       "an adapter lies beside the weights (\(Self.list(files))); it is not merged, so this is the model without it"
+    case .leftAlone(let files):
+      "beside the weights lie files that nothing reads (\(Self.list(files))): other forms of them, or the state of a training"
     case .processors(let files):
       "the checkpoint prepares images or sound (\(Self.list(files))); only its text model is used"
     case .contradiction(let used, let unused, let value):
@@ -38,7 +40,11 @@ extension SourceNote {
     }
   }
 
-  static func list(_ names: [String]) -> String { names.map { "`\($0)`" }.joined(separator: ", ") }
+  /// The first ones by name, and how many more there are.
+  static func list(_ names: [String]) -> String {
+    let shown = names.prefix(names.count > 8 ? 6 : 8).map { "`\($0)`" }.joined(separator: ", ")
+    return shown + (names.count > 8 ? " and \(Format.count(names.count - 6)) more" : "")
+  }
 }
 
 extension RunModel {

@@ -181,7 +181,7 @@ import Testing
   @Test(
     "what is not taken along is named",
     arguments: [
-      ("adapter_config.json", "not merged"), ("adapter_model.safetensors", "not merged"),
+      ("adapter_config.json", "not merged"), ("tuned.lora", "not merged"), ("optimizer.pt", "nothing reads"),
       ("preprocessor_config.json", "only its text model"), ("processor_config.json", "only its text model"),
     ])
   func beside(name: String, words: String) throws {

@@ -177,6 +177,32 @@ import Testing
     #expect(detail.contains(dtype.name) && detail.contains("scales are missing") == dtype.name.hasPrefix("F8"))
   }
 
+  @Test("what lies beside the weights is told and left alone")
+  func besideTheWeights() throws {
+    var tiny = TinyCheckpoint()
+    tiny.shards = .fromOne
+    let adapters = [
+      "Style.LORA", "adapter_config.json", "adapter_model.bin", "adapter_model.safetensors",
+      "pytorch_lora_weights.safetensors",
+    ]
+    let others = [
+      "consolidated.00.pth", "consolidated.safetensors.index.json", "global_step500",
+      "model-00001-of-00009.safetensors",
+      "model.gguf", "optimizer.pt", "original", "pytorch_model.bin.index.json", "rng_state_0.pth", "scheduler.pt",
+      "trainer_state.json", "training_args.bin",
+    ]
+    try withTemporaryDirectory { directory in
+      try tiny.write(to: directory)
+      try makeDirectory(directory + "/original")
+      try makeDirectory(directory + "/global_step500")
+      let ordinary = ["README.md", "modeling_llada2_moe.py", ".gitattributes", "merges.txt"]
+      for name in adapters + others + ordinary where !exists("\(directory)/\(name)") {
+        try write([], to: "\(directory)/\(name)")
+      }
+      #expect(try ModelStore(path: directory).notes == [.adapter(adapters), .leftAlone(others)])
+    }
+  }
+
   @Test("experts that are there twice are refused", arguments: TinyCheckpoint.Layout.allCases.dropFirst())
   func twoLayouts(layout: TinyCheckpoint.Layout) throws {
     let error = try refusal {

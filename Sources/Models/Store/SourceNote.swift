@@ -6,6 +6,8 @@ package enum SourceNote: Sendable, Equatable {
   case totalSize(Checkpoint.WrongTotalSize)
   /// An adapter lies beside the weights; it is not merged.
   case adapter([String])
+  /// Files beside the weights that nothing reads: other forms of them, the state of a training.
+  case leftAlone([String])
   /// What prepares images or sound lies beside the weights; only text is handled.
   case processors([String])
   /// Two keys of `config.json` say the same thing differently; the first has priority.
@@ -26,13 +28,34 @@ package enum SourceNote: Sendable, Equatable {
 
   /// What lies beside the weights of a checkpoint and is not taken along.
   private static func files(beside checkpoint: Checkpoint) -> [SourceNote] {
-    let adapters = ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"]
-      .filter(checkpoint.hasFile)
-    let processors = [
-      "preprocessor_config.json", "processor_config.json", "image_processor_config.json",
-      "video_preprocessor_config.json",
-      "feature_extractor_config.json",
-    ].filter(checkpoint.hasFile)
-    return (adapters.isEmpty ? [] : [.adapter(adapters)]) + (processors.isEmpty ? [] : [.processors(processors)])
+    let own = Set(checkpoint.files.map(\.name))
+    let others = checkpoint.fileNames.filter { !own.contains($0) }.sorted()
+    let adapters = others.filter(isAdapter)
+    let processors = others.filter(processorNames.contains)
+    let leftAlone = others.filter { !isAdapter($0) && isLeftAlone($0) }
+    return (adapters.isEmpty ? [] : [.adapter(adapters)]) + (leftAlone.isEmpty ? [] : [.leftAlone(leftAlone)])
+      + (processors.isEmpty ? [] : [.processors(processors)])
+  }
+
+  private static let processorNames: Set = [
+    "preprocessor_config.json", "processor_config.json", "image_processor_config.json",
+    "video_preprocessor_config.json", "feature_extractor_config.json",
+  ]
+
+  private static let weightSuffixes = [".safetensors", ".bin", ".pt", ".pth"]
+
+  private static func isAdapter(_ name: String) -> Bool {
+    let lower = name.lowercased()
+    return lower.hasSuffix(".lora") || name == "adapter_config.json"
+      || weightSuffixes.contains(where: lower.hasSuffix) && (lower.hasPrefix("adapter_") || lower.contains("lora"))
+  }
+
+  /// Other files of weights, shards that the index does not name among them, and what trainers write.
+  private static func isLeftAlone(_ name: String) -> Bool {
+    let starts = [
+      "consolidated", "optimizer", "scheduler", "rng_state", "global_step", "trainer_state", "pytorch_model",
+    ]
+    return name == "original" || starts.contains(where: name.hasPrefix)
+      || (weightSuffixes + [".ckpt", ".gguf"]).contains(where: name.hasSuffix)
   }
 }
