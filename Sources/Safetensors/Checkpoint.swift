@@ -111,6 +111,14 @@ package struct Checkpoint: Sendable {
     return file.bytes.array
   }
 
+  /// The names of the files of weights that a directory should have: those of its index, or the single one. Empty for an index that
+  /// cannot be read, as opening it tells why.
+  package static func weightFiles(in directory: String) -> [String] {
+    let path = "\(directory)/\(indexName)"
+    guard SystemCall.status(of: path) != nil else { return [singleName] }
+    return (try? CheckpointIndex(path: path).shardNames) ?? []
+  }
+
   /// What lies in the directory, the weights among it; empty where it cannot be listed.
   package var fileNames: [String] { SystemCall.names(in: directory) ?? [] }
 

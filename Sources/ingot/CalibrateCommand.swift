@@ -26,7 +26,8 @@ struct CalibrateCommand: ParsableCommand {
         ingot quantize LLaDA2.0-mini --calibration mini.calibration -o mini.ingot
       """)
 
-  @Argument(help: "The checkpoint: a directory with config.json and safetensors.")
+  @Argument(
+    help: "The checkpoint: a directory with config.json and safetensors, or the id of a downloaded model of the hub.")
   var checkpoint: String
 
   @Option(name: .shortAndLong, help: "The file to write.")
@@ -53,7 +54,12 @@ struct CalibrateCommand: ParsableCommand {
     }
   }
 
-  func run() throws {
+  mutating func run() throws {
+    try HubModel.find(&checkpoint, isQuiet: quiet)
+    try calibrate()
+  }
+
+  private func calibrate() throws {
     guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
       throw Failure(unknownKernels: KernelSet.forcedName ?? "")
     }

@@ -68,7 +68,13 @@ struct InspectCommand: ParsableCommand {
     if npy != nil, tensor == nil { throw ValidationError("--npy needs --tensor NAME") }
   }
 
-  func run() throws {
+  mutating func run() throws {
+    try HubModel.find(&path, isQuiet: quiet)
+    try HubModel.find(&diff, isQuiet: quiet)
+    try inspect()
+  }
+
+  private func inspect() throws {
     guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
       throw Failure(unknownKernels: KernelSet.forcedName ?? "")
     }

@@ -9,6 +9,10 @@ struct Ingot: ParsableCommand {
     commandName: "ingot",
     abstract: "Quantizes LLaDA2 mixture-of-experts diffusion language models into one self-verifying file; runs them.",
     discussion: """
+      A checkpoint is named by its directory or, where `hf download` fetched it, by its id on the hub, OWNER/NAME or \
+      OWNER/NAME@REVISION; a directory of that name has priority. HF_HUB_CACHE, HF_HOME and XDG_CACHE_HOME say where such \
+      downloads lie.
+
       Exit codes: 0 done, 1 failed, 3 a quality gate failed (the report is written), 4 damaged file, 5 would exceed \
       memory or disk (nothing started), 64 wrong usage, 75 no room or memory left on the way (try again), 130/143 interrupted.
       """,

@@ -28,7 +28,8 @@ struct QuantizeCommand: ParsableCommand {
         ingot quantize LLaDA2.0-mini --explain \(exampleName) --rest int8-g64
       """)
 
-  @Argument(help: "The checkpoint: a directory with config.json and safetensors.")
+  @Argument(
+    help: "The checkpoint: a directory with config.json and safetensors, or the id of a downloaded model of the hub.")
   var checkpoint: String
 
   @Option(name: .shortAndLong, help: "The pack to write. Needed unless --dry-run or --explain is given.")
@@ -155,7 +156,12 @@ struct QuantizeCommand: ParsableCommand {
   /// What the experts' levels are chosen by.
   var wanted: PrecisionTarget? { target ?? targetKL.map { .divergence($0) } }
 
-  func run() throws {
+  mutating func run() throws {
+    try HubModel.find(&checkpoint, isQuiet: quiet)
+    try quantize()
+  }
+
+  private func quantize() throws {
     guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
       throw Failure(unknownKernels: KernelSet.forcedName ?? "")
     }

@@ -113,7 +113,12 @@ struct RunCommand: ParsableCommand {
     if traceExperts, trace == nil { throw ValidationError("--trace-experts needs --trace FILE") }
   }
 
-  func run() throws {
+  mutating func run() throws {
+    try HubModel.find(&model, isQuiet: quiet)
+    try runModel()
+  }
+
+  private func runModel() throws {
     try TextInput.requireText(prompt, "-p")
     try TextInput.requireText(system, "--system")
     let readsStandardInput = chat || prompt == nil && tokens == nil

@@ -147,7 +147,14 @@ struct VerifyCommand: ParsableCommand {
     }
   }
 
-  func run() throws {
+  mutating func run() throws {
+    try HubModel.find(&reference, isQuiet: quiet)
+    try HubModel.find(&candidate, isQuiet: quiet)
+    try HubModel.find(&versus, isQuiet: quiet)
+    try verify()
+  }
+
+  private func verify() throws {
     guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
       throw Failure(unknownKernels: KernelSet.forcedName ?? "")
     }
