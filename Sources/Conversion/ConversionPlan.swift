@@ -72,6 +72,12 @@ package struct ConversionPlan: Sendable {
         path: "\(directory)/\(GenerationConfiguration.fileName)")
     } catch { throw .model(error) }
 
+    var options = options
+    let experts = model.items.lazy.filter(\.isExpert).flatMap(\.tensors).compactMap { model.tensor($0.id) }
+    // What is quantized already stays so, and the recipe says so.
+    if options.recipe.experts == .standardExperts, !experts.isEmpty, experts.allSatisfy(\.type.isGrouped) {
+      options.recipe.experts = .keep
+    }
     let (items, sources, decisions) = try Self.decide(model, options)
     solvers = try Self.solvers(sources, decisions, options)
     if let document = options.calibration {
@@ -92,6 +98,16 @@ package struct ConversionPlan: Sendable {
     self.sources = sources
     self.decisions = decisions
     if options.calibration != nil, !pack.chunks.contains(where: needsStates) { throw .statesWithoutUse }
+  }
+
+  /// Refuses experts that are quantized already, unless as a person asked by name; the plan cannot tell the standard from a wish.
+  package func requireExperts(_ wanted: Recipe.Choice) throws(ConversionError) {
+    for source in sources where source.role == .expert {
+      guard let encoding = source.type.encoding, encoding.isGrouped, ![.keep, .encode(encoding)].contains(wanted) else {
+        continue
+      }
+      throw .recipe(.isQuantized(tensor: source.name, as: encoding, decidedBy: "--experts \(wanted)"))
+    }
   }
 
   /// Whether a chunk holds matrices that are solved with states.
@@ -122,12 +138,13 @@ package struct ConversionPlan: Sendable {
       var matcher = try RecipeMatcher(
         options.recipe, protecting: model.architecture.protectedRoles, chosen: options.chosen)
       func plan(_ source: StoredTensor) throws(RecipeError) -> PackPlan.Tensor {
-        guard let plain = source.type.encoding else { preconditionFailure("the store checked its types") }
-        let decision = try matcher.decide(source, source: plain)
+        guard let encoding = source.type.encoding else { preconditionFailure("the store checked its types") }
+        let decision = try matcher.decide(source, source: encoding)
         sources.append(source)
         decisions.append(decision)
         return PackPlan.Tensor(
-          name: source.name, shape: source.shape, encoding: decision.encoding, sourceEncoding: plain)
+          name: source.name, shape: source.shape, encoding: decision.encoding,
+          sourceEncoding: encoding.isGrouped ? .bf16 : encoding)
       }
       for item in model.items {
         var tensors: [PackPlan.Tensor] = []
@@ -154,6 +171,9 @@ package struct ConversionPlan: Sendable {
     var solvers: [any Solver] = []
     for (source, decision) in zip(sources, decisions) {
       let canCalibrate = options.calibration != nil && source.role == .expert
+      if canCalibrate, let encoding = source.type.encoding, encoding.isGrouped {
+        throw .recipe(.isQuantized(tensor: source.name, as: encoding, decidedBy: "calibration"))
+      }
       let standard: any Solver = canCalibrate ? Solvers.gptq : options.solver
       let solver = decision.solver.flatMap(Solvers.named) ?? standard
       guard solver.needs == .nothing || canCalibrate else {

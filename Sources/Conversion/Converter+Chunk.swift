@@ -75,7 +75,9 @@ extension Converter {
     let range: Range<Int>
     let firstRow: Int
     /// Of FP8.
-    let scales: FP8Scales?
+    var scales: FP8Scales?
+    /// The rows of a matrix that is quantized already; the type is none of its own then.
+    var packed: (codes: PackedCodes, rows: Range<Int>)?
 
     /// Bytes of an element in the file.
     var width: Int { scales == nil ? dtype.byteCount : 1 }
@@ -85,10 +87,15 @@ extension Converter {
     let chunk = plan.pack.chunks[index]
     return chunk.tensors.map { tensor in
       let source = plan.sources[tensor]
+      let rows = chunk.kind == .rows ? chunk.rows : 0..<source.shape.rows
+      if case .packed(let file, let codes) = source.place {
+        return Part(
+          tensor: plan.pack.tensors[tensor], solver: plan.solvers[tensor], dtype: .i32, file: files[file],
+          range: codes.codeRange(rows), firstRow: rows.lowerBound, packed: (codes, rows))
+      }
       guard let (file, range, scales) = source.bytes, let dtype = source.type.encoding?.dtype else {
         preconditionFailure("the source is a checkpoint of floats")
       }
-      let rows = chunk.kind == .rows ? chunk.rows : 0..<source.shape.rows
       let rowByteCount = range.count / max(source.shape.rows, 1)
       let start = range.lowerBound + rows.lowerBound * rowByteCount
       return Part(
@@ -102,6 +109,17 @@ extension Converter {
     _ part: Part, _ planes: [Range<Int>], wasResident: Bool, into content: inout AlignedBuffer
   ) throws(ConversionError) -> QuantizationStatistics {
     var statistics = QuantizationStatistics()
+    if let (codes, rows) = part.packed {
+      encoders.wait()
+      defer { encoders.signal() }
+      do throws(ModelError) {
+        try content.withDisjoint(planes[0], planes[1]) { (codePlane, scalePlane) throws(ModelError) in
+          try codes.write(rows, codes: &codePlane, scales: &scalePlane)
+        }
+      } catch { throw .model(error) }
+      if !wasResident { SharedBytes(codes.codes.file.file, part.range).release() }
+      return statistics
+    }
     // Whole groups, or whole rows where each has a base: no row of those is longer than a piece.
     let unit = part.tensor.encoding.unitElementCount(columns: part.tensor.shape.columns)
     try forEachPiece(of: part, unit: unit, wasResident: wasResident) { (weights, first) throws(ConversionError) in

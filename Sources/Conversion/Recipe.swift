@@ -188,6 +188,8 @@ package enum RecipeError: Error, Sendable, Equatable {
   case solver(String, tensor: String, decidedBy: String, hasStates: Bool)
   /// The encoding's group size does not divide the tensor's columns.
   case groupSize(tensor: String, columns: Int, encoding: Encoding, decidedBy: String)
+  /// Another encoding, or states, for a tensor that is quantized already.
+  case isQuantized(tensor: String, as: Encoding, decidedBy: String)
   /// A plain encoding that is not the source's.
   case converts(tensor: String, from: Encoding, to: Encoding, decidedBy: String)
 }

@@ -56,9 +56,9 @@ package struct RecipeMatcher {
 
   /// Decides one tensor.
   ///
-  /// - Parameter source: the plain encoding the tensor has now.
+  /// - Parameter source: the encoding that the tensor has now; one with codes stays.
   /// - Throws: ``RecipeError/groupSize(tensor:columns:encoding:decidedBy:)``,
-  ///   ``RecipeError/converts(tensor:from:to:decidedBy:)``.
+  ///   ``RecipeError/converts(tensor:from:to:decidedBy:)``, ``RecipeError/isQuantized(tensor:as:decidedBy:)``.
   package mutating func decide(_ tensor: StoredTensor, source: Encoding) throws(RecipeError) -> Decision {
     let protection: String? =
       if let role = tensor.role {
@@ -82,6 +82,13 @@ package struct RecipeMatcher {
       let isExpert = tensor.role == .expert
       choice = isExpert ? recipe.experts : recipe.rest
       decidedBy = isExpert ? "default `experts`" : "default `rest`"
+    }
+    guard !source.isGrouped else {
+      let isDefault = winner == nil && choice == (tensor.role == .expert ? .standardExperts : .keep)
+      guard isDefault || choice == .keep || choice == .encode(source) else {
+        throw .isQuantized(tensor: tensor.name, as: source, decidedBy: decidedBy)
+      }
+      return Decision(encoding: source, decidedBy: "the source, which is quantized already")
     }
     if choice == .byTarget {
       // Until it is chosen, the least.

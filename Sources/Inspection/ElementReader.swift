@@ -113,6 +113,19 @@ package final class ElementReader {
       return StoredPiece(
         content: SharedBytes(numbers), codeRange: 0..<2 * (end - first), scaleRange: 0..<0, elements: first..<end,
         encoding: encoding, columns: tensor.shape.columns)
+    case (.packed(_, let codes), .checkpoint):
+      let columns = tensor.shape.columns
+      let rows = first / columns..<(end + columns - 1) / columns
+      let before = first - rows.lowerBound * columns
+      do throws(ModelError) {
+        let (content, codeRange, scaleRange) = try codes.planes(rows)
+        let codeStart = codeRange.lowerBound + encoding.codeByteCount(elements: before)
+        let scaleStart = scaleRange.lowerBound + encoding.scaleByteCount(elements: before, columns: columns)
+        return StoredPiece(
+          content: content, codeRange: codeStart..<codeStart + encoding.codeByteCount(elements: end - first),
+          scaleRange: scaleStart..<scaleStart + encoding.scaleByteCount(elements: end - first, columns: columns),
+          elements: first..<end, encoding: encoding, columns: columns)
+      } catch { throw .model(error) }
     case (.chunks(let record), .pack(let pack)):
       do throws(PackError) { return try piece(of: record, encoding, first..<end, pack) } catch { throw .pack(error) }
     default: preconditionFailure("a tensor of another model")

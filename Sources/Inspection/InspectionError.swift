@@ -1,4 +1,4 @@
-import Models
+package import Models
 package import Pack
 package import Safetensors
 package import Storage
@@ -13,6 +13,8 @@ package enum InspectionError: Error, Equatable {
   case notDecodable(tensor: String, type: String, path: String)
   /// What was to be written cannot be.
   case output(FileError)
+  /// What is stored is none of what it should be.
+  case model(ModelError)
   /// Stopped by a signal.
   case interrupted
 }

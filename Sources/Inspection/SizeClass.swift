@@ -42,6 +42,7 @@ package struct ModelSizes: Sendable {
       if !classes[place].types.contains(tensor.type) { classes[place].types.append(tensor.type) }
       switch tensor.place {
       case .bytes(_, let range), .fp8(_, let range, _): classes[place].byteCount += range.count
+      case .packed(_, let codes): classes[place].byteCount += codes.byteCount
       case .chunks(let record):
         for chunk in model.chunks[record.chunks] where chunk.owner == index {
           classes[place].byteCount += chunk.storedLength

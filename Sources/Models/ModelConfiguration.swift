@@ -133,7 +133,7 @@ package struct ModelConfiguration: Sendable, Equatable {
     }
     for (key, assumed) in Self.assumptions { try reader.expect(key, assumed) }
     try Self.requirePlainLayers(reader)
-    _ = try FP8Configuration(reader)
+    _ = try QuantizationConfiguration(reader)
   }
 
   /// Keys that the reference code ignores or hard-wires; another value would mean another model.

@@ -22,6 +22,8 @@ package enum ModelError: Error, Sendable, Equatable {
   case dropsNeeded(String, pattern: String, directory: String)
   /// A tensor with another shape than the configuration asks for, or of a type we do not read.
   case badTensor(name: String, detail: String, path: String, byteOffset: Int)
+  /// A group of codes that are packed already, and that no encoding of packs can hold as they are.
+  case packedCode(tensor: String, row: Int, group: Int, detail: String, path: String)
   /// A tensor of a pack with another shape than the configuration asks for.
   case packedShape(name: String, found: Shape, expected: Shape, path: String)
   /// A tensor that is read when a model is opened, and decides how all others are used, holds an infinity or NaN at an element.

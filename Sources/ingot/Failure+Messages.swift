@@ -97,6 +97,7 @@ extension Failure {
       self.init(
         what: "there is no tensor `\(Shown.text(name))`", place: "`\(path)`",
         hint: "list all names with `ingot inspect --all`")
+    case .model(let error): self.init(error)
     case .notDecodable(let tensor, let type, let path):
       self.init(
         what: "tensor `\(Shown.text(tensor))` has type \(type), whose values are not read", place: "`\(path)`",
@@ -155,6 +156,10 @@ extension Failure {
     case .badTensor(let name, let detail, let path, let byteOffset):
       self.init(
         what: "tensor `\(name)` \(detail)", place: "`\(path)`, header entry at byte \(Format.count(byteOffset))")
+    case .packedCode(let tensor, let row, let group, let detail, let path):
+      self.init(
+        what: "tensor `\(tensor)` has, in row \(row), group \(group), \(detail)", place: "`\(path)`",
+        hint: "these codes cannot be taken over as they are; quantize the checkpoint that they were made from")
     case .packedShape(let name, let found, let expected, let path):
       self.init(
         what: "tensor `\(name)` has shape \(found), config.json asks for \(expected)", place: "`\(path)`",
@@ -210,6 +215,12 @@ extension Failure {
         what: "\(decidedBy) asks for solver `\(name)` for `\(tensor)`, which needs states that "
           + (hasStates ? "only routed experts have" : "were not given"),
         hint: hasStates ? "leave out `solver` in that rule" : "give them with --calibration FILE", code: .usage)
+    case .isQuantized(let tensor, let encoding, let decidedBy):
+      self.init(
+        what: "\(decidedBy) asks to quantize `\(tensor)`, which is \(encoding) already",
+        hint:
+          "what is quantized is taken as it is, so that errors do not add up: leave this out, or quantize the checkpoint "
+          + "in full precision", code: .usage)
     case .converts(let tensor, let from, let to, let decidedBy):
       self.init(
         what: "\(decidedBy) asks for `\(to)`, but `\(tensor)` is \(from)",

@@ -94,6 +94,9 @@ extension InspectReport {
     case .bytes(let index, let range), .fp8(let index, let range, _):
       offset = JSONValue(range.lowerBound)
       file = .string(model.shards[index].name)
+    case .packed(let index, let codes):
+      offset = JSONValue(codes.codes.entry.byteRange.lowerBound)
+      file = .string(model.shards[index].name)
     case .chunks(let record):
       let own = model.chunks[record.chunks]
       if own[record.firstChunk].codec == .raw, tensor.type.encoding != nil {

@@ -198,6 +198,7 @@ struct QuantizeCommand: ParsableCommand {
         options.recipe.experts = .byTarget
       }
       plan = try ConversionPlan(checkpoint: checkpoint, options: options)
+      if experts != nil { try plan.requireExperts(options.recipe.experts) }
       if wanted != nil, let states { choices = try levels(of: plan, states, kernels) }
       if let target, let choices {
         choice = try choices.choose(target)

@@ -157,7 +157,7 @@ struct QuantizeReport {
   }
 
   private func worstTensors(_ outcome: Converter.Outcome) -> [(error: Float, name: String)] {
-    zip(outcome.statistics, plan.pack.tensors).filter { $1.encoding.isGrouped }
+    zip(outcome.statistics, plan.pack.tensors).filter { $1.encoding.isGrouped && $0.relativeRMSE > 0 }
       .map { ($0.relativeRMSE, $1.name) }
       .sorted { ($1.0, $0.1) < ($0.0, $1.1) }
       .prefix(5).map { (error: $0.0, name: $0.1) }

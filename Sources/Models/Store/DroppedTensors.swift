@@ -23,18 +23,21 @@ package struct DroppedTensors: Sendable, Equatable {
 
   /// What the patterns match.
   ///
+  /// - Parameter names: of all tensors.
   /// - Throws: ``ModelError/dropsNothing(pattern:directory:)``.
-  static func named(by drops: [TensorDrop], in checkpoint: Checkpoint) throws(ModelError) -> [DroppedTensors] {
+  static func named(
+    by drops: [TensorDrop], among names: [String], in directory: String
+  ) throws(ModelError) -> [DroppedTensors] {
     guard !drops.isEmpty else { return [] }
     var found = drops.map { _ in [String]() }
     var isUsed = drops.map { _ in false }
-    for name in checkpoint.tensorNames {
+    for name in names.sorted() {
       let matching = drops.indices.filter { drops[$0].matches(name) }
       for index in matching { isUsed[index] = true }
       if let first = matching.first { found[first].append(name) }
     }
     if let idle = isUsed.firstIndex(of: false) {
-      throw .dropsNothing(pattern: drops[idle].pattern, directory: checkpoint.directory)
+      throw .dropsNothing(pattern: drops[idle].pattern, directory: directory)
     }
     return zip(drops, found).map { DroppedTensors(pattern: $0.pattern, names: $1) }
   }

@@ -18,7 +18,7 @@ package struct FP8Scales: Sendable {
   /// From the scales of a matrix to those of the next, and from those of a row of blocks to the next.
   private let stride: (matrix: Int, row: Int)
   /// Where the tensor begins among the rows of the stored one.
-  private let firstRow: Int
+  private var firstRow = 0
 
   /// What their names end with, behind that of the tensor.
   package static let suffixes = ["_scale_inv", "_scale"]
@@ -66,20 +66,13 @@ package struct FP8Scales: Sendable {
     self.type = type
     matrixRows = rows
     columns = shape.columns
-    firstRow = 0
   }
 
-  /// Those of a part of the tensor.
-  init(_ whole: FP8Scales, firstRow: Int) {
-    format = whole.format
-    file = whole.file
-    entry = whole.entry
-    type = whole.type
-    matrixRows = whole.matrixRows
-    columns = whole.columns
-    block = whole.block
-    stride = whole.stride
-    self.firstRow = whole.firstRow + firstRow
+  /// Those of the rows from one on.
+  func from(row: Int) -> FP8Scales {
+    var part = self
+    part.firstRow += row
+    return part
   }
 
   /// Writes the bf16 numbers that consecutive codes of the tensor stand for.

@@ -41,7 +41,8 @@ package enum ModelFiles: Sendable {
     }
   }
 
-  /// All tensors by the names that they have here, in the order of the tables or files. What names mean is not looked at.
+  /// All tensors by the names that they have here, in the order of the tables or files; behind them matrices that are packed in three
+  /// tensors. What names mean is not looked at.
   package func tensors() throws(ModelError) -> [StoredTensor] {
     var tensors: [StoredTensor] = []
     switch self {
@@ -53,9 +54,14 @@ package enum ModelFiles: Sendable {
       } catch { throw .pack(error) }
     case .checkpoint(let checkpoint):
       tensors.reserveCapacity(checkpoint.files.reduce(0) { $0 + $1.tensors.count })
+      let packed = PackedCodes.all(of: checkpoint)
+      let parts = Set(packed.flatMap { matrix in PackedCodes.suffixes.map { matrix.codes.name + $0 } })
       for (file, shard) in checkpoint.files.enumerated() {
-        for entry in shard.tensors { tensors.append(StoredTensor(entry, file: file)) }
+        for entry in shard.tensors where parts.isEmpty || !parts.contains(entry.name) {
+          tensors.append(StoredTensor(entry, file: file))
+        }
       }
+      for matrix in packed { tensors.append(StoredTensor(matrix.codes, file: matrix.file)) }
     }
     return tensors
   }
@@ -128,6 +134,8 @@ package enum ModelFiles: Sendable {
       case (.checkpoint(let checkpoint), .fp8(let file, let range, let scales)):
         places.append(SharedBytes(checkpoint.files[file].file, range))
         places.append(SharedBytes(scales.file.file, scales.entry.byteRange))
+      case (.checkpoint, .packed(_, let codes)):
+        for part in [codes.codes, codes.scales] { places.append(SharedBytes(part.file.file, part.entry.byteRange)) }
       case (.pack(let pack), .chunks(let record)) where record.chunks != chunks:
         chunks = record.chunks  // the tensors of an expert share theirs
         places += chunks.compactMap { index in

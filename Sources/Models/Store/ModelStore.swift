@@ -38,12 +38,12 @@ package final class ModelStore: Sendable {
     var notes: [SourceNote] = []
     let configuration = try ModelConfiguration(json: config.bytes, path: config.path) { notes.append($0) }
     let reader = try ConfigurationReader(bytes: config.bytes, path: config.path)
-    let fp8 = try FP8Configuration(reader)
+    let quantization = try QuantizationConfiguration(reader)
     let catalogue = try files.tensors()
-    var finder = TensorFinder(files, path: path, catalogue, configuration, fp8)
+    var finder = TensorFinder(files, path: path, catalogue, configuration, quantization)
     var dropped: [DroppedTensors] = []
     if case .checkpoint(let checkpoint) = files {
-      dropped = try DroppedTensors.named(by: drops, in: checkpoint)
+      dropped = try DroppedTensors.named(by: drops, among: finder.names, in: checkpoint.directory)
       for part in dropped { finder.drop(part) }
       if let buffers = try DroppedTensors.rotaryBuffers(among: finder.names, of: checkpoint, configuration) {
         dropped.append(buffers)
@@ -60,9 +60,13 @@ package final class ModelStore: Sendable {
       stored[tensor.id] = try finder.find(tensor, layout: tensor.id.layer.flatMap { layouts[$0] })
     }
     passedThrough = try finder.rest()
-    if case .checkpoint = files, let key = fp8.key, finder.fp8Count == 0 {
+    let packedCount = stored.values.count { if case .packed = $0.place { true } else { false } }
+    if case .checkpoint = files, let (key, kind) = quantization.promise,
+      (kind == .fp8 ? finder.fp8Count : packedCount) == 0
+    {
       throw reader.error(
-        key, "says that weights are FP8, but none is; if they were turned back into floats, take the key out")
+        key,
+        "says that weights are \(kind.rawValue), but none is; if they were turned back into floats, take the key out")
     }
     self.path = path
     self.files = files
@@ -77,6 +81,7 @@ package final class ModelStore: Sendable {
       notes.append(.tiedHead(name: architecture.names.name(of: head)))
     }
     if finder.fp8Count > 0 { notes.append(.fp8(count: finder.fp8Count)) }
+    if packedCount > 0 { notes.append(.packed(count: packedCount)) }
     notes += dropped.filter { $0.pattern == nil }.map { .rotaryBuffers(count: $0.names.count) }
     if !passedThrough.isEmpty {
       notes.append(
@@ -116,7 +121,9 @@ extension ModelStore {
 extension ModelFiles {
   /// What is wrong with a tensor of a checkpoint.
   fileprivate func bad(_ name: String, _ detail: String) -> ModelError {
-    guard case .checkpoint(let checkpoint) = self, let (file, entry) = checkpoint.tensor(named: name) else {
+    guard case .checkpoint(let checkpoint) = self,
+      let (file, entry) = checkpoint.tensor(named: name) ?? checkpoint.tensor(named: name + PackedCodes.suffixes[0])
+    else {
       preconditionFailure("what a pack stores was looked at when it was opened")
     }
     return .badTensor(name: name, detail: detail, path: file.path, byteOffset: entry.headerOffset)
@@ -132,7 +139,8 @@ private struct TensorFinder {
   /// The names of tensors that are not left out.
   private(set) var names: [String]
   private let byName: [String: StoredTensor]
-  private let fp8: FP8Configuration
+  /// Rows and columns of FP8 that share a scale.
+  private let block: (rows: Int, columns: Int)
   private var used: Set<String> = []
   /// Tensors of FP8 with their scales, by name.
   private var scaled: [String: StoredTensor] = [:]
@@ -143,10 +151,10 @@ private struct TensorFinder {
 
   init(
     _ files: ModelFiles, path: String, _ catalogue: [StoredTensor], _ configuration: ModelConfiguration,
-    _ fp8: FP8Configuration
+    _ quantization: QuantizationConfiguration
   ) {
     self.files = files
-    self.fp8 = fp8
+    block = quantization.block
     self.path = path
     self.configuration = configuration
     names = catalogue.map(\.name)
@@ -176,6 +184,7 @@ private struct TensorFinder {
   func requireSupportedTypes() throws(ModelError) {
     for name in names where !architecture.passesThrough(name) {
       guard case .dtype(let dtype) = byName[name]?.type, FP8Format(dtype) == nil else { continue }
+      if case .checkpoint(let checkpoint) = files { try PackedCodes.requireReadable(name, in: checkpoint) }
       throw files.bad(
         name,
         dtype == .f8e8m0 && FP8Scales.owner(of: name) != nil
@@ -199,11 +208,11 @@ private struct TensorFinder {
     guard let type = FloatFormat(entry.dtype) else {
       throw files.bad(name, "has type \(entry.dtype.name); scales may be F32, BF16 and F16")
     }
-    guard let scales = FP8Scales(of: tensor.shape, format, block: fp8.block, file, entry, type) else {
+    guard let scales = FP8Scales(of: tensor.shape, format, block: block, file, entry, type) else {
       throw files.bad(
         name,
         "has shape \(entry.shape), which gives `\(tensor.name)` \(tensor.shape) neither a scale for each block of "
-          + "\(fp8.block.rows)×\(fp8.block.columns), nor for each row, nor one")
+          + "\(block.rows)×\(block.columns), nor for each row, nor one")
     }
     used.insert(name)
     let result = StoredTensor(tensor, scales)

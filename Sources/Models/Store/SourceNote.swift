@@ -18,6 +18,8 @@ package enum SourceNote: Sendable, Equatable {
   case rotaryBuffers(count: Int)
   /// Tensors of FP8, which are read as the bf16 that they and their scales stand for.
   case fp8(count: Int)
+  /// Matrices of int4 or int8, which are taken as they are.
+  case packed(count: Int)
   /// Tensors of other parts than the language model, which are kept as they are.
   case passedThrough(count: Int, byteCount: Int)
 

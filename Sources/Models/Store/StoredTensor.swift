@@ -33,6 +33,8 @@ package struct StoredTensor: Sendable {
     case bytes(file: Int, Range<Int>)
     /// The same of FP8, whose codes and scales are read as bf16.
     indirect case fp8(file: Int, Range<Int>, FP8Scales)
+    /// int4 or int8 that compressed-tensors packed, whose codes are in this file.
+    indirect case packed(file: Int, PackedCodes)
     /// Chunks of the pack.
     case chunks(TensorRecord)
   }
@@ -55,7 +57,7 @@ package struct StoredTensor: Sendable {
     switch place {
     case .bytes(let file, let range): (file, range, nil)
     case .fp8(let file, let range, let scales): (file, range, scales)
-    case .chunks: nil
+    case .packed, .chunks: nil
     }
   }
 
@@ -85,6 +87,15 @@ package struct StoredTensor: Sendable {
     type = StoredType(entry.dtype)
     byteCount = entry.byteRange.count
     place = .bytes(file: file, entry.byteRange)
+  }
+
+  /// A matrix that is packed in a checkpoint.
+  init(_ codes: PackedCodes, file: Int) {
+    name = codes.name
+    shape = codes.shape
+    type = .encoding(codes.encoding)
+    byteCount = codes.byteCount
+    place = .packed(file: file, codes)
   }
 
   /// FP8 as what it is read as.
@@ -122,14 +133,14 @@ package struct StoredTensor: Sendable {
       return start..<start + tensor.shape.rows * rowByteCount
     }
     switch whole.place {
-    case .chunks:
+    case .chunks, .packed:
       place = whole.place
       byteCount = whole.byteCount
     case .bytes(let file, let range):
       place = .bytes(file: file, part(of: range))
       byteCount = part(of: range).count
     case .fp8(let file, let range, let scales):
-      place = .fp8(file: file, part(of: range), FP8Scales(scales, firstRow: firstRow))
+      place = .fp8(file: file, part(of: range), scales.from(row: firstRow))
       byteCount = part(of: range).count
     }
   }

@@ -2,7 +2,7 @@ import Pack
 import Storage
 import Synchronization
 
-/// Unpacked contents of experts under a byte budget, compressed chunks or matrices of FP8; the one not used for longest goes first.
+/// Unpacked contents of experts under a byte budget, compressed chunks, or matrices that a checkpoint does not hold as they are used; the one not used for longest goes first.
 ///
 /// What is used in place never comes here. A content that is in use stays alive after it was dropped, so the
 /// budget bounds what is kept, not what a product holds for its duration.
@@ -10,7 +10,7 @@ final class ContentCache: Sendable {
   /// What a content was made from.
   enum Key: Hashable {
     case chunk(Int)
-    /// A matrix of FP8, by the file of a checkpoint and where it begins there.
+    /// A matrix of FP8 or packed codes, by the file of a checkpoint and where it begins there.
     case matrix(file: Int, offset: Int)
   }
   private struct Entry {

@@ -30,6 +30,7 @@ package final class ExpertReader {
     count: @escaping (ExpertWeights) -> Void
   ) {
     self.count = count
+    guard experts.joined().joined().allSatisfy({ $0.bytes != nil }) else { return nil }
     guard let largest = experts.joined().joined().compactMap(\.byteCount).max() else { return nil }
     let buffers = BufferPool(capacity: ReadOnlyFile.bufferByteCount(largest))
     let hasFP8 = experts.joined().joined().contains { $0.bytes?.scales != nil }

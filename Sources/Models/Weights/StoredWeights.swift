@@ -136,6 +136,15 @@ package final class StoredWeights: WeightSource {
         return SharedBytes(numbers)
       }
       return Matrix(tensor, numbers, 0..<2 * range.count)
+    case (.checkpoint, .packed(let file, let codes)):
+      let rows = 0..<tensor.shape.rows
+      let content = try content(.matrix(file: file, offset: codes.codes.entry.byteRange.lowerBound)) {
+        () throws(ModelError) in try codes.planes(rows).content
+      }
+      let end = codes.encoding.codeByteCount(elements: tensor.shape.elementCount)
+      return Matrix(
+        name: tensor.name, encoding: codes.encoding, shape: tensor.shape,
+        blocks: [.init(rows: rows, content: content, codes: 0..<end, scales: end..<content.byteCount)])
     case (.pack(let pack), .chunks(let record)):
       var blocks: [Matrix.Block] = []
       var encoding = Encoding.f32

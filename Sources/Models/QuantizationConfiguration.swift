@@ -1,12 +1,17 @@
 import JSON
 
-/// What a `config.json` says of weights that are stored as FP8 with scales (`Formats/checkpoint.md` §3). Which tensors are, their
-/// types say; where all share a scale, or each row has one, the shapes of the scales do.
-struct FP8Configuration {
-  /// Rows and columns that share a scale.
+/// What a `config.json` says of weights that are no plain floats (`Formats/checkpoint.md` §4). Which tensors are FP8 or packed, their types
+/// and names say; what shares a scale, the shapes of the scales, unless it is a block.
+struct QuantizationConfiguration {
+  enum Kind: String {
+    case fp8 = "FP8"
+    case packed = "packed as int4 or int8"
+  }
+
+  /// Rows and columns of FP8 that share a scale.
   private(set) var block = (rows: 128, columns: 128)
-  /// The key that promises such weights; nil where none does.
-  private(set) var key: String?
+  /// The key that says there are such weights, and which; nil where none does.
+  private(set) var promise: (key: String, kind: Kind)?
 
   /// Ways of Hugging Face (`fp8`) and of llm-compressor (`compressed-tensors`), then of LLaDA-Image and of LLaDA2.0-Uni.
   ///
@@ -16,26 +21,32 @@ struct FP8Configuration {
       guard let object = reader.object[key]?.object else { throw reader.error(key, "must be an object or null") }
       let inner = reader.inside(key, object)
       switch object["quant_method"]?.string {
-      case "fp8": try takeHuggingFace(inner)
-      case "compressed-tensors" where object["format"] == "float-quantized": try takeCompressedTensors(inner)
+      case "fp8":
+        try takeHuggingFace(inner)
+        promise = (key, .fp8)
+      case "compressed-tensors" where object["format"] == "float-quantized":
+        try takeCompressedTensors(inner, "float", bits: [8])
+        promise = (key, .fp8)
+      case "compressed-tensors" where object["format"] == "pack-quantized":
+        try takeCompressedTensors(inner, "int", bits: [4, 8])
+        promise = (key, .packed)
       case let method:
         let format = object["format"]?.string.map { ", \($0)" } ?? ""
         throw reader.error(
           key,
-          "says that the weights are quantized already\(method.map { " (\($0)\(format))" } ?? ""); read are BF16, F16, F32, and FP8 as "
-            + "`fp8` or `compressed-tensors` with `float-quantized`. If they were turned back into floats, take the key out"
-        )
+          "says that the weights are quantized already\(method.map { " (\($0)\(format))" } ?? ""), in a way that is not read; "
+            + "`fp8` is, and `compressed-tensors` with `float-quantized` or `pack-quantized`. If they were turned back into "
+            + "floats, take the key out")
       }
-      self.key = key
     }
     if let flags = reader.object["llada_fp8_experts"]?.object {
       let inner = reader.inside("llada_fp8_experts", flags)
       if try inner.readBool("enabled", default: true) {
         try takeHuggingFace(inner)
-        key = "llada_fp8_experts"
+        promise = ("llada_fp8_experts", .fp8)
       }
     }
-    if try reader.readBool("use_fp8_experts", default: false) { key = "use_fp8_experts" }
+    if try reader.readBool("use_fp8_experts", default: false) { promise = ("use_fp8_experts", .fp8) }
   }
 
   private mutating func takeHuggingFace(_ reader: ConfigurationReader) throws(ModelError) {
@@ -51,14 +62,20 @@ struct FP8Configuration {
     try takeBlock("weight_block_size", reader)
   }
 
-  private mutating func takeCompressedTensors(_ reader: ConfigurationReader) throws(ModelError) {
+  private mutating func takeCompressedTensors(
+    _ reader: ConfigurationReader, _ type: JSONValue, bits: [Int]
+  ) throws(ModelError) {
     let groups = reader.object["config_groups"]?.object?.members ?? []
     guard !groups.isEmpty else { throw reader.error("config_groups", "is missing") }
     for group in groups {
       guard let weights = group.value.object?["weights"]?.object else { continue }
       let inner = reader.inside("config_groups.\(group.key).weights", weights)
-      try inner.expect("num_bits", 8)
-      try inner.expect("type", "float")
+      let found = weights["num_bits"] ?? .null
+      guard found.int.map(bits.contains) ?? false else {
+        let known = bits.map(String.init).joined(separator: " or ")
+        throw inner.error("num_bits", "is \(found.text(indented: false)), must be \(known)")
+      }
+      try inner.expect("type", type)
       try inner.expect("symmetric", true)
       try takeBlock("block_structure", inner)
     }
