@@ -14,11 +14,14 @@ enum ProvenancePart {
         .text(role), PageTable.Cell(content: "<code>\(model.path)</code>"), .text(model.kind),
         .number(Double(model.bytes)) { Format.bytes(Int($0)) },
         .number(model.bitsPerWeight) { Format.fixed($0, 3) }, .text(model.experts.joined(separator: ", ")),
-        .text(model.activations), .text(model.lossless.map { $0 ? "yes" : "no" } ?? ""),
+        .text(model.activations), .text(model.arithmetic ?? "fp32"),
+        .text(model.lossless.map { $0 ? "yes" : "no" } ?? ""),
         PageTable.Cell(content: "<span class=\"hash\">\(model.hash)</span>"),
       ]
     }
-    let columns = ["", "path", "kind", "size", "bits/weight", "experts", "activations", "lossless", "hash"]
+    let columns = [
+      "", "path", "kind", "size", "bits/weight", "experts", "activations", "arithmetic", "lossless", "hash",
+    ]
     return "<h3>Models</h3>\n\(PageTable(columns: columns, rows: rows, caption: "Models").html)"
   }
 

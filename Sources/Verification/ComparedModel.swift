@@ -67,15 +67,18 @@ extension DriftRecord.Model {
 extension DriftReport.Model {
   /// - Parameters:
   ///   - path: in place of its own, as `kind`: of a record that stands for the model.
-  ///   - activations: what its quantized weights were multiplied with.
+  ///   - running: which says how it computes; nil where nothing ran.
   ///   - isLossless: of a candidate whose weights were compared.
   init(
-    _ model: DriftRecord.Model, path: String? = nil, kind: String? = nil, activations: Activations,
+    _ model: DriftRecord.Model, path: String? = nil, kind: String? = nil, running: ComparedModel?,
     isLossless: Bool? = nil
   ) {
+    let activations = running?.model.compute.activations ?? .fp32
+    let arithmetic = running?.weights.arithmetic ?? .fp32
     self.init(
       path: path ?? model.path, kind: kind ?? model.kind, hash: XXH3.text(model.hash), bytes: model.byteCount,
       bitsPerWeight: model.bitsPerWeight, experts: model.experts, activations: activations.rawValue,
+      arithmetic: arithmetic.rawValue,
       lossless: isLossless)
   }
 }

@@ -104,7 +104,7 @@ extension Verification {
       }
       if let rival = lanes.rival, let versus, let model = sections.models.versus {
         sections.versus = drift.versus(
-          .init(model, activations: versus.model.compute.activations), lane: rival, decisions: sections.decisions)
+          .init(model, running: versus), lane: rival, decisions: sections.decisions)
       }
       guard let reference = reference.model else { return }
       if let subject = options.attribution {

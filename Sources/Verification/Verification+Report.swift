@@ -18,7 +18,7 @@ extension Verification {
     guard let candidate, let own = sections.models.candidate else { return nil }
     var report = DriftReport(
       ingot: tool, reference: reference.section(sections.models.reference),
-      candidate: .init(own, activations: candidate.model.compute.activations, isLossless: sections.isLossless),
+      candidate: .init(own, running: candidate, isLossless: sections.isLossless),
       data: dataFacts(encoded), cost: costSection(sections, cost, candidate.model.compute))
     // Where weights were not compared, other encodings tell that quantization did something.
     let mayBeSame = sections.isLossless ?? (sections.models.reference.experts == own.experts)

@@ -28,8 +28,8 @@ package enum VerificationReference {
   /// `reference` of the report.
   func section(_ described: DriftRecord.Model) -> DriftReport.Model {
     switch self {
-    case .model(let model): .init(described, activations: model.model.compute.activations)
-    case .record(_, let path): .init(described, path: path, kind: "record", activations: .fp32)
+    case .model(let model): .init(described, running: model)
+    case .record(_, let path): .init(described, path: path, kind: "record", running: nil)
     }
   }
 

@@ -22,7 +22,10 @@ struct RunModel {
   /// - Parameters:
   ///   - cacheBudget: bytes of unpacked chunks to keep.
   ///   - checksChunks: whether each chunk of a pack is compared with its hashes before its first use.
-  init(path: String, compute: Compute, cacheBudget: Int, checksChunks: Bool = false) throws(Failure) {
+  ///   - arithmetic: rounded weights are kept in half of the budget.
+  init(
+    path: String, compute: Compute, cacheBudget: Int, checksChunks: Bool = false, arithmetic: WeightArithmetic = .fp32
+  ) throws(Failure) {
     guard Machine.exists(path) else { throw Failure(noModel: path) }
     if CalibrationFile.isCalibration(path) { throw Failure(statesAsModel: path) }
     let kind = ModelFiles.Kind(of: path)
@@ -31,7 +34,13 @@ struct RunModel {
     self.path = path
     isPack = kind == .pack
     do throws(ModelError) {
-      weights = try StoredWeights(path: path, cacheBudget: cacheBudget, checksChunks: checksChunks)
+      switch arithmetic {
+      case .fp32: weights = try StoredWeights(path: path, cacheBudget: cacheBudget, checksChunks: checksChunks)
+      case .bf16Weights:
+        weights = RoundedWeights(
+          try StoredWeights(path: path, cacheBudget: cacheBudget / 2, checksChunks: checksChunks),
+          kernels: compute.kernels, cacheBudget: cacheBudget / 2)
+      }
     } catch { throw Failure(error) }
     tokenizer = try Self.tokenizer(of: weights)
     do throws(ModelError) {

@@ -96,6 +96,11 @@ struct VerifyCommand: ParsableCommand {
   var activations = Activations.fp32
 
   @Option(
+    help:
+      "What quantized weights of the candidate are multiplied as: fp32, or bf16-weights, rounded once as engines do.")
+  var arithmetic = WeightArithmetic.fp32
+
+  @Option(
     help: ArgumentHelp(
       "Exit with 3 if this holds of the report, as 'masked.kl.mean > 0.03'; default is a set of such conditions. Repeatable.",
       valueName: "condition"))
@@ -136,6 +141,9 @@ struct VerifyCommand: ParsableCommand {
     if let ratios = maskRatios?.values, Set(ratios).count < ratios.count {
       throw ValidationError("--mask-ratios names a ratio twice")
     }
+    if arithmetic == .bf16Weights, activations == .int8 {
+      throw ValidationError("--activations int8 needs weights as they are stored: leave out --arithmetic bf16-weights")
+    }
     if !level.isEmpty, !level.contains(.masked), attribute != nil || blockLengths != nil {
       throw ValidationError("--attribute and --block-lengths need the level masked")
     }
@@ -175,7 +183,7 @@ struct VerifyCommand: ParsableCommand {
       if DriftRecord.isRecord(path) { throw Failure(recordAsCandidate: path) }
       return try RunModel(
         path: path, compute: Compute(kernels: kernels, threads: compute.threads, activations: activations),
-        cacheBudget: maxMemory.value / (versus == nil ? 4 : 8))
+        cacheBudget: maxMemory.value / (versus == nil ? 4 : 8), arithmetic: arithmetic)
     }
     let (second, third) = (try open(candidate), try open(versus))
     func compared(_ model: RunModel?) throws(Failure) -> ComparedModel? { try model?.compared() }
@@ -296,6 +304,7 @@ struct VerifyCommand: ParsableCommand {
 extension VerificationLevel: ExpressibleByArgument {}
 extension Attribution.Subject: ExpressibleByArgument {}
 extension AnswerMatch: ExpressibleByArgument {}
+extension WeightArithmetic: ExpressibleByArgument {}
 
 /// Numbers between commas.
 struct NumberList: ExpressibleByArgument {

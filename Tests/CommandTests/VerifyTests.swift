@@ -1,3 +1,4 @@
+import Glibc
 import JSON
 import Safetensors
 import Storage
@@ -48,6 +49,28 @@ import Testing
       #expect(number(first, "masked.kl.mean") > 0 && number(first, "floor.kl_ratio") > 1)
       #expect(value(first, "data.texts.source") == "answers" && value(first, "tasks.prompts") == 24)
       #expect(value(first, "verdict.status") == "none")
+    }
+  }
+
+  @Test func weightsAreRoundedAsEnginesDoWhereThatIsAskedFor() throws {
+    try withTemporaryDirectory { directory in
+      let options = ["--no-floor", "--no-replay"]
+      var drifts: [[Double]] = []
+      for (experts, isSame) in [("keep", true), ("int8-g32", false)] {
+        try quantize(pico, to: "p.ingot", experts, in: directory)
+        let exact = try verify("p.ingot", options, in: directory)
+        let rounded = try verify("p.ingot", options + ["--arithmetic", "bf16-weights"], in: directory)
+        #expect(value(exact, "candidate.arithmetic") == "fp32" && value(rounded, "reference.arithmetic") == "fp32")
+        #expect(value(rounded, "candidate.arithmetic") == "bf16-weights")
+        #expect(value(exact, "weights") == value(rounded, "weights"))
+        #expect((value(exact, "masked") == value(rounded, "masked")) == isSame)
+        drifts.append([number(exact, "masked.kl.mean"), number(rounded, "masked.kl.mean")])
+        #expect(unsafe unlink(directory + "/p.ingot") == 0)
+      }
+      #expect(drifts[0] == [0, 0] && drifts[1].allSatisfy { $0 > 0 }, "\(drifts)")
+      let refused = try ingot(
+        ["verify", pico, "--reference", pico, "--arithmetic", "bf16-weights", "--activations", "int8"], in: directory)
+      #expect(refused.code == 64 && refused.err.contains("--arithmetic"), "\(refused)")
     }
   }
 

@@ -55,11 +55,13 @@ extension DriftReport {
     package var bitsPerWeight: Double?
     package var experts: [String]
     package var activations: String
+    /// `fp32` or `bf16-weights`; nil in reports that were made before there was a choice.
+    package var arithmetic: String?
     package var lossless: Bool?
 
     package init(
       path: String, kind: String, hash: String, bytes: Int, bitsPerWeight: Double?, experts: [String],
-      activations: String, lossless: Bool? = nil
+      activations: String, arithmetic: String? = nil, lossless: Bool? = nil
     ) {
       self.path = path
       self.kind = kind
@@ -68,6 +70,7 @@ extension DriftReport {
       self.bitsPerWeight = bitsPerWeight
       self.experts = experts
       self.activations = activations
+      self.arithmetic = arithmetic
       self.lossless = lossless
     }
   }

@@ -89,6 +89,7 @@ package enum DriftScreen {
       parts.append("experts \(Shown.text(model.experts.joined(separator: " "), limit: 40))")
     }
     if model.activations == "int8" { parts.append("int8 activations") }
+    if model.arithmetic == "bf16-weights" { parts.append("weights rounded to bf16") }
     return Shown.text(model.path, limit: 60) + ": " + parts.joined(separator: ", ")
   }
 

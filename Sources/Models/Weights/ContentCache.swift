@@ -12,6 +12,8 @@ final class ContentCache: Sendable {
     case chunk(Int)
     /// A matrix of FP8 or packed codes, by the file of a checkpoint and where it begins there.
     case matrix(file: Int, offset: Int)
+    /// One of ``RoundedWeights``.
+    case rounded(layer: Int, expert: Int, TensorPart)
   }
   private struct Entry {
     let content: SharedBytes

@@ -8,6 +8,8 @@ package protocol WeightSource: Sendable {
   var items: [ModelItem] { get }
   /// What messages call the source.
   var path: String { get }
+  /// What its weights are multiplied as.
+  var arithmetic: WeightArithmetic { get }
   /// What a person should know of the source.
   var notes: [SourceNote] { get }
   func hasTensor(_ id: TensorID) -> Bool
@@ -46,5 +48,6 @@ package struct WeightCounters: Sendable, Equatable {
 }
 
 extension WeightSource {
+  package var arithmetic: WeightArithmetic { .fp32 }
   package func expertReader(memory: Int, threads: Int) -> ExpertReader? { nil }
 }
