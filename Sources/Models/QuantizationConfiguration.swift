@@ -1,7 +1,7 @@
 import JSON
 
-/// What a `config.json` says of weights that are no plain floats (`Formats/checkpoint.md` §4). Which tensors are FP8 or packed, their types
-/// and names say; what shares a scale, the shapes of the scales, unless it is a block.
+/// What a `config.json` says of weights that are no plain floats (`Formats/checkpoint.md` §4). Which tensors are FP8 or packed, their
+/// types and names say; what shares a scale, the shapes of the scales, unless it is a block.
 struct QuantizationConfiguration {
   enum Kind: String {
     case fp8 = "FP8"

@@ -2,7 +2,8 @@ import Pack
 import Storage
 import Synchronization
 
-/// Unpacked contents of experts under a byte budget, compressed chunks, or matrices that a checkpoint does not hold as they are used; the one not used for longest goes first.
+/// Contents of experts that are not used as they are stored, under a byte budget: unpacked chunks, decoded FP8, codes in another
+/// order, rounded weights. The one not used for longest goes first.
 ///
 /// What is used in place never comes here. A content that is in use stays alive after it was dropped, so the
 /// budget bounds what is kept, not what a product holds for its duration.
