@@ -11,9 +11,6 @@ package struct ExportSource: Sendable {
   package let options: ExportOptions
   /// The last part of the output's name, for files that are called by it.
   package let outputName: String
-  /// All tensors, in the order of the forward pass; what an export is made of names them by their places here.
-  package let tensors: [StoredTensor]
-  private let places: [TensorID: Int]
 
   /// Opens a pack.
   package init(path: String, outputName: String, options: ExportOptions) throws(ExportError) {
@@ -22,19 +19,15 @@ package struct ExportSource: Sendable {
     self.pack = pack
     self.options = options
     self.outputName = outputName
-    tensors = store.tensors
-    var places: [TensorID: Int] = [:]
-    places.reserveCapacity(tensors.count)
-    for (index, tensor) in tensors.enumerated() {
-      if let id = tensor.id, tensor.role != nil { places[id] = index }
-      guard tensor.type.encoding != nil else {
-        guard let record = tensor.record else { preconditionFailure("a tensor of a pack") }
-        throw .pack(
-          .unknownEncoding(id: record.encodingID, groupSize: record.groupSize, tensor: tensor.name, path: path))
-      }
+    for tensor in store.tensors where tensor.type.encoding == nil {
+      guard let record = tensor.record else { preconditionFailure("a tensor of a pack") }
+      throw .pack(
+        .unknownEncoding(id: record.encodingID, groupSize: record.groupSize, tensor: tensor.name, path: path))
     }
-    self.places = places
   }
+
+  /// All tensors, in the order of the forward pass; what an export is made of names them by their places here.
+  package var tensors: [StoredTensor] { store.tensors }
 
   package var configuration: ModelConfiguration { store.configuration }
 
@@ -46,7 +39,7 @@ package struct ExportSource: Sendable {
 
   /// Where a tensor of the model is among all.
   func place(of id: TensorID) -> Int {
-    guard let place = places[id] else { preconditionFailure("the store found all of its items") }
+    guard let place = store.place(of: id) else { preconditionFailure("the store found all of its items") }
     return place
   }
 

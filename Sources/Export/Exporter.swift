@@ -11,9 +11,11 @@ package struct Exporter: Sendable {
   package let threads: Int
   /// Most anonymous memory, in bytes.
   package let peak: Int
-  private let window: Int
+  private let workers: Int
   private let jobs: [Job]
+  private let file: ReadOnlyFile
   private let outputs: BufferPool
+  private let stored: BufferPool
 
   /// One chunk and all that is made of it.
   private struct Job: Sendable {
@@ -21,7 +23,8 @@ package struct Exporter: Sendable {
     /// Bytes of the chunk in the file, for progress.
     let storedLength: Int
     var cells: [Cell]
-    var byteCount: Int { cells.reduce(0) { $0 + $1.byteCount } }
+    /// What its cells take, each as far from a page as in its file.
+    var byteCount: Int { cells.reduce(0) { $0 + $1.byteCount + 2 * DirectAccess.alignment } }
   }
 
   /// Rows of a tensor that go to one place.
@@ -35,41 +38,36 @@ package struct Exporter: Sendable {
     let encoder: any TensorEncoder
   }
 
-  /// What a job made: runs of bytes and where they go.
-  private struct Made: Sendable {
-    let buffer: SharedBuffer
-    let runs: [(file: Int, offset: Int, range: Range<Int>)]
-    let storedLength: Int
-  }
-
   /// The program itself, and what is known of each tensor and each place in a file.
   private static let program = 20 << 20
   private static let bytesPerTensor = 2200
   private static let bytesPerPiece = 300
+  /// So many workers more than threads, so that the disk has something to do while all of those encode.
+  private static let waiting = 2
 
   /// - Throws: ``ExportError/memory(needed:limit:)``.
   package init(_ plan: ExportPlan, kernels: KernelSet, threads: Int, memoryLimit: Int) throws(ExportError) {
     self.plan = plan
     self.kernels = kernels
-    let (jobs, contentByteCount) = try Self.jobs(plan)
+    let (jobs, unpackedByteCount) = try Self.jobs(plan)
     let outputByteCount = jobs.map(\.byteCount).max() ?? 0
+    let storedByteCount = ReadOnlyFile.bufferByteCount(jobs.map(\.storedLength).max() ?? 0)
     let known = plan.files.reduce(0) { sum, file in sum + file.known.reduce(0) { $0 + $1.bytes.count } }
     let pieces = plan.files.reduce(0) { $0 + $1.pieces.count }
     let fixed =
       Self.program + Self.bytesPerTensor * plan.source.tensors.count + Self.bytesPerPiece * pieces + known
-    // A result waits for its turn without the content that it was made of.
-    func needed(_ window: Int) -> Int {
-      fixed + window * outputByteCount + min(window, threads + 1) * contentByteCount
-    }
+    func needed(_ workers: Int) -> Int { fixed + workers * (outputByteCount + storedByteCount + unpackedByteCount) }
     guard needed(1) <= memoryLimit else { throw .memory(needed: needed(1), limit: memoryLimit) }
-    window = (1...threads + 2).last { needed($0) <= memoryLimit } ?? 1
-    self.threads = min(threads, window)
-    peak = needed(window)
+    workers = (1...threads + Self.waiting).last { needed($0) <= memoryLimit } ?? 1
+    self.threads = min(threads, workers)
+    peak = needed(workers)
     self.jobs = jobs
+    file = ReadOnlyFile(plan.source.pack.mapping)
     outputs = BufferPool(capacity: outputByteCount)
+    stored = BufferPool(capacity: storedByteCount)
   }
 
-  /// By chunk, in the order of the pack, and the most bytes that unpacking one takes.
+  /// By chunk, in the order of the pack, and what unpacking one takes at most.
   private static func jobs(_ plan: ExportPlan) throws(ExportError) -> ([Job], Int) {
     let chunks: [ChunkRecord]
     do throws(PackError) { chunks = try plan.source.pack.chunks() } catch { throw .pack(error) }
@@ -115,8 +113,7 @@ package struct Exporter: Sendable {
     guard plan.isDirectory else {
       let file: PendingFile
       do throws(FileError) {
-        file = PendingFile(try OutputFile(path: path, replaces: replaces))
-        try file.begin(plan.files[0])
+        file = try PendingFile(OutputFile(path: path, replaces: replaces), plan.files[0])
       } catch { throw .output(error) }
       try make([file], progress, isInterrupted)
       do throws(FileError) { try file.commit() } catch { throw .output(error) }
@@ -130,8 +127,7 @@ package struct Exporter: Sendable {
       var files: [PendingFile] = []
       for planned in plan.files {
         do throws(FileError) {
-          files.append(PendingFile(try directory.file(named: planned.name)))
-          try files[files.count - 1].begin(planned)
+          files.append(try PendingFile(directory.file(named: planned.name), planned))
         } catch { throw .output(error) }
       }
       try make(files, progress, isInterrupted)
@@ -147,32 +143,32 @@ package struct Exporter: Sendable {
   private func make(
     _ files: [PendingFile], _ progress: (Int) -> Void, _ isInterrupted: () -> Bool
   ) throws(ExportError) {
+    AllocatedMemory.giveBackUnused()  // planning made and let go of lists of all tensors
+    let places = files.map(\.place)
     var done = 0
     try inOrder(
-      count: jobs.count, threads: threads, window: window,
-      makeWorkspace: { ChunkCodec() },
-      work: { (codec, index) -> Result<Made, ExportError> in
-        do throws(ExportError) { return .success(try make(jobs[index], codec)) } catch { return .failure(error) }
+      count: jobs.count, threads: workers, window: workers, makeWorkspace: { ChunkCodec() },
+      work: { (codec, index) -> Result<Int, ExportError> in
+        do throws(ExportError) {
+          try carryOut(jobs[index], codec, places)
+          return .success(jobs[index].storedLength)
+        } catch { return .failure(error) }
       },
-      consume: { (index, made: Made) throws(ExportError) in
+      consume: { (index, byteCount: Int) throws(ExportError) in
         if isInterrupted() { throw .interrupted }
-        do throws(FileError) {
-          for run in made.runs {
-            try files[run.file].write(made.buffer.bytes.extracting(run.range), at: run.offset)
-          }
-        } catch { throw .output(error) }
-        done += made.storedLength
+        done += byteCount
         progress(done)
       })
     do throws(ModelError) { try plan.source.store.files.requireUnchanged() } catch { throw .model(error) }
   }
 
-  private func make(_ job: Job, _ codec: ChunkCodec) throws(ExportError) -> Made {
-    let pack = plan.source.pack
+  /// Reads a chunk, makes all that is made of it, and writes that.
+  private func carryOut(_ job: Job, _ codec: ChunkCodec, _ places: [ScatteredOutput]) throws(ExportError) {
+    var buffer = outputs.take(byteCount: job.byteCount)
+    var runs: [(file: Int, offset: Int, range: Range<Int>)] = []
     do throws(PackError) {
-      let content = try pack.content(ofChunk: job.chunk, codec: codec, verified: true)
-      var buffer = outputs.take(byteCount: job.byteCount)
-      var runs: [(file: Int, offset: Int, range: Range<Int>)] = []
+      let pack = plan.source.pack
+      let (content, place) = try pack.contentOnce(ofChunk: job.chunk, codec: codec, through: file, stored)
       var end = 0
       for cell in job.cells {
         let tensor = plan.source.tensors[cell.source]
@@ -180,39 +176,40 @@ package struct Exporter: Sendable {
         let (encoding, planes) = try pack.planes(of: record, chunk: cell.position)
         let rows = StoredRows(
           encoding, columns: tensor.shape.columns, count: record.rows(inChunk: cell.position).count, content,
-          planes: planes)
-        let range = end..<end + cell.byteCount
-        var bytes = buffer.mutableBytes
-        var out = bytes._mutatingExtracting(range)
-        cell.encoder.encode(rows, kernels, into: &out)
-        end = range.upperBound
-        if let last = runs.last, last.file == cell.file, last.offset + last.range.count == cell.offset {
-          runs[runs.count - 1].range = last.range.lowerBound..<end
-        } else {
-          runs.append((cell.file, cell.offset, range))
+          planes: planes.map { $0.lowerBound + place.lowerBound..<$0.upperBound + place.lowerBound })
+        let follows = runs.last.map { $0.file == cell.file && $0.offset + $0.range.count == cell.offset } ?? false
+        if !follows {
+          let page = DirectAccess.alignment
+          end = end.roundedUp(to: page) + cell.offset % page
+          runs.append((cell.file, cell.offset, end..<end))
         }
+        var bytes = buffer.mutableBytes
+        var out = bytes._mutatingExtracting(end..<end + cell.byteCount)
+        cell.encoder.encode(rows, kernels, into: &out)
+        end += cell.byteCount
+        runs[runs.count - 1].range = runs[runs.count - 1].range.lowerBound..<end
       }
-      // Read once: what others use stays in the page cache.
-      content.release()
-      return Made(buffer: buffer.share(), runs: runs, storedLength: job.storedLength)
     } catch { throw .pack(error) }
+    do throws(FileError) {
+      for run in runs { try places[run.file].write(buffer.bytes.extracting(run.range), at: run.offset) }
+    } catch { throw .output(error) }
   }
 }
 
 /// A file that is being written.
 private final class PendingFile {
   private var output: OutputFile?
-
-  init(_ output: consuming OutputFile) { self.output = consume output }
+  /// Where threads write.
+  let place: ScatteredOutput
 
   /// Takes room for all bytes, and writes those that are known.
-  func begin(_ planned: PlannedFile) throws(FileError) {
-    try output?.reserve(planned.byteCount)
-    try output?.end(at: planned.byteCount)
-    for (offset, bytes) in planned.known { try write(bytes.bytes, at: offset) }
+  init(_ made: consuming OutputFile, _ planned: PlannedFile) throws(FileError) {
+    try made.reserve(planned.byteCount)
+    try made.end(at: planned.byteCount)
+    for (offset, bytes) in planned.known { try made.write(bytes.bytes, at: offset) }
+    place = ScatteredOutput(made)
+    output = consume made
   }
-
-  func write(_ bytes: RawSpan, at position: Int) throws(FileError) { try output?.write(bytes, at: position) }
 
   func commit() throws(FileError) {
     guard let file = output.take() else { return }

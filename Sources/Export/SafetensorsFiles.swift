@@ -20,21 +20,32 @@ enum SafetensorsFiles {
   ) -> [PlannedFile] {
     let shards = split(groups, atMost: options.shardByteCount ?? standardShardByteCount)
     guard shards.count > 1 else { return [file(named: Checkpoint.singleName, shards.first ?? [], format)] }
-    var map: [(key: String, value: JSONValue)] = []
+    var names: [(tensor: String, file: String)] = []
     var files: [PlannedFile] = []
     for (number, shard) in shards.enumerated() {
       let name = "model-\(padded(number + 1))-of-\(padded(shards.count)).safetensors"
       files.append(file(named: name, shard, format))
-      map += shard.map { ($0.name, .string(name)) }
+      names += shard.map { ($0.name, name) }
     }
-    var metadata: [(key: String, value: JSONValue)] = [
-      ("total_size", JSONValue(files.reduce(0) { $0 + $1.tensorByteCount }))
-    ]
-    if let parameterCount { metadata.append(("total_parameters", JSONValue(parameterCount))) }
-    let index: JSONValue = [
-      "metadata": object(metadata), "weight_map": object(map.sorted { $0.key.utf8Precedes($1.key) }),
-    ]
-    return files + [PlannedFile(name: Checkpoint.indexName, bytes: Array((index.text() + "\n").utf8))]
+    return files + [index(files, names, parameterCount)]
+  }
+
+  /// Written line by line: a tree of all names would take many times their bytes.
+  private static func index(
+    _ files: [PlannedFile], _ names: [(tensor: String, file: String)], _ parameterCount: Int?
+  ) -> PlannedFile {
+    var text = ByteWriter(capacity: 128 * names.count + 256)
+    text.append("{\n  \"metadata\": {\n")
+    text.append("    \"total_size\": \(files.reduce(0) { $0 + $1.tensorByteCount })")
+    if let parameterCount { text.append(",\n    \"total_parameters\": \(parameterCount)") }
+    text.append("\n  },\n  \"weight_map\": {\n")
+    let sorted = names.sorted { $0.tensor.utf8Precedes($1.tensor) }
+    for (number, name) in sorted.enumerated() {
+      let (key, value) = (JSONValue.string(name.tensor), JSONValue.string(name.file))
+      text.append("    \(key.text()): \(value.text())" + (number == sorted.count - 1 ? "\n" : ",\n"))
+    }
+    text.append("  }\n}\n")
+    return PlannedFile(name: Checkpoint.indexName, bytes: text.bytes)
   }
 
   /// Fills each file until the next group would go beyond the limit.

@@ -123,6 +123,31 @@ package final class PackFile: Sendable {
     } catch { throw broken(error, record, index) }
   }
 
+  /// The content of a chunk that is used once, compared with its hashes: read past the page cache, unless that holds it.
+  ///
+  /// - Parameters:
+  ///   - file: of this pack.
+  ///   - buffers: for stored bytes: of at least `ReadOnlyFile.bufferByteCount` of those.
+  /// - Returns: bytes, and where among them the content is.
+  /// - Throws: rules 17 to 19, and what reading throws.
+  package func contentOnce(
+    ofChunk index: Int, codec: ChunkCodec, through file: ReadOnlyFile, _ buffers: BufferPool
+  ) throws(PackError) -> (bytes: SharedBytes, place: Range<Int>) {
+    let record = try chunk(index)
+    let (held, place): (SharedBytes, Range<Int>)
+    do throws(FileError) { (held, place) = try file.held(record.byteRange, buffers) } catch { throw .system(error) }
+    do throws(PackViolation) {
+      let stored = held.bytes.extracting(place)
+      try checkStoredHash(stored, record)
+      if record.codec == .raw { return (held, place) }
+      var content = AlignedBuffer(byteCount: record.contentLength)
+      var target = content.mutableBytes
+      try codec.decode(stored, record, into: &target)
+      try checkContentHash(content.bytes, record)
+      return (SharedBytes(content), 0..<record.contentLength)
+    } catch { throw broken(error, record, index) }
+  }
+
   /// Compares the stored bytes of a chunk with their hash.
   ///
   /// - Throws: rule 17, and what a broken record throws.

@@ -257,7 +257,7 @@ final class OpenFile: Sendable {
   private let path: String
   let descriptor: Int32
   /// Then nothing is left when it is closed.
-  private let isUnnamed: Bool
+  let isUnnamed: Bool
 
   init(path: String, descriptor: Int32, isUnnamed: Bool) {
     self.path = path

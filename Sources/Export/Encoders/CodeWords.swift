@@ -17,23 +17,33 @@ struct CodeWords: TensorEncoder {
   @_lifetime(out: copy out)
   static func write(_ codes: RawSpan, _ code: Encoding.Code, into out: inout MutableRawSpan) {
     precondition(out.byteCount == codes.byteCount && codes.byteCount % 16 == 0)
-    switch code {
-    case .int8:
-      for offset in stride(from: 0, to: codes.byteCount, by: 8) {
-        let eight: UInt64 = codes.integer(at: offset)
-        out.put(eight ^ 0x8080_8080_8080_8080, at: offset)
-      }
-    case .int4:
-      // A run holds element j in the low half of byte j and element j + 16 in the high half; both are unsigned already.
-      for offset in stride(from: 0, to: codes.byteCount, by: 16) {
-        let (first, second): (UInt64, UInt64) = (codes.integer(at: offset), codes.integer(at: offset + 8))
-        out.put(lowHalves(first) | lowHalves(second) << 32, at: offset)
-        out.put(lowHalves(first >> 4) | lowHalves(second >> 4) << 32, at: offset + 8)
+    // Spans check each access and cannot be vectorized; this loop goes over all weights of a model.
+    unsafe codes.withUnsafeBytes { codes in
+      unsafe out.withUnsafeMutableBytes { out in
+        for offset in stride(from: 0, to: codes.count, by: 16) {
+          let first = unsafe UInt64(littleEndian: codes.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+          let second = unsafe UInt64(littleEndian: codes.loadUnaligned(fromByteOffset: offset + 8, as: UInt64.self))
+          let (a, b) = code == .int8 ? unsigned(first, second) : inOrder(first, second)
+          unsafe out.storeBytes(of: a.littleEndian, toByteOffset: offset, as: UInt64.self)
+          unsafe out.storeBytes(of: b.littleEndian, toByteOffset: offset + 8, as: UInt64.self)
+        }
       }
     }
   }
 
+  @inline(__always)
+  private static func unsigned(_ first: UInt64, _ second: UInt64) -> (UInt64, UInt64) {
+    (first ^ 0x8080_8080_8080_8080, second ^ 0x8080_8080_8080_8080)
+  }
+
+  /// A run holds element j in the low half of byte j and element j + 16 in the high half; both are unsigned already.
+  @inline(__always)
+  private static func inOrder(_ first: UInt64, _ second: UInt64) -> (UInt64, UInt64) {
+    (lowHalves(first) | lowHalves(second) << 32, lowHalves(first >> 4) | lowHalves(second >> 4) << 32)
+  }
+
   /// The low halves of eight bytes as four bytes, in order.
+  @inline(__always)
   private static func lowHalves(_ bytes: UInt64) -> UInt64 {
     var x = bytes & 0x0F0F_0F0F_0F0F_0F0F
     x = (x | x >> 4) & 0x00FF_00FF_00FF_00FF

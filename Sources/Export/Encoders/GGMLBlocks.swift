@@ -15,11 +15,20 @@ struct GGMLBlocks: TensorEncoder {
     let (codes, scales) = (rows.codes, rows.groupScales)
     let blocksPerGroup = rows.encoding.groupSize / 32
     let step = codeByteCount
-    for (block, from) in stride(from: 0, to: codes.byteCount, by: step).enumerated() {
-      let to = block * (2 + step)
-      out.put(Float16(scales[block / blocksPerGroup]).bitPattern, at: to)
-      for offset in stride(from: 0, to: step, by: 8) {
-        out.put(codes.integer(at: from + offset, as: UInt64.self), at: to + 2 + offset)
+    precondition(out.byteCount == codes.byteCount / step * (2 + step))
+    precondition(scales.count * blocksPerGroup * step == codes.byteCount)
+    // As in ``CodeWords``.
+    unsafe codes.withUnsafeBytes { codes in
+      unsafe out.withUnsafeMutableBytes { out in
+        for block in 0..<codes.count / step {
+          let to = block * (2 + step)
+          let scale = Float16(scales[block / blocksPerGroup]).bitPattern.littleEndian
+          unsafe out.storeBytes(of: scale, toByteOffset: to, as: UInt16.self)
+          for offset in stride(from: 0, to: step, by: 8) {
+            let eight = unsafe codes.loadUnaligned(fromByteOffset: block * step + offset, as: UInt64.self)
+            unsafe out.storeBytes(of: eight, toByteOffset: to + 2 + offset, as: UInt64.self)
+          }
+        }
       }
     }
   }

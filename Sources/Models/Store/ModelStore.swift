@@ -21,7 +21,9 @@ package final class ModelStore: Sendable {
   package let dropped: [DroppedTensors]
   /// What a person should know of the files.
   package let notes: [SourceNote]
-  private let stored: [TensorID: StoredTensor]
+  /// All tensors: those of the model in the order of the forward pass, then those that pass through.
+  package let tensors: [StoredTensor]
+  private let places: [TensorID: Int]
 
   /// Opens a checkpoint directory or a pack.
   ///
@@ -54,10 +56,12 @@ package final class ModelStore: Sendable {
     let architecture = finder.architecture
     let layouts = try finder.layouts()
     items = architecture.items(configuration) { finder.has($0) }
-    var stored: [TensorID: StoredTensor] = [:]
-    stored.reserveCapacity(catalogue.count)
+    var tensors: [StoredTensor] = []
+    var places: [TensorID: Int] = [:]
+    tensors.reserveCapacity(catalogue.count)
     for tensor in items.lazy.flatMap(\.tensors) {
-      stored[tensor.id] = try finder.find(tensor, layout: tensor.id.layer.flatMap { layouts[$0] })
+      places[tensor.id] = tensors.count
+      tensors.append(try finder.find(tensor, layout: tensor.id.layer.flatMap { layouts[$0] }))
     }
     passedThrough = try finder.rest()
     let packedCount = stored.values.count { if case .packed = $0.place { true } else { false } }
@@ -72,7 +76,8 @@ package final class ModelStore: Sendable {
     self.files = files
     self.configuration = configuration
     self.architecture = architecture
-    self.stored = stored
+    self.tensors = tensors + passedThrough
+    self.places = places
     self.dropped = dropped
     layout = layouts[configuration.firstDenseLayers]
     if case .checkpoint(let checkpoint) = files { notes += SourceNote.files(of: checkpoint) }
@@ -91,10 +96,10 @@ package final class ModelStore: Sendable {
   }
 
   /// Where a tensor of the model is; nil for one that it does not have.
-  package func tensor(_ id: TensorID) -> StoredTensor? { stored[id] }
+  package func tensor(_ id: TensorID) -> StoredTensor? { places[id].map { tensors[$0] } }
 
-  /// All tensors: those of the model in the order of the forward pass, then those that pass through.
-  package var tensors: [StoredTensor] { items.flatMap { $0.tensors.compactMap { stored[$0.id] } } + passedThrough }
+  /// Where a tensor of the model is among ``tensors``; nil likewise.
+  package func place(of id: TensorID) -> Int? { places[id] }
 
   /// The name that published checkpoints of the family, and packs, give a tensor.
   package func name(of id: TensorID) -> String { architecture.names.name(of: id) }
