@@ -28,6 +28,8 @@ package enum ExportRefusal: Sendable, Equatable {
   case mixed(Mix)
   /// Something else than a routed expert is quantized.
   case quantized(tensor: String, Encoding)
+  /// A matrix of a routed expert that the pack holds in several chunks, where the format turns it round as a whole.
+  case cut(tensor: String)
   /// No routed expert is quantized.
   case nothingQuantized
   /// A part of a matrix that a device gets would not be whole groups; `fits` are the numbers of devices that would do.

@@ -1,3 +1,4 @@
+import Dispatch
 package import Kernels
 import Models
 import Pack
@@ -8,6 +9,7 @@ import Tensors
 package struct Exporter: Sendable {
   package let plan: ExportPlan
   package let kernels: KernelSet
+  /// Threads that encode.
   package let threads: Int
   /// Most anonymous memory, in bytes.
   package let peak: Int
@@ -16,6 +18,8 @@ package struct Exporter: Sendable {
   private let file: ReadOnlyFile
   private let outputs: BufferPool
   private let stored: BufferPool
+  /// As many as may encode at once.
+  private let encoders: DispatchSemaphore
 
   /// One chunk and all that is made of it.
   private struct Job: Sendable {
@@ -65,6 +69,7 @@ package struct Exporter: Sendable {
     file = ReadOnlyFile(plan.source.pack.mapping)
     outputs = BufferPool(capacity: outputByteCount)
     stored = BufferPool(capacity: storedByteCount)
+    encoders = DispatchSemaphore(value: self.threads)
   }
 
   /// By chunk, in the order of the pack, and what unpacking one takes at most.
@@ -169,6 +174,8 @@ package struct Exporter: Sendable {
     do throws(PackError) {
       let pack = plan.source.pack
       let (content, place) = try pack.contentOnce(ofChunk: job.chunk, codec: codec, through: file, stored)
+      encoders.wait()
+      defer { encoders.signal() }
       var end = 0
       for cell in job.cells {
         let tensor = plan.source.tensors[cell.source]

@@ -1,4 +1,5 @@
 import Models
+import Pack
 import Tensors
 
 /// What must be alike where a format says it once for several tensors.
@@ -51,6 +52,7 @@ struct SchemeChecker {
       guard format.encodings.contains(encoding) else {
         throw refuse(.encoding(tensor: tensor.name, encoding, instead: nearest(to: encoding)))
       }
+      guard !restIsPlain || tensor.record?.chunkCount == 1 else { throw refuse(.cut(tensor: tensor.name)) }
     }
   }
 

@@ -125,7 +125,9 @@ package enum DoomedNames {
   package static func removeAll() {
     for index in 0..<8 {
       let address = slots[index].load(ordering: .acquiring)
-      if let path = unsafe UnsafePointer<CChar>(bitPattern: address) { unsafe _ = unlink(path) }
+      guard let path = unsafe UnsafePointer<CChar>(bitPattern: address) else { continue }
+      // Of directories those without files; the next run takes away the others.
+      if unsafe unlink(path) != 0 { unsafe _ = rmdir(path) }
     }
   }
 }

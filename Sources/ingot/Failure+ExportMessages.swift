@@ -62,6 +62,10 @@ extension Failure {
         what: "`\(format)` holds quantized routed experts and nothing else that is quantized, but `\(tensor)` has "
           + "\(encoding)",
         hint: "quantize the checkpoint with --rest keep, or export --to gguf or mlx")
+    case .cut(let tensor):
+      self.init(
+        what: "`\(format)` needs each matrix of an expert in one piece, but `\(tensor)` is cut",
+        hint: "pack the checkpoint with `ingot quantize`, which cuts none")
     case .nothingQuantized:
       self.init(
         what: "`\(format)` is for quantized experts, and this pack has none",

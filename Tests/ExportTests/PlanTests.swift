@@ -93,6 +93,33 @@ import Testing
     #expect(image == .family(profile: "llada-image"))
   }
 
+  @Test("LLaDA2.0-Uni: its names, its other parts, and what has no place for them")
+  func otherFamily() throws {
+    try withTemporaryDirectory { directory in
+      try UniLayout().write("pico", to: directory + "/uni")
+      try withPack(of: directory + "/uni", recipe("int4-g64")) { pack, directory in
+        let others = UniLayout().others.map(\.name)
+        func refused(_ format: any ExportFormat.Type) throws -> ExportRefusal? {
+          try refusal { () throws(ExportError) in try export(pack, to: format, directory + "/out") }
+        }
+        #expect(try refused(MLXFormat.self) == .family(profile: nil))
+        #expect(try refused(GGUFFormat.self) == .otherParts(count: 2))
+        try export(pack, to: CompressedTensorsFormat.self, directory + "/ct")
+        let tensors = try Reader.safetensors(directory + "/ct")
+        #expect(others.allSatisfy { tensors[$0] != nil })
+        #expect(tensors["model.language_model.layers.1.mlp.experts.0.up_proj.weight_packed"] != nil)
+        let quantization = try object(directory + "/ct/config.json")["quantization_config"]?.object
+        let group = quantization?["config_groups"]?.object?["group_0"]?.object
+        #expect(group?["targets"] == [#"re:.*\.layers\.(1|2|3)\.mlp\.experts\..*"#])
+        try export(pack, to: GGUFFormat.self, directory + "/image.gguf") { $0.profile = GGUFProfile.lladaImage }
+        let file = try GGUFReader(try contents(of: directory + "/image.gguf"))
+        #expect(others.allSatisfy { file.tensors[$0] != nil })
+        #expect(file.tensors["model.language_model.layers.2.mlp.experts.down_proj"]?.dimensions == [64, 128, 16])
+        #expect(file.lists.isEmpty)
+      }
+    }
+  }
+
   @Test("layers of several encodings become groups of the configuration, plain ones are ignored")
   func groups() throws {
     let layers = try recipe(

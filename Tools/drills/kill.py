@@ -21,11 +21,17 @@ TENSOR = "model.word_embeddings.weight"
 drill.must("inspect", RAW, "--tensor", TENSOR, "--npy", "whole.npy", "-q")
 CALIBRATE = ["calibrate", drill.pico, "--prompts", f"{drill.pico}/eval.jsonl", "--tokens", "1k", *QUIET]
 drill.must(*CALIBRATE, "-o", "whole.states")
+for format in ("gguf", "mlx"):
+    drill.must("export", RAW, "--to", format, "-o", f"whole.{format}", *QUIET)
 raw, packed, numbers, states = ((base / name).read_bytes() for name in ("raw.ingot", "zstd.ingot", "whole.npy", "whole.states"))
 
 
 def equal(*wanted):
     return lambda path: path.read_bytes() in wanted
+
+
+def tree(path):
+    return {str(f.relative_to(path)): f.read_bytes() for f in path.rglob("*") if f.is_file()}
 
 
 def whole_record(path):
@@ -55,6 +61,9 @@ COMMANDS = [
      equal(packed)),
     ("quantize over", ["quantize", drill.pico, "-o", "out", "--force", *QUIET], packed, equal(raw, packed)),
     ("states", [*CALIBRATE, "-o", "out"], None, equal(states)),
+    ("export", ["export", RAW, "--to", "gguf", "-o", "out", *QUIET], None, equal((base / "whole.gguf").read_bytes())),
+    ("export to a directory", ["export", RAW, "--to", "mlx", "-o", "out", *QUIET], None,
+     lambda path: tree(path) == tree(base / "whole.mlx")),
     ("record", ["verify", "--record", "out", "-r", drill.pico, *DECODE, *QUIET], None, whole_record),
     ("page", ["verify", RAW, "-r", drill.pico, "--html", "out", *DECODE, *QUIET], None, whole_page),
     ("attach", ["verify", "out", "-r", drill.pico, "--attach", *DECODE, *QUIET], raw, sound_pack),
