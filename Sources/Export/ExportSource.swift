@@ -65,13 +65,15 @@ package struct ExportSource: Sendable {
   /// The keys of `config.json`.
   func configurationKeys() throws(ExportError) -> [String] { try configurationObject().members.map(\.key) }
 
-  /// `config.json` with some members set: in the place of what has the name, or at the end.
+  /// `config.json` with some members set: in the place of what has the name, or at the end. What the source said of its own
+  /// quantized weights is left out.
   func configuration(setting changes: [(key: String, value: JSONValue)]) throws(ExportError) -> [UInt8] {
     let object = try configurationObject()
     var changed = JSONObject()
     for member in object.members {
-      let value = changes.first { $0.key == member.key }?.value ?? member.value
-      changed.append(.init(key: member.key, value: value))
+      let change = changes.first { $0.key == member.key }?.value
+      if change == nil, QuantizationConfiguration.keys.contains(member.key) { continue }
+      changed.append(.init(key: member.key, value: change ?? member.value))
     }
     for (key, value) in changes { changed.append(.init(key: key, value: value)) }
     return Array((JSONValue.object(changed).text() + "\n").utf8)

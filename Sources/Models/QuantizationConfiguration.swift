@@ -2,7 +2,10 @@ import JSON
 
 /// What a `config.json` says of weights that are no plain floats (`Formats/checkpoint.md` §4). Which tensors are FP8 or packed, their
 /// types and names say; what shares a scale, the shapes of the scales, unless it is a block.
-struct QuantizationConfiguration {
+package struct QuantizationConfiguration {
+  /// The keys that say it. Of a pack they tell what its source was; what is made of one has its own.
+  package static let keys = ["quantization_config", "compression_config", "llada_fp8_experts", "use_fp8_experts"]
+
   enum Kind: String {
     case fp8 = "FP8"
     case packed = "packed as int4 or int8"

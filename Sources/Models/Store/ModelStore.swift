@@ -64,7 +64,7 @@ package final class ModelStore: Sendable {
       tensors.append(try finder.find(tensor, layout: tensor.id.layer.flatMap { layouts[$0] }))
     }
     passedThrough = try finder.rest()
-    let packedCount = stored.values.count { if case .packed = $0.place { true } else { false } }
+    let packedCount = tensors.count { if case .packed = $0.place { true } else { false } }
     if case .checkpoint = files, let (key, kind) = quantization.promise,
       (kind == .fp8 ? finder.fp8Count : packedCount) == 0
     {
