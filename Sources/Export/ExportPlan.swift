@@ -23,6 +23,17 @@ package struct ExportPlan: Sendable {
     self.files = isDirectory ? files + [try Self.manifest(source, format, files)] : files
   }
 
+  /// What a person should know of the result, a sentence each.
+  package var notes: [String] {
+    let hasConfiguration = files.contains { $0.name == "config.json" }
+    guard hasConfiguration, (try? source.configurationKeys().contains("auto_map")) ?? false else {
+      return format.notes(source)
+    }
+    return format.notes(source) + [
+      "config.json names Python files (`auto_map`), which a pack does not hold; transformers needs them beside it"
+    ]
+  }
+
   package var byteCount: Int { files.reduce(0) { $0 + $1.byteCount } }
 
   /// Bytes of routed experts, and their weights.

@@ -20,7 +20,7 @@ struct ExportReport {
 
   private var plan: ExportPlan { exporter.plan }
   private var parameterCount: Int { plan.source.tensors.reduce(0) { $0 + $1.shape.elementCount } }
-  private var notes: [String] { plan.source.store.notes.map(\.text) + plan.format.notes(plan.source) }
+  private var notes: [String] { plan.source.store.notes.map(\.text) + plan.notes }
 
   private var bitsPerWeight: (all: Double, experts: Double) {
     let experts = plan.experts

@@ -28,6 +28,7 @@ import Testing
         #expect(dry.code == 0 && listing(of: directory) == ["model.ingot"], "\(dry)")
         let done = try ingot(arguments + ["-o", "out"], in: directory)
         #expect(done.code == 0 && done.out == "out\n" && done.err.contains("wrote "), "\(done)")
+        #expect(done.err.contains("auto_map") == (name != "gguf"))
         let files = try #require(try JSONParser.parse(dry.out).object?["files"]?.array)
         var byteCount = 0
         for file in files {

@@ -17,13 +17,14 @@ struct CodeWords: TensorEncoder {
   @_lifetime(out: copy out)
   static func write(_ codes: RawSpan, _ code: Encoding.Code, into out: inout MutableRawSpan) {
     precondition(out.byteCount == codes.byteCount && codes.byteCount % 16 == 0)
+    let isByteCode = code == .int8
     // Spans check each access and cannot be vectorized; this loop goes over all weights of a model.
     unsafe codes.withUnsafeBytes { codes in
       unsafe out.withUnsafeMutableBytes { out in
         for offset in stride(from: 0, to: codes.count, by: 16) {
           let first = unsafe UInt64(littleEndian: codes.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
           let second = unsafe UInt64(littleEndian: codes.loadUnaligned(fromByteOffset: offset + 8, as: UInt64.self))
-          let (a, b) = code == .int8 ? unsigned(first, second) : inOrder(first, second)
+          let (a, b) = isByteCode ? unsigned(first, second) : inOrder(first, second)
           unsafe out.storeBytes(of: a.littleEndian, toByteOffset: offset, as: UInt64.self)
           unsafe out.storeBytes(of: b.littleEndian, toByteOffset: offset + 8, as: UInt64.self)
         }

@@ -12,7 +12,8 @@ struct GGMLBlocks: TensorEncoder {
   func byteCount(rows: Int, columns: Int) -> Int { rows * columns / 32 * (2 + codeByteCount) }
 
   func encode(_ rows: StoredRows, _ kernels: KernelSet, into out: inout MutableRawSpan) {
-    let (codes, scales) = (rows.codes, rows.groupScales)
+    let codes = rows.codes
+    let scales = rows.groupScales.map { Float16($0).bitPattern.littleEndian }
     let blocksPerGroup = rows.encoding.groupSize / 32
     let step = codeByteCount
     precondition(out.byteCount == codes.byteCount / step * (2 + step))
@@ -22,8 +23,7 @@ struct GGMLBlocks: TensorEncoder {
       unsafe out.withUnsafeMutableBytes { out in
         for block in 0..<codes.count / step {
           let to = block * (2 + step)
-          let scale = Float16(scales[block / blocksPerGroup]).bitPattern.littleEndian
-          unsafe out.storeBytes(of: scale, toByteOffset: to, as: UInt16.self)
+          unsafe out.storeBytes(of: scales[block / blocksPerGroup], toByteOffset: to, as: UInt16.self)
           for offset in stride(from: 0, to: step, by: 8) {
             let eight = unsafe codes.loadUnaligned(fromByteOffset: block * step + offset, as: UInt64.self)
             unsafe out.storeBytes(of: eight, toByteOffset: to + 2 + offset, as: UInt64.self)
