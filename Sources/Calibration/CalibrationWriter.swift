@@ -2,7 +2,7 @@ import JSON
 import Kernels
 import Pack
 package import Safetensors
-import Storage
+package import Storage
 import Tensors
 
 /// Writes a file of states, rows as they come. It appears under its name only when whole.
@@ -26,15 +26,25 @@ package final class CalibrationWriter {
   }
 
   /// - Parameter replaces: whether a file that has the name may be replaced.
-  package init(
+  package convenience init(
     _ document: CalibrationDocument, _ copies: NoisyCopies, to path: String, replaces: Bool
+  ) throws(SafetensorsError) {
+    let output: OutputFile
+    do throws(FileError) { output = try OutputFile(path: path, replaces: replaces) } catch {
+      throw SafetensorsError(error)
+    }
+    try self.init(document, copies, to: output)
+  }
+
+  /// - Parameter output: where it goes.
+  package init(
+    _ document: CalibrationDocument, _ copies: NoisyCopies, to output: consuming OutputFile
   ) throws(SafetensorsError) {
     self.document = document
     text = Array(document.json.text(indented: false).utf8)
     layout = CalibrationLayout(document, documentByteCount: text.count)
     headerByteCount = layout.header(documentHash: 0, layers: document.layers.map { _ in 0 }).count
     do throws(FileError) {
-      let output = try OutputFile(path: path, replaces: replaces)
       try output.reserve(headerByteCount + layout.byteCount)
       self.output = consume output
     } catch { throw SafetensorsError(error) }

@@ -25,6 +25,10 @@ package enum ConversionError: Error {
   case statesWithoutUse
   /// No level of a target can hold a matrix, or none that the engine serves.
   case noLevel(tensor: String, engine: String?)
+  /// A target that has nothing to choose, since rules decide everything.
+  case targetWithoutUse
+  /// What rules say of a tensor, an engine could not serve: alone, or beside another with which it shares an encoding.
+  case notServable(engine: String, tensor: String, beside: String?)
   /// A recipe that says the experts' encoding, which a target chooses.
   case targetWithExperts
   /// The working set does not fit the budget; both in bytes.

@@ -62,7 +62,9 @@ package struct Converter: Sendable {
     }
   }
 
-  /// Writes the pack: ``make(for:states:replaces:progress:isInterrupted:)``, and gives it its name.
+  /// Writes the pack and gives it its name.
+  ///
+  /// - Parameter replaces: whether a file that has the name may be replaced.
   package func write(
     to path: String, states: (any StateSource)? = nil, replaces: Bool = true, progress: (Int) -> Void,
     isInterrupted: () -> Bool
@@ -71,23 +73,41 @@ package struct Converter: Sendable {
   }
 
   /// Writes a pack that has no name before ``Written/commit()``.
+  package func make(
+    for path: String, states: (any StateSource)? = nil, replaces: Bool, progress: (Int) -> Void,
+    isInterrupted: () -> Bool
+  ) throws(ConversionError) -> Written {
+    let file: OutputFile
+    do throws(FileError) { file = try OutputFile(path: path, replaces: replaces) } catch { throw .pack(.system(error)) }
+    return try make(file, states, progress: progress, isInterrupted: isInterrupted)
+  }
+
+  /// Writes a pack that never gets a name.
+  package func make(
+    withoutNameIn directory: String, states: (any StateSource)? = nil, progress: (Int) -> Void,
+    isInterrupted: () -> Bool
+  ) throws(ConversionError) -> Written {
+    let file: OutputFile
+    do throws(FileError) { file = try OutputFile(withoutNameIn: directory) } catch { throw .pack(.system(error)) }
+    return try make(file, states, progress: progress, isInterrupted: isInterrupted)
+  }
+
+  /// Writes the pack to a file.
   ///
   /// - Parameters:
   ///   - states: of the routed experts, where the plan's options say that there are some.
-  ///   - replaces: whether a file that has the name may be replaced.
   ///   - progress: called after each chunk with the source bytes done so far.
   ///   - isInterrupted: asked after each chunk; true stops with ``ConversionError/interrupted``.
   /// - Throws: ``ConversionError``; nothing is left under the final name or beside it.
-  package func make(
-    for path: String, states: (any StateSource)? = nil, replaces: Bool = true, progress: (Int) -> Void,
-    isInterrupted: () -> Bool
+  private func make(
+    _ file: consuming OutputFile, _ states: (any StateSource)?, progress: (Int) -> Void, isInterrupted: () -> Bool
   ) throws(ConversionError) -> Written {
     var writer: PackWriter
-    do throws(PackError) {
+    do throws(FileError) {
       writer = try PackWriter(
-        path: path, plan: plan.pack, replaces: replaces, depth: budget.writes,
+        file, plan: plan.pack, depth: budget.writes,
         byteCount: plan.options.compression == .none ? plan.rawByteCount : nil)
-    } catch { throw .pack(error) }
+    } catch { throw .pack(.system(error)) }
     var expertByteCount = 0
     let (statistics, solutions) = try encodeAll(states, progress: progress, isInterrupted: isInterrupted) {
       (kind, chunk) throws(ConversionError) in

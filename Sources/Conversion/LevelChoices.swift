@@ -43,6 +43,8 @@ package struct LevelChoices: Sendable {
     self.plan = plan
     self.damage = damage
     let engine = plan.options.engine
+    guard !plan.openChunks.isEmpty else { throw .targetWithoutUse }
+    if let engine { try plan.requireDecidedServable(by: engine) }
     var units: [ServingEngine.Unit: [Place]] = [:]
     var order: [ServingEngine.Unit] = []
     for chunk in plan.openChunks {
@@ -57,10 +59,7 @@ package struct LevelChoices: Sendable {
     for places in self.units {
       let options = places.map { Self.options(plan, damage, $0) }
       let levels = PrecisionTarget.levels.indices
-      let costs = levels.map { level in
-        engine?.levels.contains(PrecisionTarget.levels[level]) == false
-          ? .infinity : options.reduce(0) { $0 + $1[level].damage }
-      }
+      let costs = levels.map { level in options.reduce(0) { $0 + $1[level].damage } }
       guard costs.contains(where: \.isFinite) else {
         throw .noLevel(tensor: plan.tensor(at: places[0]).name, engine: engine?.name)
       }
@@ -74,7 +73,7 @@ package struct LevelChoices: Sendable {
   private static func options(_ plan: ConversionPlan, _ damage: [Int: LevelDamage], _ place: Place) -> [Option] {
     let shape = plan.tensor(at: place).shape
     return PrecisionTarget.levels.enumerated().map { level, encoding in
-      let divides = encoding.divides(columns: shape.columns)
+      let divides = encoding.divides(columns: shape.columns) && plan.options.engine?.levels.contains(encoding) != false
       return Option(
         encoding: encoding,
         byteCount: divides ? encoding.byteCount(elements: shape.elementCount, columns: shape.columns) : 0,
@@ -87,41 +86,63 @@ package struct LevelChoices: Sendable {
     units.joined().first { plan.tensor(at: $0).name == tensor }.map { Self.options(plan, damage, $0) }
   }
 
-  /// Damage with the least levels, and with the best.
-  package var damageRange: (least: Double, best: Double) {
-    let least = zip(choices, allocation.base).reduce(0) { $0 + $1.0.damage[$1.1] }
-    let best = choices.reduce(0) { $0 + ($1.damage.min() ?? 0) }
-    return (least, best)
+  /// Damage with the least levels, and after each step from there to the best.
+  package var ladder: [Double] {
+    var damage = [zip(choices, allocation.base).reduce(0) { $0 + $1.0.damage[$1.1] }]
+    for step in allocation.steps {
+      let saved = choices[step.matrix].damage[step.from] - choices[step.matrix].damage[step.to]
+      damage.append(max(0, damage[damage.count - 1] - saved))
+    }
+    return damage
   }
 
   /// Spends the target's bytes where they save the most damage.
   ///
   /// - Throws: ``ConversionError/target(wanted:least:)`` where the least levels are too large already.
   package func choose(_ target: PrecisionTarget) throws(ConversionError) -> PrecisionChoice {
-    // What is over the target by the exact size of the file is taken back and tried again.
-    var over = 0
-    while true {
-      var spending = Spending(plan, target, reserve: over)
-      for (unit, level) in allocation.base.enumerated() { spending.set(units[unit], PrecisionTarget.levels[level]) }
-      guard spending.isWithin else { throw .target(wanted: "\(target)", least: spending.text) }
-      let choice = choice(
-        allocation.levels { spending.take(units[$0.matrix], PrecisionTarget.levels[$0.to]) })
-      guard case .bytes(let limit) = target else { return choice }
-      let found = try plan.with(choice.encodings).rawByteCount
-      if found <= limit { return choice }
-      over += found - limit
+    var spending = Spending(plan, target)
+    for (unit, level) in allocation.base.enumerated() { spending.set(units[unit], PrecisionTarget.levels[level]) }
+    let least = choice(allocation.base)
+    let isBytes = if case .bytes = target { true } else { false }
+    guard isBytes || spending.isWithin else { throw .target(wanted: "\(target)", least: spending.text) }
+    var taken: [Allocation.Step] = []
+    let levels = allocation.levels { step in
+      let takes = spending.take(units[step.matrix], PrecisionTarget.levels[step.to])
+      if takes { taken.append(step) }
+      return takes
     }
+    guard case .bytes(let limit) = target else { return choice(levels) }
+    // What was counted is the experts; the whole file, with its tables, is known when it is laid out.
+    func byteCount(_ choice: PrecisionChoice) throws(ConversionError) -> Int {
+      try plan.with(choice.encodings).rawByteCount
+    }
+    if try byteCount(choice(levels)) <= limit { return choice(levels) }
+    let leastByteCount = try byteCount(least)
+    guard leastByteCount <= limit else { throw .target(wanted: "\(target)", least: "\(leastByteCount)B") }
+    func first(_ count: Int) -> PrecisionChoice {
+      var levels = allocation.base
+      for step in taken.prefix(count) { levels[step.matrix] = step.to }
+      return choice(levels)
+    }
+    var (fits, exceeds) = (0, taken.count)
+    while exceeds - fits > 1 {
+      let middle = (fits + exceeds) / 2
+      if try byteCount(first(middle)) <= limit { fits = middle } else { exceeds = middle }
+    }
+    return first(fits)
   }
 
-  /// Takes the steps that save the most damage for a byte until there is no more than so much damage, or no step left.
-  package func choose(damage limit: Double) -> PrecisionChoice {
-    var left = damageRange.least
-    return choice(
-      allocation.levels { step in
-        guard left > limit else { return false }
-        left -= choices[step.matrix].damage[step.from] - choices[step.matrix].damage[step.to]
-        return true
-      })
+  /// Takes the first steps, those that save the most damage for a byte.
+  package func choose(steps count: Int) -> PrecisionChoice {
+    var levels = allocation.base
+    for step in allocation.steps.prefix(count) { levels[step.matrix] = step.to }
+    return choice(levels)
+  }
+
+  /// Steps that a size has room for.
+  package func steps(within target: PrecisionTarget) throws(ConversionError) -> Int {
+    let damage = try choose(target).damage.chosen
+    return ladder.firstIndex { $0 <= damage } ?? allocation.steps.count
   }
 
   private func choice(_ chosen: [Int]) -> PrecisionChoice {
@@ -147,6 +168,31 @@ extension ConversionPlan {
   }
 
   func isOpen(_ tensor: Int) -> Bool { decisions[tensor].isByTarget }
+
+  /// Refuses what rules decide where an engine could not serve it, whatever a target does with the others.
+  fileprivate func requireDecidedServable(by engine: ServingEngine) throws(ConversionError) {
+    var units: [ServingEngine.Unit: (encoding: Encoding?, name: String)] = [:]
+    for chunk in pack.chunks {
+      for (projection, index) in chunk.tensors.enumerated() {
+        let tensor = pack.tensors[index]
+        guard chunk.kind == .expert else {
+          guard engine.holdsQuantizedRest || !tensor.encoding.isGrouped else {
+            throw .notServable(engine: engine.name, tensor: tensor.name, beside: nil)
+          }
+          continue
+        }
+        let own = isOpen(index) ? nil : tensor.encoding
+        if let own, own.isGrouped, own.groupSize < ServingEngine.leastGroupSize {
+          throw .notServable(engine: engine.name, tensor: tensor.name, beside: nil)
+        }
+        let unit = ServingEngine.unit(of: chunk, projection, in: engine)
+        if let other = units[unit], other.encoding != own {
+          throw .notServable(engine: engine.name, tensor: tensor.name, beside: other.name)
+        }
+        units[unit] = (own, tensor.name)
+      }
+    }
+  }
 
   func tensor(at place: LevelChoices.Place) -> PackPlan.Tensor {
     pack.tensors[pack.chunks[place.chunk].tensors.lowerBound + place.projection]

@@ -12,25 +12,27 @@ package struct ServingEngine: Sendable {
   }
 
   package let name: String
-  /// What it is told by, for lists.
-  package let summary: String
   package let sharing: Sharing
-  /// Of ``PrecisionTarget/levels``, those that its formats hold without loss.
+  /// Whether it takes quantized matrices that are no routed experts.
+  package let holdsQuantizedRest: Bool
+  /// Of ``PrecisionTarget/levels``, those that its formats hold without loss; scales of one byte are bf16 numbers to all.
   package let levels: [Encoding]
 
-  private init(_ name: String, _ summary: String, _ sharing: Sharing) {
+  /// Smaller groups fit the kernels of none of them.
+  static let leastGroupSize = 32
+
+  private init(_ name: String, _ sharing: Sharing, holdsQuantizedRest: Bool) {
     self.name = name
-    self.summary = summary
     self.sharing = sharing
-    // Groups of 16 fit none of them; scales of one byte are bf16 numbers to all.
-    levels = PrecisionTarget.levels.filter { $0.groupSize > 16 }
+    self.holdsQuantizedRest = holdsQuantizedRest
+    levels = PrecisionTarget.levels.filter { $0.groupSize >= Self.leastGroupSize }
   }
 
+  /// What `Formats/export-*.md` say of the formats that they read.
   package static let all: [ServingEngine] = [
-    ServingEngine("sglang", "compressed-tensors: one scheme for all experts of a layer", .layer),
-    ServingEngine("mlx", "one encoding for each stacked matrix of a layer", .projection),
-    ServingEngine("llama.cpp", "one encoding for each stacked matrix of a layer", .projection),
-    ServingEngine("minnow", "one encoding for each stacked matrix of a layer", .projection),
+    ServingEngine("sglang", .layer, holdsQuantizedRest: false),
+    ServingEngine("mlx", .projection, holdsQuantizedRest: true),
+    ServingEngine("llama.cpp", .projection, holdsQuantizedRest: true),
   ]
 
   package init?(name: String) {

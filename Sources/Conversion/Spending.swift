@@ -10,8 +10,7 @@ struct Spending {
   private var encodings: [Int: [Encoding]] = [:]
   private var spent: Int
 
-  /// - Parameter reserve: bytes of the file that must stay free.
-  init(_ plan: ConversionPlan, _ target: PrecisionTarget, reserve: Int) {
+  init(_ plan: ConversionPlan, _ target: PrecisionTarget) {
     self.plan = plan
     self.target = target
     switch target {
@@ -19,7 +18,7 @@ struct Spending {
       limit = Int(bits * Double(plan.parameterCounts.experts) / 8)
       spent = plan.rawExpertByteCount
     case .bytes(let count):
-      limit = count - reserve
+      limit = count
       spent = plan.rawByteCount
     case .divergence: preconditionFailure("drift is not counted in bytes")
     }

@@ -1,4 +1,4 @@
-import Storage
+package import Storage
 
 /// Writes a pack in one pass: chunks in the order of the plan, then the tables, then the header, then the name.
 package struct PackWriter: ~Copyable {
@@ -7,19 +7,21 @@ package struct PackWriter: ~Copyable {
   /// Bytes placed so far, tables and header not counted.
   package var byteCount: Int { assembler.tablesOffset }
 
+  /// Writes a file that has a name when it is committed.
+  ///
+  /// - Throws: ``PackError/system(_:)`` when it cannot be made.
+  package init(path: String, plan: PackPlan) throws(PackError) {
+    do throws(FileError) { try self.init(OutputFile(path: path), plan: plan) } catch { throw .system(error) }
+  }
+
   /// - Parameters:
-  ///   - replaces: whether a file that has the name may be replaced.
   ///   - depth: chunks that may still be on their way to the disk when `append` returns.
   ///   - byteCount: of the whole file, where it is known before.
-  /// - Throws: ``PackError/system(_:)`` when the temporary sibling cannot be made.
   package init(
-    path: String, plan: PackPlan, replaces: Bool = true, depth: Int = 0, byteCount: Int? = nil
-  ) throws(PackError) {
+    _ file: consuming OutputFile, plan: PackPlan, depth: Int = 0, byteCount: Int? = nil
+  ) throws(FileError) {
     assembler = PackAssembler(plan: plan)
-    do throws(FileError) {
-      output = try SequentialOutput(
-        OutputFile(path: path, replaces: replaces), depth: depth, byteCount: byteCount)
-    } catch { throw .system(error) }
+    output = try SequentialOutput(file, depth: depth, byteCount: byteCount)
   }
 
   /// Writes the next chunk of the plan.

@@ -42,6 +42,19 @@ package struct OutputFile: ~Copyable {
     (open, temporary) = made
   }
 
+  /// Creates a file that is read by its ``link`` and never gets a name.
+  ///
+  /// - Throws: what `open` says.
+  package init(withoutNameIn directory: String) throws(FileError) {
+    path = "\(directory)/ingot"
+    replaces = false
+    if let descriptor = Self.unnamedFile(in: directory) {
+      (open, temporary) = (OpenFile(path: path, descriptor: descriptor, isUnnamed: true), nil)
+    } else {
+      (open, temporary) = try Self.namedFile(in: directory, "ingot", for: path)
+    }
+  }
+
   /// Nil where the file system has none, or they could not get a name later.
   private static func unnamedFile(in directory: String) -> Int32? {
     let descriptor = SystemCall.open(directory, unnamed | O_RDWR | O_CLOEXEC, mode: 0o666)

@@ -21,6 +21,7 @@ struct DriftCheck {
   /// - Parameters:
   ///   - heldOut: lines of JSON where its name ends in `.jsonl`, else plain text.
   ///   - decoder: nil for the one that goes with the model.
+  ///   - maxMemory: of the whole run, of which a part is taken here.
   init(
     checkpoint: String, heldOut: String, decoder: DecoderName?, blockLength: Int, compute: Compute, maxMemory: Int,
     _ progress: StageProgress
@@ -34,8 +35,8 @@ struct DriftCheck {
     (options.decoding.blockLength, options.decoding.steps) = (blockLength, blockLength)
     options.decoder = name.rawValue
     (options.measuresFloor, options.replaysRoutes) = (false, false)
-    options.memory = maxMemory / 2
-    options.dataMemory = max(maxMemory / 2, VerificationOptions.leastDataMemory)
+    options.memory = maxMemory / 4
+    options.dataMemory = max(maxMemory / 4, VerificationOptions.leastDataMemory)
     var data = VerificationData()
     let bytes = try TextInput.contents(of: heldOut)
     if heldOut.hasSuffix(".jsonl") {
@@ -59,21 +60,28 @@ struct DriftCheck {
 
   /// Mean KL divergence of a pack from the checkpoint, in nats.
   func divergence(of pack: String, compute: Compute) throws(Failure) -> Double {
-    let model = try RunModel(path: pack, compute: compute, cacheBudget: maxMemory / 4)
+    let model = try RunModel(path: pack, compute: compute, cacheBudget: maxMemory / 8)
     let outcome = try Self.run(
       Verification(
         reference: .record(record, path: path), candidate: try model.compared(), special: special, options: options,
         data: data, records: false, tool: toolVersion, progress: progress, sentence: { Failure($0).sentence }))
     guard let report = outcome.report, report.nonFinite.isEmpty, let mean = report.masked?.kl?.mean else {
-      throw Failure(nothingToCheck: source)
+      throw Failure(notFiniteOn: source)
     }
     return mean
   }
 
   private static func run(_ verification: Verification) throws(Failure) -> Verification.Outcome {
     let outcome: Verification.Outcome
-    do throws(VerificationError) { outcome = try verification.run() } catch { throw Failure(error) }
-    if let failure = outcome.failure { throw Failure(failure) }
+    do throws(VerificationError) {
+      outcome = try verification.run()
+      if let failure = outcome.failure { throw failure }
+    } catch {
+      if case .textsNeed(let needed, let limit, let source) = error {
+        throw Failure(heldOutNeeds: needed, limit: limit, source: source)
+      }
+      throw Failure(error)
+    }
     return outcome
   }
 }

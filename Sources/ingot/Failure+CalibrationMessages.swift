@@ -70,15 +70,35 @@ extension Failure {
 
   init(nothingToCheck source: String) {
     self.init(
-      what: "there is nothing to check drift on: no answers, no text, or no numbers", place: Shown.input(source),
-      hint: "give --held-out prompts with answers, or a plain text")
+      what: "there is nothing to check drift on", place: Shown.input(source),
+      hint: "give --held-out prompts, or a plain text")
+  }
+
+  init(notFiniteOn source: String) {
+    self.init(
+      what: "a pack that was made says infinities or NaNs on these texts", place: Shown.input(source),
+      hint: "look at the checkpoint with `ingot inspect CHECKPOINT --check`")
+  }
+
+  init(heldOutNeeds needed: Int, limit: Int, source: String) {
+    self.init(
+      what: "checking drift on these texts takes \(Format.bytes(needed)) of memory, and --max-memory leaves "
+        + "\(Format.bytes(limit)) for that",
+      place: Shown.input(source),
+      hint: "hold out fewer texts, or raise --max-memory to at least \((4 * needed >> 20) + 1)MiB", code: .limit)
+  }
+
+  init(heldOutIsData path: String, option: String) {
+    self.init(
+      what: "--held-out must be texts that no states are taken on, and \(option) reads the same file",
+      place: Shown.input(path), hint: "divide the file in two", code: .usage)
   }
 
   init(drift least: Double, over limit: Double, on source: String) {
     self.init(
       what: "no pack that was tried drifts less than \(limit) nats; the best of them has \(Format.significant(least))",
       place: Shown.input(source),
-      hint: "allow more, or keep more in precision with --override")
+      hint: "allow more, or keep more in precision, such as the worst layers with --override")
   }
 
   init(statesAsModel path: String) {

@@ -70,6 +70,16 @@ extension Failure {
         hint: engine == nil
           ? "say its encoding with --override, or leave --target out" : "leave out --servable, or --target",
         code: .usage)
+    case .targetWithoutUse:
+      self.init(
+        what: "there is nothing for the target to choose: rules decide all routed experts",
+        hint: "leave the target out, or the rules", code: .usage)
+    case .notServable(let engine, let tensor, let other):
+      self.init(
+        what: other.map {
+          "\(engine) serves `\($0)` and `\(tensor)` in one encoding only, and the rules tell them apart"
+        } ?? "\(engine) could not serve `\(tensor)` in the encoding that the rules give it",
+        hint: "change the rules, or leave out --servable", code: .usage)
     case .targetWithExperts:
       self.init(
         what: "the recipe says the encoding of experts, which --target chooses",

@@ -44,19 +44,20 @@ struct GeneratedTexts {
   /// Quantized without states, and without a name from the moment it is open.
   private static func madeOnTheWay(_ checkpoint: String, _ compute: Compute, maxMemory: Int) throws(Failure) -> RunModel
   {
-    let path = "\(Machine.temporaryDirectory)/ingot-generator"
+    let directory = Machine.temporaryDirectory
     let written: Converter.Written
     do throws(ConversionError) {
       let plan = try ConversionPlan(checkpoint: checkpoint, options: .init())
-      if let free = OutputFile.freeBytes(beside: path), free < plan.rawByteCount {
-        throw .diskSpace(needed: plan.rawByteCount, free: free, path: path)
+      if let free = OutputFile.freeBytes(beside: "\(directory)/."), free < plan.rawByteCount {
+        throw .diskSpace(needed: plan.rawByteCount, free: free, path: directory)
       }
       let converter = try Converter(
         plan, kernels: compute.kernels, threads: compute.threads, memoryLimit: maxMemory)
       written = try Interrupt.lookingOut { () throws(ConversionError) in
-        try converter.make(for: path, progress: { _ in }, isInterrupted: { Interrupt.isRequested })
+        try converter.make(
+          withoutNameIn: directory, progress: { _ in }, isInterrupted: { Interrupt.isRequested })
       }
-    } catch { throw Failure(error, output: path) }
+    } catch { throw Failure(error, output: directory) }
     return try RunModel(path: written.pack.link, compute: compute, cacheBudget: 0)
   }
 

@@ -11,20 +11,21 @@ import Tensors
 // States to quantize with, and what they say of a target.
 
 extension QuantizeCommand {
-  /// Where the states come from; nil where experts are to be solved without.
-  func states(
-    _ kernels: KernelSet, _ progress: StageProgress
-  ) throws(Failure) -> (any StateSource)? {
-    if let calibration {
-      let file: CalibrationFile
-      do throws(StateError) { file = try CalibrationFile(path: calibration) } catch { throw Failure(error) }
-      let identity: ModelIdentity
-      do throws(InspectionError) { identity = ModelIdentity(try InspectedModel(path: checkpoint)) } catch {
-        throw Failure(error)
-      }
-      guard file.document.modelHash == identity.hash else { throw Failure(otherModel: calibration, of: checkpoint) }
-      return file
+  /// The file of states that was named.
+  func statesFile() throws(Failure) -> CalibrationFile? {
+    guard let calibration else { return nil }
+    let file: CalibrationFile
+    do throws(StateError) { file = try CalibrationFile(path: calibration) } catch { throw Failure(error) }
+    let identity: ModelIdentity
+    do throws(InspectionError) { identity = ModelIdentity(try InspectedModel(path: checkpoint)) } catch {
+      throw Failure(error)
     }
+    guard file.document.modelHash == identity.hash else { throw Failure(otherModel: calibration, of: checkpoint) }
+    return file
+  }
+
+  /// States that are made on the way; nil where experts are to be solved without.
+  func madeStates(_ kernels: KernelSet, _ progress: StageProgress) throws(Failure) -> (any StateSource)? {
     guard data.hasData else { return nil }
     let input = try CalibrationInput(
       data, checkpoint: checkpoint, compute: Compute(kernels: kernels, threads: threads ?? Machine.threads),
@@ -38,27 +39,29 @@ extension QuantizeCommand {
     }
   }
 
-  /// Beside the output, where there must be room, or with other temporary files where nothing is written.
-  private var spoolPath: String {
-    (writes ? output : nil).map { "\($0).states" } ?? "\(Machine.temporaryDirectory)/ingot.states"
-  }
+  /// Beside the output, where there must be room, or with other temporary files.
+  var spoolDirectory: String { output.map { OutputFile.split($0).directory } ?? Machine.temporaryDirectory }
 
   private func spooled(_ input: CalibrationInput, _ progress: StageProgress) throws(Failure) -> CalibrationFile {
     try CalibrationMemory.require(
       StatePass.workingByteCount(input.copies, input.model.configuration), limit: maxMemory.value)
     do throws(StateError) {
       let writer: CalibrationWriter
+      let place: OutputFile
+      do throws(FileError) { place = try OutputFile(withoutNameIn: spoolDirectory) } catch {
+        throw .file(SafetensorsError(error))
+      }
       do throws(SafetensorsError) {
-        writer = try CalibrationWriter(input.document, input.copies, to: spoolPath, replaces: true)
+        writer = try CalibrationWriter(input.document, input.copies, to: place)
       } catch { throw .file(error) }
       try input.write(writer, progress)
       return try writer.finishUnnamed()
     } catch { throw Failure(error) }
   }
 
-  /// Bytes that states take; where they were made here, the model that they are of is open, too.
+  /// Bytes that states take; where they were made or drift is checked here, models are open, too.
   func statesHeld(_ states: (any StateSource)?) -> Int {
-    (states?.heldByteCount ?? 0) + (data.hasData ? ResidentMemory.anonymous : 0)
+    (states?.heldByteCount ?? 0) + (data.hasData || targetKL != nil ? ResidentMemory.anonymous : 0)
   }
 
   /// Measures what each level of each expert would cost.

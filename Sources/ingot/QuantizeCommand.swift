@@ -82,8 +82,9 @@ struct QuantizeCommand: ParsableCommand {
   @Option(
     name: .customLong("target-kl"),
     help: ArgumentHelp(
-      "Mean KL divergence at masked positions that is still good enough, such as 0.01: the smallest pack within it, found "
-        + "by making up to \(DriftSearch.most) of them and checking each on --held-out.", valueName: "nats"))
+      "Mean KL divergence at masked positions that is still good enough, such as 0.01: a pack within it and close to the "
+        + "smallest, found by making up to \(DriftSearch.most) and checking each on --held-out. The disk must have room for "
+        + "two.", valueName: "nats"))
   var targetKL: Double?
 
   @Option(
@@ -95,8 +96,9 @@ struct QuantizeCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Let a target choose only what an engine can serve after export: "
-        + ServingEngine.all.map(\.name).joined(separator: ", ") + ".", valueName: "engine"))
+      "Let a target choose only what an engine can serve after `ingot export`, which makes many matrices share a level and "
+        + "costs much of what a target gains: " + ServingEngine.all.map(\.name).joined(separator: ", ") + ".",
+      valueName: "engine"))
   var servable: ServingEngine?
 
   @OptionGroup(title: "Calibrating in the same run") var data: CalibrationArguments
@@ -131,7 +133,12 @@ struct QuantizeCommand: ParsableCommand {
     if !data.hasData, calibration == nil, let option = data.idleOption {
       throw ValidationError("\(option) needs data to calibrate on: --prompts or --text")
     }
-    if let targetKL, !(targetKL > 0 && targetKL < 100) { throw ValidationError("--target-kl must be above 0") }
+    if let targetKL, !(targetKL > 0 && targetKL < 100) {
+      throw ValidationError("--target-kl must be above 0 and below 100")
+    }
+    if targetKL != nil, explain != nil {
+      throw ValidationError("what --target-kl leads to is known when packs were checked: --explain goes with --target")
+    }
     if target != nil, targetKL != nil { throw ValidationError("give --target or --target-kl, not both") }
     if wanted != nil {
       let name = target == nil ? "--target-kl" : "--target"
@@ -142,9 +149,6 @@ struct QuantizeCommand: ParsableCommand {
     }
     guard (targetKL == nil) == (heldOut == nil) else {
       throw ValidationError("--target-kl and --held-out need each other")
-    }
-    if let heldOut, (data.prompts + data.text).contains(heldOut) {
-      throw ValidationError("--held-out must be texts that the states are not taken on")
     }
     if output == nil, !dryRun, explain == nil {
       throw ValidationError("say where to write with -o OUT.ingot, or use --dry-run")
@@ -181,7 +185,10 @@ struct QuantizeCommand: ParsableCommand {
       try outputs.require(output)
     }
     let progress = StageProgress(isQuiet: quiet)
-    let states = try self.states(kernels, progress)
+    // What can be found out before the work is, and the checkpoint's own words are the first of it.
+    let file = try statesFile()
+    let check = try driftCheck(file, kernels, progress)
+    let states = try file ?? madeStates(kernels, progress)
     if let named = solver?.solver, named.needs == .inputMoments, states == nil {
       throw Failure(solverNeedsStates: named.name)
     }
@@ -207,8 +214,8 @@ struct QuantizeCommand: ParsableCommand {
       if let explain { return try printExplanation(plan, of: explain, choices) }
     } catch { throw Failure(error, output: output ?? "", recipe: recipe) }
     try requireTokenizer(plan)
-    if let targetKL, let choices, let states {
-      return try convert(within: targetKL, choices, plan, states, kernels, progress)
+    if let targetKL, let choices, let states, let check {
+      return try convert(within: targetKL, choices, plan, states, check, kernels, progress)
     }
     do throws(ConversionError) {
       let converter = try converter(of: plan, states, kernels)

@@ -132,9 +132,11 @@ struct QuantizeReport {
     Console.note(
       "bits per weight: \(Format.fixed(bits.all, 3)) in all, \(Format.fixed(bits.experts, 3)) of the experts")
     guard output != nil else { return }
+    let all = " for \(rounds.count) rounds, each made and checked"
     let rate = { (bytes: Int) in Format.bytes(Int(Double(bytes) / max(seconds, 1e-9))) + "/s" }
     Console.note(
-      "\(Format.fixed(seconds, 1)) s, \(rate(plan.sourceByteCount)) in, \(rate(outcome.byteCount)) out")
+      "\(Format.fixed(seconds, 1)) s"
+        + (rounds.isEmpty ? ", \(rate(plan.sourceByteCount)) in, \(rate(outcome.byteCount)) out" : all))
     let clamped = outcome.statistics.reduce(0) { $0 + $1.clampedGroups }
     if clamped > 0 {
       Console.note("\(Format.count(clamped)) groups are too small for the byte scales of their rows and lose precision")

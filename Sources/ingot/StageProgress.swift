@@ -12,6 +12,9 @@ final class StageProgress: VerificationProgress {
 
   init(isQuiet: Bool) { self.isQuiet = isQuiet }
 
+  /// Takes note of what others saw.
+  func noteMemory(_ peak: Int) { peakMemory = max(peakMemory, peak) }
+
   func update(_ name: String, _ share: Double) {
     let now = Clock.seconds
     if name != stage { (stage, start, last) = (name, now, now) }

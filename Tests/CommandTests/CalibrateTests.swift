@@ -77,6 +77,21 @@ import Testing
     }
   }
 
+  @Test("the least size that a refusal names can be asked for")
+  func leastSize() throws {
+    try withData { directory in
+      _ = try run(["calibrate", pico, "-o", "s", "-q"] + Self.data, in: directory)
+      for engine in [[], ["--servable", "sglang"]] {
+        let pack = ["quantize", pico, "-o", "p.ingot", "--force", "--calibration", "s", "-q"] + engine
+        for least in ["1000000B", "1bpw"] {
+          let refused = try run(pack + ["--target", least], in: directory, code: 64)
+          let size = refused.err.split(separator: "it is ").last.map { $0.prefix { !$0.isWhitespace } } ?? ""
+          _ = try run(pack + ["--target", String(size)], in: directory)
+        }
+      }
+    }
+  }
+
   @Test("a size is never overshot, and what cannot be met is refused", arguments: ["1.29MB", "1.4MB", "1500000"])
   func target(size: String) throws {
     try withData { directory in
@@ -101,7 +116,7 @@ import Testing
 
   @Test(
     "what an engine can serve has one encoding for all that the engine reads as one",
-    arguments: [("sglang", true), ("mlx", false), ("llama.cpp", false), ("minnow", false)])
+    arguments: [("sglang", true), ("mlx", false), ("llama.cpp", false)])
   func servable(engine: String, isByLayer: Bool) throws {
     try withData { directory in
       _ = try run(["calibrate", pico, "-o", "s", "-q"] + Self.data, in: directory)
@@ -220,7 +235,23 @@ import Testing
         (pack + ["--target", "1bpw", "--calibration", "s"], 64, "cannot be met"),
         (pack + ["--target-kl", "0.01", "--calibration", "s"], 64, "--held-out"),
         (pack + ["--target-kl", "0", "--held-out", "t.txt", "--calibration", "s"], 64, "above 0"),
-        (pack + ["--target-kl", "0.01", "--held-out", "t.txt", "--text", "t.txt"], 64, "not taken on"),
+        (pack + ["--target-kl", "0.01", "--held-out", "./t.txt", "--text", "t.txt"], 64, "no states are taken on"),
+        (
+          pack + ["--target-kl", "0.01", "--held-out", "t.txt", "--calibration", "s", "--explain", "x"], 64, "--explain"
+        ),
+        (
+          pack + ["--target-kl", "0.01", "--held-out", "q.jsonl", "--calibration", "s", "--max-memory", "20MiB"], 5,
+          "--max-memory"
+        ),
+        (pack + ["--target", "4.5bpw", "--calibration", "s", "--override", "experts=int4-g64"], 64, "nothing"),
+        (
+          pack + ["--target", "4.5bpw", "--calibration", "s", "--servable", "sglang"]
+            + ["--override", "experts.0.up=int4-g64"], 64, "in one encoding only"
+        ),
+        (
+          pack + ["--target", "4.5bpw", "--calibration", "s", "--servable", "sglang", "--rest", "int8-g64"], 64,
+          "could not serve"
+        ),
         (pack + ["--target-kl", "0.01", "--held-out", "missing.jsonl", "--calibration", "s"], 1, "missing.jsonl"),
         (pack + ["--servable", "sglang", "--calibration", "s"], 64, "--target"),
         (pack + ["--servable", "other", "--target", "4.5bpw", "--calibration", "s"], 64, "sglang"),
