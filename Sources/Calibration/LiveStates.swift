@@ -7,13 +7,13 @@ import Tensors
 /// States as a pass makes them: those of one layer are there at a time, and no file is.
 package final class LiveStates: StateSource {
   package let document: CalibrationDocument
-  private let model: LLaDA2Model
+  private let model: TransformerModel
   private let copies: NoisyCopies
   private let progress: (Double) -> Bool
 
   /// - Parameter progress: called with a share of the layers; false stops.
   package init(
-    _ document: CalibrationDocument, _ model: LLaDA2Model, _ copies: NoisyCopies,
+    _ document: CalibrationDocument, _ model: TransformerModel, _ copies: NoisyCopies,
     progress: @escaping (Double) -> Bool = { _ in true }
   ) {
     self.document = document

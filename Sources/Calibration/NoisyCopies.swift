@@ -84,7 +84,7 @@ package struct NoisyCopies: Sendable {
 
   /// Texts that go through a layer together, and the rows that they are.
   package struct Tile {
-    package var segments: [LLaDA2Model.Segment] = []
+    package var segments: [TransformerModel.Segment] = []
     /// By row of the segments, its place among ``rows``.
     package var order: [Int] = []
     package var rows: Range<Int>

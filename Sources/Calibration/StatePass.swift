@@ -5,10 +5,10 @@ import Tensors
 
 /// One full-precision pass over noisy copies, layer by layer, all rows through a layer before any goes on to the next.
 package struct StatePass {
-  private let model: LLaDA2Model
+  private let model: TransformerModel
   private let copies: NoisyCopies
 
-  package init(_ model: LLaDA2Model, _ copies: NoisyCopies) {
+  package init(_ model: TransformerModel, _ copies: NoisyCopies) {
     self.model = model
     self.copies = copies
   }
@@ -92,7 +92,7 @@ private final class Collector {
   private var tile = 0
 
   init(
-    _ model: LLaDA2Model, _ copies: NoisyCopies, _ tiles: [NoisyCopies.Tile],
+    _ model: TransformerModel, _ copies: NoisyCopies, _ tiles: [NoisyCopies.Tile],
     _ sink: @escaping (StatePass.Rows) -> Bool
   ) {
     columns = model.configuration.hiddenSize

@@ -22,7 +22,7 @@ package struct BlockDiffusion {
   package let options: DecodingOptions
   let configuration: ModelConfiguration
   /// Nil where something else predicts.
-  let model: LLaDA2Model?
+  let model: TransformerModel?
   private let makePredictor: () -> any BlockPredictor
   private let special: SpecialTokens
 
@@ -30,7 +30,7 @@ package struct BlockDiffusion {
   ///   then throws ``DecodingError/interrupted``.
   /// - Throws: ``DecodingError/option(name:detail:)``.
   package init(
-    _ model: LLaDA2Model, options: DecodingOptions, special: SpecialTokens,
+    _ model: TransformerModel, options: DecodingOptions, special: SpecialTokens,
     isInterrupted: @escaping () -> Bool = { false }
   ) throws(DecodingError) {
     try self.init(model.configuration, model, options, special) {
@@ -49,8 +49,8 @@ package struct BlockDiffusion {
   }
 
   private init(
-    _ configuration: ModelConfiguration, _ model: LLaDA2Model?, _ options: DecodingOptions, _ special: SpecialTokens,
-    _ makePredictor: @escaping () -> any BlockPredictor
+    _ configuration: ModelConfiguration, _ model: TransformerModel?, _ options: DecodingOptions,
+    _ special: SpecialTokens, _ makePredictor: @escaping () -> any BlockPredictor
   ) throws(DecodingError) {
     self.configuration = configuration
     self.model = model

@@ -24,7 +24,7 @@ package protocol BlockPredictor {
 /// Exact either way: under the block-causal mask nothing before the block depends on it. What must not be kept is what a
 /// denoising pass wrote, since it saw masks: a finished block goes through the model once more.
 struct ModelBlockPredictor: BlockPredictor {
-  private let model: LLaDA2Model
+  private let model: TransformerModel
   private let blockLength: Int
   private let usesCache: Bool
   private let cache: KeyValueCache
@@ -32,7 +32,7 @@ struct ModelBlockPredictor: BlockPredictor {
   /// Positions whose keys and values are final.
   private var finished = 0
 
-  init(model: LLaDA2Model, blockLength: Int, usesCache: Bool, isInterrupted: @escaping () -> Bool = { false }) {
+  init(model: TransformerModel, blockLength: Int, usesCache: Bool, isInterrupted: @escaping () -> Bool = { false }) {
     self.isInterrupted = isInterrupted
     self.model = model
     self.blockLength = blockLength
@@ -43,9 +43,9 @@ struct ModelBlockPredictor: BlockPredictor {
   /// The rows of a pass over what is not final, up to the end of a block.
   ///
   /// - Parameter count: of the blocks that it sees.
-  func segment(of canvas: [Int], through count: Int) -> LLaDA2Model.Segment {
+  func segment(of canvas: [Int], through count: Int) -> TransformerModel.Segment {
     let start = usesCache ? finished : 0
-    return LLaDA2Model.Segment(tokens: Array(canvas[start..<count * blockLength]), start: start, cache: cache)
+    return TransformerModel.Segment(tokens: Array(canvas[start..<count * blockLength]), start: start, cache: cache)
   }
 
   /// Whether a pass must be made before the blocks below `count` count as final.
@@ -55,7 +55,7 @@ struct ModelBlockPredictor: BlockPredictor {
     _ offsets: [Int], block: Int, in canvas: [Int], recordsExperts: Bool
   ) throws(ModelError) -> (logits: [Float], experts: [[[Int]]]) {
     var experts: [[[Int]]] = []
-    var taps = LLaDA2Model.Taps()
+    var taps = TransformerModel.Taps()
     if recordsExperts { taps.routes = { _, routes in experts.append(routes.map(\.experts)) } }
     let segment = segment(of: canvas, through: block + 1)
     let hidden = try model.hiddenStates(  // (rows, H)

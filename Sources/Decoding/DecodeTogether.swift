@@ -53,7 +53,7 @@ extension BlockDiffusion {
     var window: ModelBlockPredictor
 
     /// Skips what needs no computing and gives the rows of the next pass; nil when the sequence is complete.
-    mutating func nextSegment() -> LLaDA2Model.Segment? {
+    mutating func nextSegment() -> TransformerModel.Segment? {
       while let pass = session.next {
         switch pass {
         case .denoise(let block, _): return window.segment(of: session.canvas, through: block + 1)
@@ -69,8 +69,8 @@ extension BlockDiffusion {
   }
 
   /// One round.
-  private func advance(_ members: inout [Member], _ model: LLaDA2Model) throws(DecodingError) {
-    var passes: [(member: Int, segment: LLaDA2Model.Segment)] = []
+  private func advance(_ members: inout [Member], _ model: TransformerModel) throws(DecodingError) {
+    var passes: [(member: Int, segment: TransformerModel.Segment)] = []
     for index in members.indices {
       if let segment = members[index].nextSegment() { passes.append((index, segment)) }
     }
@@ -100,7 +100,7 @@ extension BlockDiffusion {
   /// Gives some members the scores of their rows of `hidden` (rows, H).
   private func denoise(
     _ members: inout [Member], _ group: ArraySlice<(member: Int, offsets: [Int], rows: [Int])>, _ hidden: [Float],
-    _ model: LLaDA2Model
+    _ model: TransformerModel
   ) throws(DecodingError) {
     let width = configuration.hiddenSize
     let rows = group.flatMap { $0.rows.flatMap { hidden[$0 * width..<($0 + 1) * width] } }

@@ -9,6 +9,8 @@ package protocol ExportFormat: Sendable {
   /// What of a pack it holds without loss, and what is refused; sentences for people.
   static var holds: String { get }
   static var refuses: String { get }
+  /// What `quantize --servable` calls an engine that reads it; nil where a target leads to nothing that it holds.
+  static var servable: String? { get }
   /// The options of ``ExportOptions`` that mean something to it.
   static var options: Set<ExportOptions.Key> { get }
   /// What routed experts may have, beside plain elements; empty where everything may have any.
@@ -22,6 +24,7 @@ package protocol ExportFormat: Sendable {
 }
 
 extension ExportFormat {
+  package static var servable: String? { nil }
   package static func isDirectory(_ options: ExportOptions) -> Bool { true }
   package static func notes(_ source: ExportSource) -> [String] { [] }
 }

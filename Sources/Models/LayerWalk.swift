@@ -6,7 +6,7 @@
 package struct LayerWalk {
   /// A model on its way through the layers.
   package struct Lane {
-    package let model: LLaDA2Model
+    package let model: TransformerModel
     /// The first layer that differs from lane 0, which it follows up to there. 0 means the embeddings are its own, too; the
     /// number of layers, that only norm and head differ.
     package var fork = 0
@@ -14,12 +14,12 @@ package struct LayerWalk {
     package var replays: Int?
     /// Reads its weights ahead; nil where they are asked for when they are needed.
     package var readAhead: ReadAhead?
-    /// What the passes of this lane tell beside; ``LLaDA2Model/Taps/hidden`` is the observer's.
-    package var taps: LLaDA2Model.Taps
+    /// What the passes of this lane tell beside; ``TransformerModel/Taps/hidden`` is the observer's.
+    package var taps: TransformerModel.Taps
 
     package init(
-      _ model: LLaDA2Model, fork: Int = 0, replays: Int? = nil, readAhead: ReadAhead? = nil,
-      taps: LLaDA2Model.Taps = .init()
+      _ model: TransformerModel, fork: Int = 0, replays: Int? = nil, readAhead: ReadAhead? = nil,
+      taps: TransformerModel.Taps = .init()
     ) {
       self.model = model
       self.fork = fork
@@ -39,12 +39,12 @@ package struct LayerWalk {
     package var disturb: ((Int, Int, inout [Float]) -> Void)?
     /// Asked after lane 0 went through a layer: a model in whose layer the rows shall go instead, once more from where they
     /// entered it, such as one whose layer was just quantized with what was seen; nil where there is none.
-    package var replacement: ((Int) throws(ModelError) -> LLaDA2Model?)?
+    package var replacement: ((Int) throws(ModelError) -> TransformerModel?)?
     package init() {}
   }
 
   private let lanes: [Lane]
-  private let tiles: [[LLaDA2Model.Segment]]
+  private let tiles: [[TransformerModel.Segment]]
   private let blockLength: Int
   private let keepsKeys: Bool
 
@@ -54,7 +54,7 @@ package struct LayerWalk {
   ///   - blockLength: of the block-causal mask.
   ///   - keepsKeys: whether keys and values stay in the caches. Otherwise a layer's are dropped when a lane is through it, so that
   ///     a model far larger than memory runs with 4 · hidden size bytes a row.
-  package init(_ lanes: [Lane], _ segments: [LLaDA2Model.Segment], blockLength: Int, keepsKeys: Bool) {
+  package init(_ lanes: [Lane], _ segments: [TransformerModel.Segment], blockLength: Int, keepsKeys: Bool) {
     self.init(lanes, tiles: [segments], blockLength: blockLength, keepsKeys: keepsKeys)
   }
 
@@ -62,7 +62,7 @@ package struct LayerWalk {
   /// once, and what a layer takes beside the hidden states is that of one tile. What watches is told of one tile after the other.
   ///
   /// - Parameter tiles: segments that share a cache are in one tile.
-  package init(_ lanes: [Lane], tiles: [[LLaDA2Model.Segment]], blockLength: Int, keepsKeys: Bool) {
+  package init(_ lanes: [Lane], tiles: [[TransformerModel.Segment]], blockLength: Int, keepsKeys: Bool) {
     precondition(!lanes.isEmpty && lanes[0].fork == 0 && !tiles.isEmpty)
     self.lanes = lanes
     self.tiles = tiles
@@ -91,7 +91,7 @@ package struct LayerWalk {
 
   /// One tile through one layer, lane by lane.
   private func advance(
-    _ hidden: inout [[Float]], through layer: Int, _ segments: [LLaDA2Model.Segment], _ observer: Observer,
+    _ hidden: inout [[Float]], through layer: Int, _ segments: [TransformerModel.Segment], _ observer: Observer,
     _ goesOn: (_ layer: Int, _ lane: Int) -> Bool
   ) throws(ModelError) {
     let trunk = layer > 0 && lanes.contains { $0.fork == layer } ? hidden[0] : []
@@ -128,7 +128,7 @@ package struct LayerWalk {
   }
 }
 
-extension LLaDA2Model {
+extension TransformerModel {
   /// All layers, then the final norm; keys and values stay in the caches.
   ///
   /// - Parameters:

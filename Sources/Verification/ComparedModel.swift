@@ -9,7 +9,7 @@ package struct ComparedModel {
   /// As a person gave it.
   package let path: String
   package let weights: any WeightSource
-  package let model: LLaDA2Model
+  package let model: TransformerModel
   package let tokenizer: Tokenizer
   /// XXH3 of `tokenizer.json` as it is stored.
   package let tokenizerHash: UInt64
@@ -18,7 +18,7 @@ package struct ComparedModel {
 
   /// - Parameter tokenizerBytes: `tokenizer.json` as it is stored.
   package init(
-    path: String, weights: any WeightSource, model: LLaDA2Model, tokenizer: Tokenizer, tokenizerBytes: [UInt8]
+    path: String, weights: any WeightSource, model: TransformerModel, tokenizer: Tokenizer, tokenizerBytes: [UInt8]
   ) {
     self.path = path
     self.weights = weights

@@ -50,13 +50,16 @@ extension Failure {
     case .encoding(let tensor, let encoding, let instead):
       self.init(
         what: "`\(format)` has nothing for \(encoding), which tensor `\(tensor)` has",
-        hint: "quantize the checkpoint with --experts \(instead); --to safetensors takes every pack")
+        hint: "quantize the checkpoint with --experts \(instead)"
+          + (ExportFormats.named(format)?.servable.map { ", or with --target and --servable \($0)" } ?? "")
+          + "; --to safetensors takes every pack")
     case .mixed(let mix):
       self.init(
         what: "`\(format)` wants \(mix.scope) in one encoding, but `\(mix.first)` has \(mix.firstType) and "
           + "`\(mix.other)` has \(mix.otherType)",
-        hint: "quantize the checkpoint with --experts \(mix.instead), and with no --target or --override that tells "
-          + "these apart; --to safetensors takes every pack")
+        hint: "quantize the checkpoint with --experts \(mix.instead)"
+          + (ExportFormats.named(format)?.servable.map { ", or with --target and --servable \($0)" } ?? "")
+          + "; --to safetensors takes every pack")
     case .quantized(let tensor, let encoding):
       self.init(
         what: "`\(format)` holds quantized routed experts and nothing else that is quantized, but `\(tensor)` has "

@@ -9,7 +9,7 @@ import Verification
 struct RunModel {
   let path: String
   let weights: any WeightSource
-  let model: LLaDA2Model
+  let model: TransformerModel
   let tokenizer: Tokenizer
   let isPack: Bool
   /// What `generation_config.json` says.

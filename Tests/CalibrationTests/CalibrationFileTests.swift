@@ -94,7 +94,7 @@ import Testing
   func notFinite() throws {
     // A weight of the dense layer that is not finite reaches every position.
     let bad = try Trained.withVariant(of: "pico", files: try Self.damagedShards()) { directory -> StateError? in
-      let model = try LLaDA2Model(StoredWeights(path: directory, cacheBudget: 0), compute: Compute(threads: 1))
+      let model = try TransformerModel(StoredWeights(path: directory, cacheBudget: 0), compute: Compute(threads: 1))
       let copies = picoCopies([someTexts()[3]])
       do throws(StateError) {
         try LiveStates(document(model, copies), model, copies).forEachLayer { _ in true }

@@ -78,9 +78,9 @@ import Testing
       }
       #expect(rows.count == end - 32 * block)
       var inputs: [Int: [Float]] = [:]
-      var taps = LLaDA2Model.Taps()
+      var taps = TransformerModel.Taps()
       taps.inputs = { id, x in if id.role == .router, let layer = id.layer { inputs[layer] = x } }
-      let segment = LLaDA2Model.Segment(tokens: tokens, start: 0, cache: KeyValueCache(model.configuration))
+      let segment = TransformerModel.Segment(tokens: tokens, start: 0, cache: KeyValueCache(model.configuration))
       _ = try model.hiddenStates([segment], blockLength: 32, taps: taps)
       for states in all {
         let x = try #require(inputs[states.layer])

@@ -12,8 +12,8 @@ func someTexts(vocabulary: Int = 600, lengths: [Int] = [70, 64, 33, 40]) -> [Cal
   }
 }
 
-func pico(threads: Int = 2, kernels: KernelSet = .best) throws -> LLaDA2Model {
-  try LLaDA2Model(
+func pico(threads: Int = 2, kernels: KernelSet = .best) throws -> TransformerModel {
+  try TransformerModel(
     StoredWeights(path: Trained.checkpoint("pico"), cacheBudget: 0),
     compute: Compute(kernels: kernels, threads: threads))
 }
@@ -22,14 +22,14 @@ func picoCopies(_ texts: [CalibrationText] = someTexts(), seed: UInt64 = 5) -> N
   NoisyCopies(texts, blockLength: 32, mask: 639, seed: seed)
 }
 
-func document(_ model: LLaDA2Model, _ copies: NoisyCopies, edits: Bool = false) -> CalibrationDocument {
+func document(_ model: TransformerModel, _ copies: NoisyCopies, edits: Bool = false) -> CalibrationDocument {
   CalibrationDocument(
     modelHash: 0x1234_5678_9ABC_DEF0, model.configuration, edits: edits, copies: copies,
     parts: [.init(name: "texts", available: 9, texts: copies.texts.count, rows: copies.rowCount)])
 }
 
 /// Writes a file of the states of `model`.
-func writeStates(_ model: LLaDA2Model, _ copies: NoisyCopies, to path: String) throws {
+func writeStates(_ model: TransformerModel, _ copies: NoisyCopies, to path: String) throws {
   let writer = try CalibrationWriter(document(model, copies), copies, to: path, replaces: true)
   try StatePass(model, copies).run(
     add: { rows in

@@ -116,8 +116,8 @@ import Testing
 
   @Test(
     "what an engine can serve has one encoding for all that the engine reads as one",
-    arguments: [("sglang", true), ("mlx", false), ("llama.cpp", false)])
-  func servable(engine: String, isByLayer: Bool) throws {
+    arguments: [("sglang", true, "compressed-tensors"), ("mlx", false, "mlx"), ("llama.cpp", false, "gguf")])
+  func servable(engine: String, isByLayer: Bool, format: String) throws {
     try withData { directory in
       _ = try run(["calibrate", pico, "-o", "s", "-q"] + Self.data, in: directory)
       let options = ["--calibration", "s", "--target", "4.8bpw"]
@@ -135,8 +135,11 @@ import Testing
       }
       #expect(encodings.count == (isByLayer ? 3 : 9) && encodings.values.allSatisfy { $0.count == 1 })
       #expect(!encodings.values.contains { $0.contains("int4-g16s8") })
+      _ = try run(["export", "p.ingot", "--to", format, "-o", "export"], in: directory)
       // Freedom is worth something.
       let free = try json(["quantize", pico, "-o", "free.ingot"] + options, in: directory)
+      let refused = try run(["export", "free.ingot", "--to", format, "-o", "free"], in: directory, code: 1)
+      #expect(refused.err.contains("--servable \(engine)"))
       let damage = { (result: JSONValue) in result.object?["target"]?.object?["damage"]?.double ?? 0 }
       #expect(damage(free) > 0 && damage(free) < damage(made))
     }

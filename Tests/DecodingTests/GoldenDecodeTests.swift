@@ -22,7 +22,7 @@ import Testing
       for runs in golden.groups({ $0.variant.name == $1.variant.name && same($0, $1) }) {
         try Trained.withVariant(of: model, runs[0].variant.config) { directory in
           let weights = try StoredWeights(path: directory)
-          let model = try LLaDA2Model(weights, compute: Compute(kernels: kernels, threads: 2))
+          let model = try TransformerModel(weights, compute: Compute(kernels: kernels, threads: 2))
           try body(runs) { run in
             var options = run.options
             options.usesCache = usesCache

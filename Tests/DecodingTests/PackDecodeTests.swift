@@ -13,7 +13,7 @@ import Testing
 
   private func outputs(_ model: String, _ weights: any WeightSource) throws -> [BlockDiffusion.Output] {
     let golden = try GoldenRuns(model)
-    let loaded = try LLaDA2Model(weights, compute: Compute(threads: 2))
+    let loaded = try TransformerModel(weights, compute: Compute(threads: 2))
     return try stride(from: 0, to: golden.runs.count, by: Self.strides[model] ?? 1).map { number in
       let run = golden.runs[number]
       return try BlockDiffusion(loaded, options: run.options, special: golden.special).decode(prompt: run.prompt)

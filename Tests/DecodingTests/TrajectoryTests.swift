@@ -148,7 +148,7 @@ import Testing
       let width = model.configuration.hiddenSize
       for state in trajectory.states {
         let seen = Array(trajectory.canvas[..<state.start] + state.tokens)
-        let segment = LLaDA2Model.Segment(tokens: seen, start: 0, cache: KeyValueCache(model.configuration))
+        let segment = TransformerModel.Segment(tokens: seen, start: 0, cache: KeyValueCache(model.configuration))
         let hidden = try model.hiddenStates([segment], blockLength: 4)
         let rows = state.offsets.map { state.start + $0 }.flatMap { hidden[$0 * width..<($0 + 1) * width] }
         let decision = try decoding.decision(at: state, logits: model.logits(rows))

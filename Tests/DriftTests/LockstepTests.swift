@@ -22,7 +22,7 @@ import Testing
   static var plan: MaskPlan { MaskPlan(ratios: [0.3, 0.7, 1], blockLength: blockLength, mask: mask, seed: 2) }
 
   /// A checkpoint and its int4 pack.
-  static func withModels<Result>(_ body: (LLaDA2Model, LLaDA2Model) throws -> Result) throws -> Result {
+  static func withModels<Result>(_ body: (TransformerModel, TransformerModel) throws -> Result) throws -> Result {
     try withTemporaryDirectory { directory in
       var tiny = TinyCheckpoint()
       tiny.change = { tensors in
@@ -42,13 +42,13 @@ import Testing
       _ = try converter.write(to: path, progress: { _ in }, isInterrupted: { false })
       let compute = Compute(threads: 1)
       return try body(
-        LLaDA2Model(StoredWeights(path: directory), compute: compute),
-        LLaDA2Model(StoredWeights(path: path, cacheBudget: 1 << 20), compute: compute))
+        TransformerModel(StoredWeights(path: directory), compute: compute),
+        TransformerModel(StoredWeights(path: path, cacheBudget: 1 << 20), compute: compute))
     }
   }
 
   private func run(
-    _ reference: LLaDA2Model, _ lanes: [(role: ScoredRun.Role, lane: Lane)], memory: Int = 1 << 30
+    _ reference: TransformerModel, _ lanes: [(role: ScoredRun.Role, lane: Lane)], memory: Int = 1 << 30
   ) throws -> ScoredRun.Result {
     let scoring = Scoring(Self.texts(), plan: Self.plan)
     return try ScoredRun(scoring, memory: memory).run(reference: reference, lanes: lanes)
@@ -63,7 +63,7 @@ import Testing
       let observer = Lockstep.Observer { index, logits in
         let state = scoring.states[index]
         let window = Array(scoring.texts[state.text].tokens[..<state.start]) + state.tokens
-        let segment = LLaDA2Model.Segment(tokens: window, start: 0, cache: KeyValueCache(model.configuration))
+        let segment = TransformerModel.Segment(tokens: window, start: 0, cache: KeyValueCache(model.configuration))
         let width = model.configuration.hiddenSize
         let hidden = (try? model.hiddenStates([segment], blockLength: Self.blockLength)) ?? []
         let rows = state.counted.flatMap { hidden[(state.start + $0) * width..<(state.start + $0 + 1) * width] }
@@ -111,10 +111,10 @@ import Testing
       let last = MixedWeights(reference.weights, with: candidate.weights) { $0.layer == 1 }
       let compute = reference.compute
       let lanes: [(role: ScoredRun.Role, lane: Lane)] = [
-        (.candidate, Lane(candidate)), (.part, Lane(try LLaDA2Model(none, compute: compute))),
-        (.part, Lane(try LLaDA2Model(all, compute: compute))),
-        (.part, Lane(try LLaDA2Model(last, compute: compute))),
-        (.part, Lane(try LLaDA2Model(last, compute: compute), fork: 1)),
+        (.candidate, Lane(candidate)), (.part, Lane(try TransformerModel(none, compute: compute))),
+        (.part, Lane(try TransformerModel(all, compute: compute))),
+        (.part, Lane(try TransformerModel(last, compute: compute))),
+        (.part, Lane(try TransformerModel(last, compute: compute), fork: 1)),
       ]
       let comparisons = try run(reference, lanes).comparisons
       #expect(comparisons[1].allSatisfy { $0.kl == 0 })

@@ -35,14 +35,14 @@ import Testing
   }
 
   private func compare(_ golden: Case, _ file: SafetensorsFile, _ weights: StoredWeights) throws {
-    let model = try LLaDA2Model(weights, compute: Compute(kernels: golden.kernels, threads: 2))
+    let model = try TransformerModel(weights, compute: Compute(kernels: golden.kernels, threads: 2))
     let tokens = try integers(file, "input_ids")
     let blockLength = try #require(file.metadata["block_length"].flatMap { Int($0) })
 
     var hiddenErrors: [Double] = []
     var wrongExperts = 0
     var largestWeightError: Float = 0
-    var taps = LLaDA2Model.Taps()
+    var taps = TransformerModel.Taps()
     taps.hidden = { index, hidden in
       hiddenErrors.append((try? relativeError(hidden, floats(file, "hidden.\(index)"))) ?? .infinity)
     }
@@ -59,7 +59,7 @@ import Testing
         }
       }
     }
-    let segment = LLaDA2Model.Segment(tokens: tokens, start: 0, cache: KeyValueCache(weights.configuration))
+    let segment = TransformerModel.Segment(tokens: tokens, start: 0, cache: KeyValueCache(weights.configuration))
     let hidden = try model.hiddenStates([segment], blockLength: blockLength, taps: taps)
     let logitError = relativeError(model.logits(hidden), try floats(file, "logits"))
 

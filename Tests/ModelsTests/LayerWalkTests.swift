@@ -5,12 +5,12 @@ import TestSupport
 import Testing
 
 @Suite struct LayerWalkTests {
-  private func pico(threads: Int = 2) throws -> (model: LLaDA2Model, weights: StoredWeights) {
+  private func pico(threads: Int = 2) throws -> (model: TransformerModel, weights: StoredWeights) {
     let weights = try StoredWeights(path: Trained.checkpoint("pico"))
-    return (try LLaDA2Model(weights, compute: Compute(kernels: .best, threads: threads)), weights)
+    return (try TransformerModel(weights, compute: Compute(kernels: .best, threads: threads)), weights)
   }
 
-  private func segments(_ sequences: [[Int]], _ model: LLaDA2Model) -> [LLaDA2Model.Segment] {
+  private func segments(_ sequences: [[Int]], _ model: TransformerModel) -> [TransformerModel.Segment] {
     sequences.map { .init(tokens: $0, start: 0, cache: KeyValueCache(model.configuration)) }
   }
 
@@ -96,7 +96,7 @@ import Testing
     #expect(try walk(observer) == plain)  // by itself
     #expect(asked == [0, 1, 2, 3])
     // Layer 1 as if it stood in a model whose experts answer with their neighbours' weights.
-    let swapped = try LLaDA2Model(NeighbourWeights(base: model.weights), compute: model.compute)
+    let swapped = try TransformerModel(NeighbourWeights(base: model.weights), compute: model.compute)
     var states: [[Float]] = []
     observer.replacement = { layer in layer == 1 ? swapped : nil }
     observer.hidden = { states.append($1[0]) }

@@ -31,9 +31,9 @@ import Testing
     return found ?? false
   }()
 
-  private func hidden(_ model: LLaDA2Model, _ readAhead: ReadAhead?) throws -> [Float] {
+  private func hidden(_ model: TransformerModel, _ readAhead: ReadAhead?) throws -> [Float] {
     let segments = [40, 7].map { count in
-      LLaDA2Model.Segment(
+      TransformerModel.Segment(
         tokens: (0..<count).map { ($0 * 7 + count) % 40 }, start: 0, cache: KeyValueCache(model.configuration))
     }
     var hidden = model.embed(segments)
@@ -48,7 +48,7 @@ import Testing
     var tiny = TinyCheckpoint()
     (tiny.layout, tiny.shards, tiny.denseLayers, tiny.experts) = (layout, shards, 1, 12)
     try withColdCheckpoint(tiny) { weights, _ in
-      let model = try LLaDA2Model(weights, compute: Compute(threads: 2))
+      let model = try TransformerModel(weights, compute: Compute(threads: 2))
       let past = try #require(ReadAhead(weights, rows: 47, isOnly: true, memory: 64 << 20))
       #expect((past.experts != nil) == canReadDirectly)
       let first = try hidden(model, past)

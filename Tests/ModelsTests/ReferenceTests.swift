@@ -78,7 +78,7 @@ import Testing
   }
 
   /// The largest of all relative differences; infinite if experts differ.
-  private func difference(_ model: LLaDA2Model, _ tokens: [Int], _ blockLength: Int) throws -> Double {
+  private func difference(_ model: TransformerModel, _ tokens: [Int], _ blockLength: Int) throws -> Double {
     let expected = try ReferenceForward(model.weights).run(tokens, blockLength: blockLength)
     var routes: [[Router.Route]] = []
     let hidden = try model.hidden(tokens, blockLength: blockLength, taps: .init(routes: { routes.append($1) }))
@@ -101,7 +101,7 @@ import Testing
       try withModel(tiny) { model in
         let sequences = [7, 4, 13, 1].enumerated().map { someTokens($1, seed: UInt64($0)) }
         let segments = sequences.map {
-          LLaDA2Model.Segment(tokens: $0, start: 0, cache: KeyValueCache(model.configuration))
+          TransformerModel.Segment(tokens: $0, start: 0, cache: KeyValueCache(model.configuration))
         }
         let together = try model.hiddenStates(segments, blockLength: 4)
         let alone = try sequences.flatMap { try model.hidden($0, blockLength: 4) }

@@ -37,12 +37,12 @@ extension TinyCheckpoint {
 
 /// Writes a checkpoint, maps it and runs `body`.
 func withModel<Result>(
-  _ tiny: TinyCheckpoint, kernels: KernelSet = .best, _ body: (LLaDA2Model) throws -> Result
+  _ tiny: TinyCheckpoint, kernels: KernelSet = .best, _ body: (TransformerModel) throws -> Result
 ) throws -> Result {
   try withTemporaryDirectory { directory in
     try tiny.write(to: directory)
     let weights = try StoredWeights(path: directory)
-    return try body(LLaDA2Model(weights, compute: Compute(kernels: kernels, threads: 1)))
+    return try body(TransformerModel(weights, compute: Compute(kernels: kernels, threads: 1)))
   }
 }
 
@@ -52,7 +52,7 @@ func someTokens(_ count: Int, seed: UInt64 = 3) -> [Int] {
   return (0..<count).map { _ in Int(random.next() % 48) }
 }
 
-extension LLaDA2Model {
+extension TransformerModel {
   /// One sequence from position 0 with a cache of its own.
   func hidden(_ tokens: [Int], blockLength: Int, taps: Taps = Taps()) throws -> [Float] {
     let segment = Segment(tokens: tokens, start: 0, cache: KeyValueCache(configuration))

@@ -41,10 +41,10 @@ import Testing
     let weights = try StoredWeights(path: path)
     let model = try weights.architecture.makeModel(weights, compute: Compute(threads: 2))
     var pass = Pass()
-    var taps = LLaDA2Model.Taps(hidden: { pass.hidden.append($1) })
+    var taps = TransformerModel.Taps(hidden: { pass.hidden.append($1) })
     taps.routes = { pass.routes.append($1) }
     let tokens = (0..<40).map { 3 + 7 * $0 % 600 }
-    let segment = LLaDA2Model.Segment(tokens: tokens, start: 0, cache: KeyValueCache(weights.configuration))
+    let segment = TransformerModel.Segment(tokens: tokens, start: 0, cache: KeyValueCache(weights.configuration))
     let hidden = try model.hiddenStates([segment], blockLength: 32, taps: taps)
     let logits = model.logits(hidden)
     let width = weights.configuration.vocabularySize

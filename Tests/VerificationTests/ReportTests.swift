@@ -19,7 +19,7 @@ import Verification
     let weights = try StoredWeights(path: path)
     let bytes = try contents(of: path + "/tokenizer.json")
     return ComparedModel(
-      path: path, weights: weights, model: try LLaDA2Model(weights, compute: Compute(threads: 2)),
+      path: path, weights: weights, model: try TransformerModel(weights, compute: Compute(threads: 2)),
       tokenizer: try Tokenizer(
         tokenizerJSON: bytes, others: [.config: try contents(of: path + "/tokenizer_config.json")]),
       tokenizerBytes: bytes)

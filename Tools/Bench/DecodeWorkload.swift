@@ -15,11 +15,11 @@ struct DecodeWorkload {
   func run(_ path: String) throws(ModelError) {
     let weights = try openWeights(path)
     for activations in Activations.allCases where options.only.isEmpty || options.only.contains(activations.rawValue) {
-      try measure(LLaDA2Model(weights, compute: Compute(threads: 2, activations: activations)))
+      try measure(TransformerModel(weights, compute: Compute(threads: 2, activations: activations)))
     }
   }
 
-  private func measure(_ model: LLaDA2Model) throws(ModelError) {
+  private func measure(_ model: TransformerModel) throws(ModelError) {
     var random = Tokens(vocabulary: model.configuration.vocabularySize)
     // By part, seconds of each run; the parts that are no layer's come last.
     var parts: [String: [Double]] = [:]
@@ -53,10 +53,10 @@ struct DecodeWorkload {
   }
 
   private func forward(
-    _ model: LLaDA2Model, masked: Int, _ tokens: [Int], _ cache: KeyValueCache, _ parts: inout [String: Double]
+    _ model: TransformerModel, masked: Int, _ tokens: [Int], _ cache: KeyValueCache, _ parts: inout [String: Double]
   ) throws(ModelError) {
     let laps = Laps(start: now())
-    var taps = LLaDA2Model.Taps()
+    var taps = TransformerModel.Taps()
     taps.done = { laps.lap($0.rawValue) }
     let hidden = try model.hiddenStates(
       [.init(tokens: tokens, start: Self.promptLength, cache: cache)], blockLength: Self.blockLength, taps: taps)
@@ -74,7 +74,7 @@ struct DecodeWorkload {
   }
 
   private func report(
-    _ model: LLaDA2Model, _ times: [Double], _ arithmetic: [Double], _ parts: [String: [Double]], experts: Int
+    _ model: TransformerModel, _ times: [Double], _ arithmetic: [Double], _ parts: [String: [Double]], experts: Int
   ) {
     let sorted = times.sorted()
     // All forwards of a block, and the pass that writes its keys and values, of which the head is no part.
@@ -83,7 +83,7 @@ struct DecodeWorkload {
     let operations = Int(2 * multiplications(with: model.weights, rows: rows, head: masked))
     let rate = Rates(byteCount: operations, seconds: times)
     let fma = Rates(byteCount: 2 * KernelSet.best.multiplyAndAdd(rounds: Self.rounds), seconds: arithmetic)
-    let names = LLaDA2Model.Part.allCases.map(\.rawValue) + ["finalNorm", "head", "choice", "cachePass"]
+    let names = TransformerModel.Part.allCases.map(\.rawValue) + ["finalNorm", "head", "choice", "cachePass"]
     let total = names.reduce(0) { $0 + median(parts[$1] ?? [0]) }
     let table = names.filter { parts[$0] != nil }.map { name in
       let time = median(parts[name] ?? [0])

@@ -18,7 +18,7 @@ struct ForwardWorkload {
     let memory = (0..<2).map { _ in Planes.filled(Self.laneByteCount) }
     for threads in 1...2 {
       let models = try Activations.allCases.map { activations throws(ModelError) in
-        try LLaDA2Model(weights, compute: Compute(kernels: .best, threads: threads, activations: activations))
+        try TransformerModel(weights, compute: Compute(kernels: .best, threads: threads, activations: activations))
       }
       for count in [1, 32] {
         guard options.wants("\(count)t \(threads)") else { continue }
@@ -29,7 +29,7 @@ struct ForwardWorkload {
 
   /// The models, which differ in activations alone, take turns so that all meet the same noise.
   private func measure(
-    _ models: [LLaDA2Model], tokens count: Int, threads: Int, dense: Int, _ memory: [SharedBuffer]
+    _ models: [TransformerModel], tokens count: Int, threads: Int, dense: Int, _ memory: [SharedBuffer]
   ) throws(ModelError) {
     var times = [[Double]](repeating: [], count: models.count)
     var reads: [Double] = []
@@ -90,12 +90,13 @@ struct ForwardWorkload {
     }
   }
 
-  private func segment(of model: LLaDA2Model, tokens count: Int, _ state: inout UInt64) -> LLaDA2Model.Segment {
+  private func segment(of model: TransformerModel, tokens count: Int, _ state: inout UInt64) -> TransformerModel.Segment
+  {
     let tokens = (0..<count).map { _ in
       state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
       return Int(state >> 33) % model.configuration.vocabularySize
     }
-    return LLaDA2Model.Segment(tokens: tokens, start: 0, cache: KeyValueCache(model.configuration))
+    return TransformerModel.Segment(tokens: tokens, start: 0, cache: KeyValueCache(model.configuration))
   }
 
   /// Bytes of all matrices but routed experts, embedding and, unless asked for, head: what every pass reads.

@@ -56,7 +56,7 @@ struct VerifyWorkload {
   /// Random tokens, half of each block masked.
   private func score(_ path: String) throws -> Shape {
     let weights = try StoredWeights(path: path)
-    let model = try LLaDA2Model(weights, compute: Compute(threads: 2))
+    let model = try TransformerModel(weights, compute: Compute(threads: 2))
     let c = model.configuration
     var random = Tokens(vocabulary: c.vocabularySize)
     let texts = (0..<options.texts).map { _ in

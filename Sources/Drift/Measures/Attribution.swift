@@ -86,7 +86,7 @@ package struct Attribution {
   ///   - isCounted: which texts count.
   ///   - memory: bytes for hidden states.
   package func measure(
-    _ scoring: Scoring, reference: LLaDA2Model, candidate: any WeightSource, whole: Double?, threshold: Float,
+    _ scoring: Scoring, reference: TransformerModel, candidate: any WeightSource, whole: Double?, threshold: Float,
     without rejected: Set<Int>, memory: Int, progress: (Double) -> Bool
   ) throws(DriftError) -> Result {
     var measured: [(name: String, kl: Sample, nonFiniteCount: Int)] = []
@@ -100,7 +100,7 @@ package struct Attribution {
         do throws(ModelError) {
           return (
             role: ScoredRun.Role.part,
-            lane: Lane(try LLaDA2Model(mixed, compute: reference.compute), fork: part.fork)
+            lane: Lane(try TransformerModel(mixed, compute: reference.compute), fork: part.fork)
           )
         } catch { throw .model(error) }
       }

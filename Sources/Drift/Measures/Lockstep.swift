@@ -3,7 +3,7 @@ package import Models
 
 /// A model, or a mixture of two, on its way through the layers.
 package struct Lane: Sendable {
-  package let model: LLaDA2Model
+  package let model: TransformerModel
   /// The first layer that differs from lane 0, which it follows up to there. 0 means the embeddings are its own, too; the
   /// number of layers, that only norm and head differ.
   package var fork = 0
@@ -12,7 +12,7 @@ package struct Lane: Sendable {
   /// A lower lane, whose routes are taken in place of its own.
   package var replays: Int?
 
-  package init(_ model: LLaDA2Model, fork: Int = 0, noise: Double = 0, replays: Int? = nil) {
+  package init(_ model: TransformerModel, fork: Int = 0, noise: Double = 0, replays: Int? = nil) {
     self.model = model
     self.fork = fork
     self.noise = noise
@@ -88,7 +88,7 @@ package struct Lockstep {
   }
 
   private struct Batch {
-    var segments: [LLaDA2Model.Segment] = []
+    var segments: [TransformerModel.Segment] = []
     /// By segment, a number that does not depend on the batch: noise is drawn from it.
     var identities: [UInt64] = []
     var rows: [Row] = []

@@ -77,7 +77,7 @@ package struct ScoredRun {
   ///   - recorded: what the reference said when it was recorded.
   ///   - keepsScores: whether the result holds what the reference said, a few kilobytes a position.
   package func run(
-    reference: LLaDA2Model?, lanes: [(role: Role, lane: Lane)], recorded: ReferenceScores? = nil,
+    reference: TransformerModel?, lanes: [(role: Role, lane: Lane)], recorded: ReferenceScores? = nil,
     keepsScores: Bool = false, progress: (Double) -> Bool = { _ in true }
   ) throws(DriftError) -> Result {
     precondition((reference == nil) == (recorded != nil))

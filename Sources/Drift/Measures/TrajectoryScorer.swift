@@ -83,7 +83,7 @@ package struct TrajectoryScorer {
   ///   - recorded: what the reference said at ``places``.
   ///   - memory: bytes for hidden states.
   package func run(
-    reference: LLaDA2Model?, candidate: LLaDA2Model?, recorded: [ReferenceRow]? = nil, memory: Int,
+    reference: TransformerModel?, candidate: TransformerModel?, recorded: [ReferenceRow]? = nil, memory: Int,
     progress: (Double) -> Bool
   ) throws(DriftError) -> Result {
     precondition((reference == nil) == (recorded != nil))

@@ -6,6 +6,7 @@ package import Tensors
 package enum CompressedTensorsFormat: ExportFormat {
   package static let name = "compressed-tensors"
   package static let engines = "SGLang, mlx-vlm, transformers with compressed-tensors"
+  package static let servable: String? = "sglang"
   package static let holds =
     "routed experts in int4 or int8 with groups of 32, 64 or 128, one encoding for each layer; all else plain"
   package static let refuses =

@@ -6,6 +6,7 @@ package import Tensors
 package enum MLXFormat: ExportFormat {
   package static let name = "mlx"
   package static let engines = "mlx-vlm"
+  package static let servable: String? = "mlx"
   package static let holds =
     "any matrix in int4 or int8 with groups of 32, 64 or 128; each stack of experts in one encoding"
   package static let refuses =

@@ -23,7 +23,7 @@ package protocol Architecture: Sendable {
   /// The model ready to run.
   ///
   /// - Throws: ``ModelError`` when a tensor is missing or broken.
-  static func makeModel(_ weights: any WeightSource, compute: Compute) throws(ModelError) -> LLaDA2Model
+  static func makeModel(_ weights: any WeightSource, compute: Compute) throws(ModelError) -> TransformerModel
   /// The decoder (`Formats/run.md`) for a model where a person asks for none.
   static func decoder(_ configuration: ModelConfiguration) -> String
 }

@@ -5,6 +5,7 @@ package import Tensors
 package enum GGUFFormat: ExportFormat {
   package static let name = "gguf"
   package static let engines = GGUFProfile.all.map { "\($0.name): \($0.engines)" }.joined(separator: "; ")
+  package static let servable: String? = "llama.cpp"
   package static let holds =
     "any matrix in int4 (Q4_0) or int8 (Q8_0) with groups of 32, 64 or 128, of which larger ones repeat their scale: 4.5 or "
     + "8.5 bits a weight"

@@ -9,8 +9,8 @@ package enum LLaDA2: Architecture {
   package static let names = makeNames(body: "model.", head: "lm_head.")
   package static let layouts = makeLayouts(body: "model.")
 
-  package static func makeModel(_ weights: any WeightSource, compute: Compute) throws(ModelError) -> LLaDA2Model {
-    try LLaDA2Model(weights, compute: compute)
+  package static func makeModel(_ weights: any WeightSource, compute: Compute) throws(ModelError) -> TransformerModel {
+    try TransformerModel(weights, compute: compute)
   }
 
   /// Block routing came with 2.2; 2.0 and 2.1 cannot be told apart.

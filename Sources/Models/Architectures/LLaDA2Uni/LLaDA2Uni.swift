@@ -15,7 +15,7 @@ package enum LLaDA2Uni: Architecture {
   /// Only a name of the language part must mean something.
   package static func passesThrough(_ name: String) -> Bool { !name.hasPrefix(body) && !name.hasPrefix(head) }
 
-  package static func makeModel(_ weights: any WeightSource, compute: Compute) throws(ModelError) -> LLaDA2Model {
+  package static func makeModel(_ weights: any WeightSource, compute: Compute) throws(ModelError) -> TransformerModel {
     try LLaDA2.makeModel(weights, compute: compute)
   }
 

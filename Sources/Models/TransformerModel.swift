@@ -2,9 +2,9 @@ import Kernels
 import Storage
 import Tensors
 
-/// The layers of LLaDA2 in fp32 (`Formats/llada2.md` §3); ``LayerWalk`` takes rows through them. It reads straight down; shapes are in comments, with
-/// T rows of all sequences together, H hidden, nh query heads, nkv key-value heads, D head dimension.
-package final class LLaDA2Model: Sendable {
+/// The layers of LLaDA2 and its relatives in fp32 (`Formats/llada2.md` §3); ``LayerWalk`` takes rows through them. It reads straight down;
+/// shapes are in comments, with T rows of all sequences together, H hidden, nh query heads, nkv key-value heads, D head dimension.
+package final class TransformerModel: Sendable {
   /// Rows of one sequence that go through the model together.
   package struct Segment {
     package let tokens: [Int]
@@ -151,9 +151,11 @@ package final class LLaDA2Model: Sendable {
     x = hidden
     layer.postAttentionNorm.apply(to: &x, threads: compute.threads)
     switch layer.mlp {
-    case .dense(let mlp):
+    case .dense(let gated):
       taps.inputs?(TensorID(.denseMLP, .gate, layer: index), x)
-      let output = mlp.apply(to: x, rows: rows, compute) { taps.inputs?(TensorID(.denseMLP, .down, layer: index), $0) }
+      let output = gated.apply(to: x, rows: rows, compute) { inner in
+        taps.inputs?(TensorID(.denseMLP, .down, layer: index), inner)
+      }
       add(output, bias: nil, to: &hidden)
       taps.done?(.denseMLP)
     case .experts(let experts):
