@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 import ingot_encodings as encodings
-import read_pack
+from read_pack import ingot
 
 PACKS = {
     "int4-g32": ["--experts", "int4-g32"], "int4-g64": ["--experts", "int4-g64"],
@@ -53,38 +53,19 @@ def require(condition, what):
 class Packed:
     """A tensor of a pack: codes and scales, or the bytes of plain elements."""
 
-    def __init__(self, pack, index):
-        record = pack.tensors[index]
-        self.name, self.shape = record.name.decode(), tuple(record.dimensions[:record.rank])
-        kind = encodings.ENCODINGS[record.encoding]
-        self.code, self.group = kind.code, record.group_size
-        planes = [b"", b""]
-        rows, columns = read_pack.rows_of(record)
-        self.codes, scales = [], []
-        for chunk in range(record.first_chunk, record.first_chunk + record.chunk_count):
-            list(read_pack.check_content(pack, chunk))      # unpacks it
-            _, count = read_pack.part_of(pack, index, chunk)
-            parts = {p.number: pack.content[p.start:p.end].tobytes() for p in read_pack.planes_of(pack, index, count)}
-            planes[0] += parts[0]
-            if self.code:
-                scales.append(encodings.from_bf16(np.frombuffer(parts[1], "<u2")) if kind.scale == "bf16"
-                              else encodings.join_bytes(parts[1], columns // self.group))
-        self.dtype = kind.name
-        self.plain = planes[0]
-        if self.code:
-            self.codes = encodings.unpack_codes(planes[0], self.code).reshape(rows, columns)
-            self.scales = np.concatenate(scales).reshape(rows, columns // self.group)
-            self.values = (self.codes * np.repeat(self.scales, self.group, axis=1)).astype(np.float32)
-
-    def widened(self):
-        return {"f32": lambda b: np.frombuffer(b, "<f4"), "f16": lambda b: np.frombuffer(b, "<f2").astype(np.float32),
-                "bf16": lambda b: encodings.from_bf16(np.frombuffer(b, "<u2"))}[self.dtype](self.plain).reshape(self.shape)
+    def __init__(self, pack, name):
+        info = pack[name]
+        self.name, self.shape, self.group, self.values = name, info.shape, info.group_size, pack.tensor(name)
+        if info.is_plain:
+            self.code, self.dtype, self.plain = None, info.encoding, pack.stored(name).tobytes()
+        else:
+            self.code, self.dtype, self.scales = info.encoding.split("-")[0], None, pack.scales(name)
+            self.codes = ingot.unpack_int4(pack.codes(name)) if self.code == "int4" else pack.codes(name)
 
 
 def packed_tensors(path):
-    pack = read_pack.open_pack(path)
-    list(read_pack.check_tables(pack))
-    return {p.name: p for p in (Packed(pack, i) for i in range(len(pack.tensors)))}
+    pack = ingot.open(path)
+    return {name: Packed(pack, name) for name in pack}
 
 
 # Files ------------------------------------------------------------------------------------------------------------------
@@ -399,7 +380,7 @@ def compare_gguf(export, tensors):
                 require_codes(packed, codes, scales[:, ::packed.group // 32])
                 require(same(scales, np.repeat(scales[:, ::packed.group // 32], packed.group // 32, axis=1)), name)
             return
-        want = b"".join(p.plain if label.lower() == p.dtype else p.widened().tobytes() for p in each)
+        want = b"".join(p.plain if label.lower() == p.dtype else p.values.tobytes() for p in each)
         require(rows[1].tobytes() == want, f"{name}: its bytes")
 
     for (prefix, projection), each in experts.items():
@@ -534,7 +515,7 @@ def compare_with_gguf(path, tensors):
         layer = re.search(r"layers\.(\d+)\.", prefix)[1]
         tensor = found[f"blk.{layer}.ffn_{projection.removesuffix('_proj')}_exps.weight"]
         values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
-        want = np.stack([p.values if p.code else p.widened() for p in each])
+        want = np.stack([p.values for p in each])
         require(same(values.reshape(want.shape), want), f"{tensor.name}, read by gguf")
     return True
 

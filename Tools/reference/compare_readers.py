@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares the second reader with `ingot`, bit for bit.
+"""Compares the second reader, the module ingot of Tools/python, with `ingot`, bit for bit.
 
     compare_readers.py INGOT CHECKPOINT
 
@@ -11,10 +11,10 @@ import json
 import subprocess
 import sys
 import tempfile
-from argparse import Namespace
 from pathlib import Path
 
-import read_pack
+import numpy as np
+from read_pack import as_json, ingot as reader
 
 PACKS = {
     "default": [],
@@ -40,10 +40,11 @@ def require(condition, what):
 
 
 def compare(ingot, path, directory):
-    require(read_pack.check_pack(Namespace(file=path)) == 0, f"{path}: the second reader finds broken rules")
+    pack = reader.open(path)
+    pack.check()
     run(ingot, "inspect", path, "--check", "-q")
     theirs = json.loads(run(ingot, "inspect", path, "--json"))
-    ours = read_pack.as_json(read_pack.open_pack(path))
+    ours = as_json(path)
     require(theirs["file"]["root_hash"] == ours["header"]["root_hash"], "root hash")
     require([c["stored_hash"] for c in theirs["chunks"]] == [c["stored_hash"] for c in ours["chunks"]], "chunk hashes")
     require([c["offset"] for c in theirs["chunks"]] == [c["offset"] for c in ours["chunks"]], "chunk offsets")
@@ -54,11 +55,11 @@ def compare(ingot, path, directory):
         require(a["name"] == name and a["shape"] == b["dimensions"] and a["encoding"] == b["encoding_name"], name)
         require(a["chunks"] == [b["first_chunk"], b["chunk_count"]], f"{name}: chunks")
         require((a["relative_rmse"] or 0) == b["relative_rmse"], f"{name}: relative RMSE")
-        npy = [f"{directory}/{reader}.npy" for reader in ("ingot", "python")]
-        run(ingot, "inspect", path, "--tensor", name, "--npy", npy[0], "--force", "-q")
-        read_pack.decode_tensor(Namespace(file=path, tensor=name, out=npy[1]))
-        arrays = [read_pack.np.load(file) for file in npy]
-        require(arrays[0].dtype == arrays[1].dtype and arrays[0].tobytes() == arrays[1].tobytes(), f"{name}: numbers")
+        npy = f"{directory}/tensor.npy"
+        run(ingot, "inspect", path, "--tensor", name, "--npy", npy, "--force", "-q")
+        arrays = np.load(npy), pack.tensor(name)
+        require(arrays[0].dtype == arrays[1].dtype and arrays[0].shape == arrays[1].shape
+                and arrays[0].tobytes() == arrays[1].tobytes(), f"{name}: numbers")
     return len(ours["tensors"])
 
 

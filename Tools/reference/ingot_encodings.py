@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Formats/encodings.md as a program: slow, plain, and meant to be read beside it. Sections have the document's numbers.
+"""Formats/encodings.md as a program: slow, plain, and meant to be read beside it. Sections have the document's numbers;
+what a reader needs of them is in the module ingot, Tools/python/ingot/encodings.py.
 
 As a program it writes the golden vectors of Formats/golden/encodings, or checks them:
 
     ingot_encodings.py            derive all vectors and write them
     ingot_encodings.py --check    derive all results again from the stored inputs and compare
 
-Needs Python 3.9 and numpy. (The module is not called `encodings` because Python itself has one of that name.)
+Needs Python 3.9 and numpy.
 """
 
 import argparse
@@ -17,52 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-f32 = np.float32
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
+from ingot.encodings import BASES, ENCODINGS, decode, f32, from_bf16, is_portable, join_bytes, unpack_codes  # noqa: E402
 
 
 class Refusal(Exception):
     """The numbers cannot be held in the encoding."""
-
-
-# 1. List --------------------------------------------------------------------------------------------------------------
-
-class Encoding:
-    """One row of the table of ids: `code` is the kind of codes, or None where elements stand for themselves."""
-
-    def __init__(self, id, name, code=None, scale=None, group_sizes=(0,), version=1):
-        self.id, self.name, self.code, self.scale, self.group_sizes, self.version = \
-            id, name, code, scale, group_sizes, version
-
-    def full_name(self, group_size):
-        if not self.code:
-            return self.name
-        return f"{self.code}-g{group_size}" + ("s8" if self.scale == "byte" else "")
-
-
-ENCODINGS = {e.id: e for e in (
-    Encoding(0, "f32"), Encoding(1, "f16"), Encoding(2, "bf16"),
-    Encoding(16, "int8", "int8", "bf16", (32, 64, 128)), Encoding(17, "int4", "int4", "bf16", (32, 64, 128)),
-    Encoding(18, "int8s8", "int8", "byte", (32, 64), 2), Encoding(19, "int4s8", "int4", "byte", (16, 32, 64, 128), 2))}
-PLAIN = {e.name for e in ENCODINGS.values() if not e.code}
-
-
-def encoding_name(id, group_size):
-    """The name of a pair, or None if the pair is reserved."""
-    e = ENCODINGS.get(id)
-    return e.full_name(group_size) if e and group_size in e.group_sizes else None
-
-
-def divides(id, group_size, columns):
-    """Whether rows of so many columns can be encoded (§2, §3.2)."""
-    e = ENCODINGS[id]
-    if not e.code:
-        return True
-    return columns % max(group_size, 32) == 0 and (e.scale != "byte" or columns <= 1 << 20)
-
-
-def from_bf16(bits):
-    """The upper halves of binary32 numbers, widened."""
-    return (np.asarray(bits, np.uint16).astype(np.uint32) << np.uint32(16)).view(f32)
 
 
 def to_bf16(x):
@@ -87,11 +48,6 @@ MOST = f32(65280)
 NOTHING = f32(2.0 ** -18)       # a group that does not exceed this has scale +0
 
 
-def is_portable(bits):
-    magnitude = np.asarray(bits, np.uint16) & 0x7FFF
-    return (bits == 0) | ((magnitude >= 0x3700) & (magnitude <= 0x477F))
-
-
 def portable(x):
     """The portable values for wanted scales, as binary32."""
     x = np.asarray(x, f32)
@@ -106,7 +62,6 @@ def portable(x):
 
 # 3.2 Byte scales ------------------------------------------------------------------------------------------------------
 
-BASES = range(110, 136)
 BELOW = {"int4": 9, "int8": 13}         # from the exponent of a row's largest magnitude to its base
 
 
@@ -128,14 +83,6 @@ def grid(index):
     return (np.asarray(index).astype(np.uint32) << np.uint32(19)).view(f32)
 
 
-def join_bytes(plane, row_groups):
-    """Plane 1 to scales [groups], binary32."""
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, 1 + row_groups).astype(np.uint32)
-    base, byte = rows[:, :1], rows[:, 1:]
-    bits = (byte & 0x80) << np.uint32(8) | (((byte & 0x7F) << np.uint32(3)) + (base << np.uint32(7)))
-    return from_bf16(bits.astype(np.uint16)).reshape(-1)
-
-
 # 4, 5. int8 and int4 --------------------------------------------------------------------------------------------------
 
 RANGE = {"int8": (-127, 127), "int4": (-8, 7)}
@@ -148,47 +95,6 @@ def pack_codes(codes, kind):
         return codes.astype(np.int8).view(np.uint8)
     runs = (codes + 8).astype(np.uint8).reshape(-1, 32)     # byte j: element j low, element j + 16 high
     return (runs[:, :16] | runs[:, 16:] << 4).reshape(-1)
-
-
-def unpack_codes(plane, kind):
-    """Plane 0 to signed codes [n], int32."""
-    plane = np.frombuffer(plane, np.uint8)
-    if kind == "int8":
-        return plane.view(np.int8).astype(np.int32)
-    runs = plane.reshape(-1, 16)
-    return np.concatenate([runs & 15, runs >> 4], axis=1).reshape(-1).astype(np.int32) - 8
-
-
-# 6. Sizes -------------------------------------------------------------------------------------------------------------
-
-def plane_bytes(id, group_size, n, columns):
-    """Bytes of plane 0 and of plane 1 (0 if there is none) of n elements in rows of `columns`."""
-    e = ENCODINGS[id]
-    if not e.code:
-        return {"f32": 4 * n, "f16": 2 * n, "bf16": 2 * n}[e.name], 0
-    scales = 2 * n // group_size if e.scale == "bf16" else n // columns * (1 + columns // group_size)
-    return n if e.code == "int8" else n // 2, scales
-
-
-def is_16_bit(id, plane):
-    """Whether a plane is one of 16-bit values."""
-    e = ENCODINGS[id]
-    return e.scale == "bf16" if plane else e.name in ("f16", "bf16")
-
-
-def decode(id, group_size, plane_0, plane_1, columns):
-    """The elements, as binary32 [n]."""
-    e = ENCODINGS[id]
-    if e.name == "f32":
-        return np.frombuffer(plane_0, "<f4")
-    if e.name == "f16":
-        return np.frombuffer(plane_0, "<f2").astype(f32)
-    if e.name == "bf16":
-        return from_bf16(np.frombuffer(plane_0, "<u2"))
-    codes = unpack_codes(plane_0, e.code).reshape(-1, group_size)
-    scales = from_bf16(np.frombuffer(plane_1, "<u2")) if e.scale == "bf16" \
-        else join_bytes(plane_1, columns // group_size)
-    return (codes.astype(f32) * scales[:, None]).reshape(-1)
 
 
 # 7. From a scale to codes ---------------------------------------------------------------------------------------------
