@@ -16,7 +16,7 @@ import numpy as np
 from . import encodings
 from .hashing import xxh3
 from .layout import (
-    CHUNK, EMBEDDED, EXPERT, HEADER, MAGIC, MAX_CHUNKS, MAX_CONTENT, MAX_ELEMENTS, MAX_FILES, MAX_JSON_DEPTH, MAX_JSON_VALUES,
+    EMBEDDED, EXPERT, HEADER, MAGIC, MAX_CHUNKS, MAX_CONTENT, MAX_ELEMENTS, MAX_FILES, MAX_JSON_DEPTH, MAX_JSON_VALUES,
     MAX_NAME, MAX_STRINGS, MAX_TENSORS, NEWEST, RAW, ROWS, VERSION, ZSTD, ZSTD_FEATURE, FrameError, Mapped, Plane, Record,
     Violation, content_of, expected_order, known, part_of, planes_of, rows_of, stored_of, up)
 
