@@ -4,7 +4,7 @@ import Synchronization
 
 /// Why OpenBLAS cannot be used.
 package enum BLASError: Error, Equatable {
-  /// `libopenblas.so.0` is not there or cannot be loaded; the loader's words.
+  /// The library is not there or cannot be loaded; the loader's words.
   case notFound(reason: String)
   /// The library lacks a function.
   case incomplete(symbol: String)
@@ -17,7 +17,8 @@ package enum BLASError: Error, Equatable {
 /// Debian's 0.3.21 uses kernels of 2004 on processors that it does not know (five times slower where it was measured), so
 /// its core type is chosen here, by what the processor can do; `OPENBLAS_CORETYPE` of the user comes first. The variable
 /// must be set before the library is loaded, which rules out linking with it, and before other threads read the environment:
-/// ``prepare()``. It runs with one thread, whatever the
+/// ``prepare()``. Where the system has none, that of the Python package `scipy-openblas32` serves, if it was installed beside the
+/// binary as `pip` does. It runs with one thread, whatever the
 /// environment says, because the callers have their own, and it ends the process where it is refused a thread.
 @safe package struct BLAS: @unchecked Sendable {
   /// The name of the kernels it chose, such as `SkylakeX`.
@@ -26,8 +27,7 @@ package enum BLASError: Error, Equatable {
   // Functions of a library that is never unloaded.
   private let sgemm: UnsafeMutableRawPointer
   private let spotrf: UnsafeMutableRawPointer
-  private let allocate: UnsafeMutableRawPointer
-  private let free: UnsafeMutableRawPointer
+  private let buffers: (allocate: UnsafeMutableRawPointer, free: UnsafeMutableRawPointer)?
 
   /// Sets the variables that the library reads when it is loaded. A program calls this before it has other threads, as nothing
   /// guards the environment; loading, which takes tens of milliseconds, may then come at any time.
@@ -42,20 +42,43 @@ package enum BLASError: Error, Equatable {
   package static func load() throws(BLASError) -> BLAS { try loaded.get() }
 
   private static let loaded: Result<BLAS, BLASError> = {
-    do throws(BLASError) { return .success(try BLAS(library: "libopenblas.so.0")) } catch { return .failure(error) }
+    do throws(BLASError) {
+      do throws(BLASError) { return .success(try BLAS(library: "libopenblas.so.0")) } catch {
+        guard case .notFound = error, let path = pythonLibrary else { throw error }
+        return .success(try BLAS(library: path, prefix: "scipy_"))
+      }
+    } catch { return .failure(error) }
   }()
 
-  package init(library: String) throws(BLASError) {
+  /// The path of `scipy-openblas32`'s library in the Python environment whose `bin` holds this program.
+  private static var pythonLibrary: String? {
+    guard let program = unsafe realpath("/proc/self/exe", nil) else { return nil }
+    defer { unsafe Glibc.free(program) }
+    let directory = unsafe String(cString: program).split(separator: "/").dropLast(2).map { "/" + $0 }.joined()
+    let literal = directory.map { "\\*?[".contains($0) ? "\\\($0)" : "\($0)" }.joined()
+    var found = unsafe glob_t()
+    defer { unsafe globfree(&found) }
+    let pattern = literal + "/lib*/python3*/*-packages/scipy_openblas32/lib/libscipy_openblas.so"
+    guard unsafe glob(pattern, 0, nil, &found) == 0, let path = unsafe found.gl_pathv[0] else { return nil }
+    return unsafe String(cString: path)
+  }
+
+  /// - Parameter prefix: what stands before the names of its functions.
+  package init(library: String, prefix: String = "") throws(BLASError) {
     Self.prepare()
     guard let handle = unsafe dlopen(library, RTLD_NOW | RTLD_LOCAL) else {
       throw .notFound(reason: unsafe dlerror().map { unsafe String(cString: $0) } ?? "")
     }
-    unsafe sgemm = try Self.symbol("cblas_sgemm", in: handle)
-    unsafe spotrf = try Self.symbol("spotrf_", in: handle)
-    unsafe allocate = try Self.symbol("blas_memory_alloc", in: handle)
-    unsafe free = try Self.symbol("blas_memory_free", in: handle)
-    unsafe openblas_set_threads(try Self.symbol("openblas_set_num_threads", in: handle), 1)
-    unsafe coreName = String(cString: openblas_core(try Self.symbol("openblas_get_corename", in: handle)))
+    unsafe sgemm = try Self.symbol(prefix + "cblas_sgemm", in: handle)
+    unsafe spotrf = try Self.symbol(prefix + "spotrf_", in: handle)
+    // Some builds of the library hide them.
+    if let allocate = unsafe dlsym(handle, "blas_memory_alloc"), let free = unsafe dlsym(handle, "blas_memory_free") {
+      unsafe buffers = (allocate, free)
+    } else {
+      unsafe buffers = nil
+    }
+    unsafe openblas_set_threads(try Self.symbol(prefix + "openblas_set_num_threads", in: handle), 1)
+    unsafe coreName = String(cString: openblas_core(try Self.symbol(prefix + "openblas_get_corename", in: handle)))
   }
 
   /// Address space of a caller's buffer, and something over.
@@ -63,7 +86,8 @@ package enum BLASError: Error, Equatable {
   /// How many may call at once; none from the first failure on.
   private static let callers = Mutex<Int?>(0)
 
-  /// Sees to buffers for calls from so many threads at once. The library itself would ask for them until it gets them.
+  /// Sees to buffers for calls from so many threads at once. The library itself would ask for them until it gets them. Where it
+  /// hides how it allocates, it is only made sure that there is room for them now.
   package func reserve(callers count: Int) throws(BLASError) {
     let isReserved = Self.callers.withLock { callers in
       guard let before = callers, before < count else { return callers != nil }
@@ -73,7 +97,7 @@ package enum BLASError: Error, Equatable {
       guard unsafe trial != MAP_FAILED else { return false }
       unsafe munmap(trial, byteCount)
       // All that are taken at once, since those that are free are given again.
-      unsafe openblas_take_buffers(allocate, free, count)
+      if let buffers = unsafe buffers { unsafe openblas_take_buffers(buffers.allocate, buffers.free, count) }
       callers = count
       return true
     }

@@ -28,7 +28,8 @@ enum VersionReport {
 extension BLASError {
   var text: String {
     switch self {
-    case .notFound(let reason): "not there: \(Shown.text(reason))"
+    case .notFound(let reason):
+      "not there: \(Shown.text(reason)); Debian has it as libopenblas0-pthread, PyPI as scipy-openblas32"
     case .incomplete(let symbol): "lacks \(symbol)"
     case .noMemory: "has no memory for its buffers, 128 MiB of address space for each thread"
     }
