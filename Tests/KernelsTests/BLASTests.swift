@@ -58,6 +58,9 @@ import Testing
       return reason.contains("libno-such-blas")
     }
     #expect(throws: BLASError.incomplete(symbol: "cblas_sgemm")) { try BLAS(library: "libm.so.6") }
+    #expect(throws: BLASError.incomplete(symbol: "scipy_cblas_sgemm")) {
+      try BLAS(library: "libopenblas.so.0", prefix: "scipy_")
+    }
   }
 
   @Test("a Cholesky factor gives its matrix back")

@@ -122,7 +122,7 @@ def is_16_bit(id: int, plane: int) -> bool:
     return e.scale == "bf16" if plane else e.name in ("f16", "bf16")
 
 
-_BLOCK = 1 << 16                    # elements at a time, so that their codes stay in the cache
+_BLOCK = 1 << 18                    # elements at a time, so that their codes stay in the cache
 
 
 def decode(id: int, group_size: int, plane_0: Any, plane_1: Any, columns: int) -> Any:

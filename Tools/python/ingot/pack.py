@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -51,7 +50,7 @@ class Pack(Mapping[str, TensorInfo]):
     ['model.layers.1.mlp.gate.expert_bias']
 
     The file is mapped: opening reads its header and tables, whose hashes must be right, and arrays that need no decoding are
-    views of the file, read-only, which keep the mapping alive. The bytes of a chunk are held against their hash by `check` alone.
+    views of the file, read-only, which keep the mapping alive. The bytes of tensors are held against their hashes by `check` alone.
     """
 
     def __init__(self, path: Union[str, os.PathLike[str]]) -> None:
@@ -106,6 +105,9 @@ class Pack(Mapping[str, TensorInfo]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tensors
 
     def __getitem__(self, name: str) -> TensorInfo:
         i, t = self._tensor(name)
@@ -307,7 +309,7 @@ class Pack(Mapping[str, TensorInfo]):
     # Rules ------------------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Reads every byte, and raises `FormatError` with each rule that is broken: wrong hashes, and all else of Formats/pack.md §8.
+        """Reads every byte, and raises `FormatError` with each rule of Formats/pack.md §8 that is broken, hashes among them.
 
         >>> ingot.open("pico.ingot").check()
         >>> try:
@@ -329,6 +331,5 @@ class Pack(Mapping[str, TensorInfo]):
 
 def _find(index: dict[str, int], name: str, kind: str) -> int:
     if name not in index:
-        near = difflib.get_close_matches(name, index, 1)
-        raise KeyError(f"there is no {kind} `{name}`" + (f"; there is `{near[0]}`" if near else ""))
+        raise KeyError(f"there is no {kind} `{name}`")
     return index[name]
