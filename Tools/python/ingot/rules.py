@@ -416,7 +416,7 @@ def check_part(pack: Mapped, i: int, chunk: int) -> Iterator[Violation]:
 
 
 def check_reach(pack: Mapped, i: int) -> Iterator[Violation]:
-    """Of rule 13, that a chunk lies before the tables."""
+    """A part of rule 13: the chunk lies between the header and the tables."""
     c = pack.chunks[i]
     if c.offset < 256 or c.offset + c.stored_length > pack.header.tables_offset:
         yield Violation(13, ("chunk", i), "does not lie between the header and the tables")
