@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the examples of the module ingot, and holds what they do not show: views, damage, hashes, PyTorch.
+"""Runs the examples of the module ingot and of the README, and checks what they do not show: views, damage, hashes, PyTorch.
 
     check_module.py INGOT CHECKPOINT      the module beside this file
     check_module.py INGOT CHECKPOINT --installed
@@ -40,6 +40,14 @@ def check_examples():
             sys.exit(f"{done.failed} examples of {module.__name__} failed")
         count += done.attempted
     return count
+
+
+def check_readme():
+    """What the README shows runs."""
+    readme = Path(__file__).resolve().parents[2] / "README.md"
+    block = readme.read_text().split("```python\n")[1].split("```")[0]
+    Path("mini.ingot").symlink_to("pico.ingot")
+    exec(block, {})
 
 
 def check_hashes():
@@ -131,6 +139,7 @@ def main():
         damaged[300] ^= 1
         Path("damaged.ingot").write_bytes(damaged)
         count = check_examples()
+        check_readme()
         check_hashes()
         check_views()
         check_refusals()
