@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the wheel: the module, and the binary as a script, which pip puts on the PATH. The same input makes the same bytes.
+"""Writes the wheel: the module, and the binary as a script, which pip puts on the PATH. The same binary makes the same wheel.
 
     make_wheel.py BINARY GLIBC NOTICES OUT_DIR      GLIBC: the oldest that the binary runs with, such as 2.34
 """
