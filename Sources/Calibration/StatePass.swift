@@ -59,7 +59,7 @@ package struct StatePass {
     var done = 0
     var last = -1
     do throws(ModelError) {
-      _ = try walk.run { layer, _ in
+      try walk.watch { layer, _ in
         if layer != last, last >= 0, configuration.isMoE(layer: last) {
           guard collector.problem == nil, !collector.isStopped, finished(last) else { return false }
         }

@@ -70,13 +70,32 @@ package struct LayerWalk {
     self.keepsKeys = keepsKeys
   }
 
-  /// - Parameter goesOn: asked before a lane goes through a layer, with layer and lane; false stops the walk.
+  /// Takes the rows of one tile through the layers.
+  ///
   /// - Returns: by lane the hidden states (T, H) after all layers, before the final norm.
-  /// - Throws: ``ModelError/interrupted``, or what reading a weight throws. What a layer wrote of keys and values is then
-  ///   incomplete.
+  /// - Throws: as ``watch(_:goesOn:)``.
   package func run(
     _ observer: Observer = Observer(), goesOn: (_ layer: Int, _ lane: Int) -> Bool = { _, _ in true }
   ) throws(ModelError) -> [[Float]] {
+    precondition(tiles.count == 1)
+    return try walk(observer, goesOn)[0]
+  }
+
+  /// Takes all tiles through the layers for what the observers and taps are told.
+  ///
+  /// - Parameter goesOn: asked before a lane goes through a layer, with layer and lane; false stops the walk.
+  /// - Throws: ``ModelError/interrupted``, or what reading a weight throws. What a layer wrote of keys and values is then
+  ///   incomplete.
+  package func watch(
+    _ observer: Observer = Observer(), goesOn: (_ layer: Int, _ lane: Int) -> Bool
+  ) throws(ModelError) {
+    _ = try walk(observer, goesOn)
+  }
+
+  /// By tile and lane, the hidden states.
+  private func walk(
+    _ observer: Observer, _ goesOn: (_ layer: Int, _ lane: Int) -> Bool
+  ) throws(ModelError) -> [[[Float]]] {
     let layerCount = lanes[0].model.configuration.layerCount
     var states = tiles.map { tile in lanes.map { $0.fork == 0 ? $0.model.embed(tile) : [] } }
     for hidden in states { observer.hidden?(-1, hidden) }
@@ -86,7 +105,7 @@ package struct LayerWalk {
     for tile in states.indices {
       for (index, lane) in lanes.enumerated() where lane.fork == layerCount { states[tile][index] = states[tile][0] }
     }
-    return states.count == 1 ? states[0] : lanes.indices.map { lane in states.flatMap { $0[lane] } }
+    return states
   }
 
   /// One tile through one layer, lane by lane.
