@@ -97,6 +97,8 @@ package struct ConversionPlan: Sendable {
     self.emptyFiles = emptyFiles
     self.sources = sources
     self.decisions = decisions
+    if options.target != nil { try requireOpen() }
+    if let engine = options.engine { try requireDecidedServable(by: engine) }
     if options.calibration != nil, !pack.chunks.contains(where: needsStates) { throw .statesWithoutUse }
   }
 

@@ -43,8 +43,6 @@ package struct LevelChoices: Sendable {
     self.plan = plan
     self.damage = damage
     let engine = plan.options.engine
-    guard !plan.openChunks.isEmpty else { throw .targetWithoutUse }
-    if let engine { try plan.requireDecidedServable(by: engine) }
     var units: [ServingEngine.Unit: [Place]] = [:]
     var order: [ServingEngine.Unit] = []
     for chunk in plan.openChunks {
@@ -169,8 +167,13 @@ extension ConversionPlan {
 
   func isOpen(_ tensor: Int) -> Bool { decisions[tensor].isByTarget }
 
+  /// Refuses rules that leave nothing to a target.
+  func requireOpen() throws(ConversionError) {
+    if openChunks.isEmpty { throw .targetWithoutUse }
+  }
+
   /// Refuses what rules decide where an engine could not serve it, whatever a target does with the others.
-  fileprivate func requireDecidedServable(by engine: ServingEngine) throws(ConversionError) {
+  func requireDecidedServable(by engine: ServingEngine) throws(ConversionError) {
     var units: [ServingEngine.Unit: (encoding: Encoding?, name: String)] = [:]
     for chunk in pack.chunks {
       for (projection, index) in chunk.tensors.enumerated() {

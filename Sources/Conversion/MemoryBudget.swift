@@ -6,8 +6,8 @@ import Storage
 /// How much anonymous memory a conversion takes, and how many chunks may therefore be under way at once.
 ///
 /// What of the source is in the page cache is mapped and costs nothing. What is not is read past the cache into a buffer
-/// for each reader, if there is room for that; FP8 is decoded into another. Beside, each chunk under way takes a content, and with zstd a split copy
-/// and a frame.
+/// for each reader, if there is room for that; FP8 is decoded into another. Beside, each chunk under way takes a content, and with
+/// zstd a split copy and a frame.
 package struct MemoryBudget: Sendable, Equatable {
   /// The program itself: runtime, stacks, code that was written to by relocation.
   private static let program = 20 << 20
