@@ -10,11 +10,16 @@ let settings: [SwiftSetting] = [
 /// Targets that define functions or properties returning a span.
 let spans = settings + [.enableExperimentalFeature("Lifetimes")]
 
+/// For tests that compute little themselves: what they test is optimized, and to optimize them, too, would take longer than
+/// they run.
+let plainTests = settings + [.unsafeFlags(["-Onone"])]
+
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 
 /// A library and the tests beside it; each lists exactly what it imports, and the arrows only go down.
 func library(
-  _ name: String, uses: [String] = [], _ swiftSettings: [SwiftSetting] = settings, testsUse: [String] = []
+  _ name: String, uses: [String] = [], _ swiftSettings: [SwiftSetting] = settings, testsUse: [String] = [],
+  tests: [SwiftSetting] = plainTests
 ) -> [Target] {
   let uses = uses.map { Target.Dependency.byName(name: $0) }
   return [
@@ -22,7 +27,7 @@ func library(
     .testTarget(
       name: "\(name)Tests",
       dependencies: uses + [.byName(name: name), "TestSupport"] + testsUse.map { .byName(name: $0) },
-      swiftSettings: settings),
+      swiftSettings: tests),
   ]
 }
 
@@ -38,18 +43,19 @@ var targets: [Target] = [
 ]
 targets += library("Text")
 targets += library("JSON", uses: ["Text"], spans)
-targets += library("Storage", uses: ["Text", "CLinux"], spans)
+targets += library("Storage", uses: ["Text", "CLinux"], spans, tests: settings)
 targets += library("Tensors")
 targets += library("Patterns")
 targets += library("Templates", uses: ["JSON"])
 targets += library("Tokenizers", uses: ["JSON", "Patterns", "Templates"])
-targets += library("Kernels", uses: ["Tensors", "CKernels", "COpenBLAS"], spans, testsUse: ["CXXHash"])
+targets += library(
+  "Kernels", uses: ["Tensors", "CKernels", "COpenBLAS"], spans, testsUse: ["CXXHash"], tests: settings)
 targets += library("Safetensors", uses: ["JSON", "Text", "Storage", "Tensors"], spans)
 targets += library("Quantization", uses: ["Storage", "Tensors", "Kernels"], spans, testsUse: ["Safetensors"])
-targets += library("Pack", uses: ["JSON", "Storage", "Tensors", "Kernels", "CZstd"], spans)
+targets += library("Pack", uses: ["JSON", "Storage", "Tensors", "Kernels", "CZstd"], spans, tests: settings)
 targets += library(
   "Models", uses: ["JSON", "Storage", "Tensors", "Kernels", "Safetensors", "Pack"], spans,
-  testsUse: ["Conversion", "Quantization"])
+  testsUse: ["Conversion", "Quantization"], tests: settings)
 targets += library(
   "Decoding", uses: ["Kernels", "Models"],
   testsUse: ["JSON", "Storage", "Tensors", "Conversion", "Quantization", "Pack", "Safetensors"])
@@ -74,8 +80,8 @@ targets += library(
 targets += library(
   "Export",
   uses: ["JSON", "Storage", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Tokenizers"], spans,
-  testsUse: ["Conversion"])
-targets += library("DriftPage", uses: ["JSON", "Text", "Drift"])
+  testsUse: ["Conversion"], tests: settings)
+targets += library("DriftPage", uses: ["JSON", "Text", "Drift"], tests: settings)
 targets += library(
   "Verification", uses: ["JSON", "Text", "Tokenizers", "Kernels", "Pack", "Models", "Decoding", "Inspection", "Drift"],
   spans)
@@ -101,7 +107,7 @@ targets += [
   // Runs the binary, which is built with the tests: without a dependency, it is compiled meanwhile.
   .testTarget(
     name: "CommandTests", dependencies: ["JSON", "Pack", "Safetensors", "Storage", "Tensors", "TestSupport"],
-    swiftSettings: settings),
+    swiftSettings: plainTests),
 ]
 
 let package = Package(

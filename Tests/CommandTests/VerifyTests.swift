@@ -242,7 +242,7 @@ import Testing
     try withTemporaryDirectory { directory in
       try spoil(damage, to: directory + "/broken")
       try quantize("broken", to: "broken.ingot", "int8-g32", in: directory)
-      let levels = ["--level", "weights", "--level", "masked", "--no-floor", "--gate", "default"]
+      let levels = ["--level", "weights", "--level", "masked", "--no-floor", "--gate", "default", "--limit", "6"]
       let byLayer = try verify("broken.ingot", levels + ["--attribute", "layers"], in: directory, code: 3)
       let failed = (value(byLayer, "verdict.gates")?.array ?? []).filter { $0.object?["passed"] == false }
       #expect(failed.contains { $0.object?["key"]?.string == damage.gate }, "\(failed)")

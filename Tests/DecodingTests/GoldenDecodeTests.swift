@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Runs of the published code of 2.0 (`decode.json`), 2.1 and 2.2: prompts, options, every step's commits, outputs.
-@Suite(.serialized) struct GoldenDecodeTests {
+struct GoldenDecodeTests {
   struct Case: Sendable, CustomTestStringConvertible {
     let model: String
     let file: String
@@ -22,7 +22,7 @@ import Testing
       for runs in golden.groups({ $0.variant.name == $1.variant.name && same($0, $1) }) {
         try Trained.withVariant(of: model, runs[0].variant.config) { directory in
           let weights = try StoredWeights(path: directory)
-          let model = try TransformerModel(weights, compute: Compute(kernels: kernels, threads: 2))
+          let model = try TransformerModel(weights, compute: Compute(kernels: kernels, threads: 1))
           try body(runs) { run in
             var options = run.options
             options.usesCache = usesCache
@@ -33,10 +33,13 @@ import Testing
     }
   }
 
-  /// All kernel sets where little is computed; with many more passes, the scalar ones would take minutes.
+  /// All kernel sets where little is computed; of the later decoders, which make many more passes, the best set, and in long
+  /// tests all but the scalar ones, which would take minutes.
   static let cases: [Case] = Trained.models.flatMap { model in
     ["decode.json", "decode-2.1.json", "decode-2.2.json"].flatMap { file in
-      KernelSet.available.filter { file == "decode.json" || $0.name != "scalar" }.flatMap { kernels in
+      KernelSet.available.filter {
+        file == "decode.json" || $0 == .best || (runsLongTests && $0.name != "scalar")
+      }.flatMap { kernels in
         [true, false].map { Case(model: model, file: file, kernels: kernels, usesCache: $0) }
       }
     }
