@@ -13,7 +13,7 @@ package struct LevelDamage: Sendable {
 extension LayerSolver {
   /// Solves an expert at every level and tells what each matrix alone changes of what the expert says.
   package func damage(
-    _ expert: Int, _ weights: Weights, levels: [Encoding]
+    _ expert: Int, _ weights: Weights, levels: [Encoding], solver: any CalibratedSolver
   ) throws(CalibrationError) -> LevelDamage {
     let conditioned = try condition(expert, weights)
     var solved: [[[Float]?]] = []
@@ -22,7 +22,7 @@ extension LayerSolver {
       let moments = projection == 2 ? conditioned.inner : conditioned.outer
       var decoded: [[Float]?] = []
       for (level, encoding) in levels.enumerated() {
-        guard let found = solve(matrix, encoding, moments) else {
+        guard let found = solve(matrix, encoding, moments, solver) else {
           decoded.append(nil)
           continue
         }
@@ -41,10 +41,13 @@ extension LayerSolver {
     return LevelDamage(damage: damage)
   }
 
-  private func solve(_ matrix: [Float], _ encoding: Encoding, _ moments: ConditionedMoments) -> CalibratedMatrix? {
-    guard encoding.divides(columns: moments.columns), let gptq = GPTQ(encoding) else { return nil }
-    return try? gptq.solve(
-      matrix.span, rows: matrix.count / moments.columns, moments: moments, measuresPower: false)
+  private func solve(
+    _ matrix: [Float], _ encoding: Encoding, _ moments: ConditionedMoments, _ solver: any CalibratedSolver
+  ) -> CalibratedMatrix? {
+    guard encoding.isGrouped, encoding.divides(columns: moments.columns) else { return nil }
+    return try? solver.solve(
+      matrix.span, rows: matrix.count / moments.columns, as: encoding, moments: moments, measuresPower: false,
+      threads: 1)
   }
 
   /// Of gate and up at each level, on the masked tokens, which have nearly all of the weight.

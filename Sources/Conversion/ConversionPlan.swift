@@ -15,6 +15,8 @@ package struct ConversionPlan: Sendable {
     package var drops: [String] = []
     /// For what no rule names a solver; of routed experts, where there are no states.
     package var solver = Solvers.standard
+    /// For routed experts of which there are states, where no rule names a solver.
+    package var calibrated = Solvers.standardCalibrated
     /// What the states are that routed experts are solved with; nil where there are none.
     package var calibration: CalibrationDocument?
     /// What the recipe's ``Recipe/Choice/byTarget`` means.
@@ -114,7 +116,7 @@ package struct ConversionPlan: Sendable {
 
   /// Whether a chunk holds matrices that are solved with states.
   func needsStates(_ chunk: PackPlan.Chunk) -> Bool {
-    chunk.tensors.contains { solvers[$0].needs == .inputMoments && pack.tensors[$0].encoding.isGrouped }
+    chunk.tensors.contains { solvers[$0] is any CalibratedSolver && pack.tensors[$0].encoding.isGrouped }
   }
 
   /// Refuses what was encoded where a shard is not what it was when the plan was made: the pack would be of two checkpoints,
@@ -176,9 +178,9 @@ package struct ConversionPlan: Sendable {
       if canCalibrate, let encoding = source.type.encoding, encoding.isGrouped {
         throw .recipe(.isQuantized(tensor: source.name, as: encoding, decidedBy: "calibration"))
       }
-      let standard: any Solver = canCalibrate ? Solvers.gptq : options.solver
+      let standard: any Solver = canCalibrate ? options.calibrated : options.solver
       let solver = decision.solver.flatMap(Solvers.named) ?? standard
-      guard solver.needs == .nothing || canCalibrate else {
+      guard solver is any GroupwiseSolver || canCalibrate else {
         throw .recipe(
           .solver(
             solver.name, tensor: source.name, decidedBy: decision.decidedBy,

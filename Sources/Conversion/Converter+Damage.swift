@@ -35,7 +35,7 @@ extension Converter {
     let weights = try weights(of: index)
     let damage: LevelDamage
     do throws(CalibrationError) {
-      damage = try solver.damage(chunk.expert, weights, levels: PrecisionTarget.levels)
+      damage = try solver.damage(chunk.expert, weights, levels: PrecisionTarget.levels, solver: plan.options.calibrated)
     } catch {
       guard case .statesNotFinite(let column) = error else { preconditionFailure("weights were looked at") }
       throw .statesNotFinite(layer: chunk.layer, expert: chunk.expert, column: column)

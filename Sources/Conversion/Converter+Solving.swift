@@ -61,18 +61,19 @@ extension Converter {
     let tokens = solver.tokenCount(of: chunk.expert)
     var solved: [SolvedMatrix?] = []
     for (position, part) in parts.enumerated() {
-      guard part.solver.needs == .inputMoments, let gptq = GPTQ(part.tensor.encoding) else {
+      let encoding = part.tensor.encoding
+      guard let own = part.solver as? any CalibratedSolver, encoding.isGrouped else {
         solved.append(nil)
         continue
       }
       let values = [weights.gate, weights.up, weights.down][position]
       do throws(CalibrationError) {
-        let matrix = try gptq.solve(
-          values.span, rows: part.tensor.shape.rows,
-          moments: position == 2 ? conditioned.inner : conditioned.outer)
+        let matrix = try own.solve(
+          values.span, rows: part.tensor.shape.rows, as: encoding,
+          moments: position == 2 ? conditioned.inner : conditioned.outer, measuresPower: true, threads: 1)
         solved.append(
           SolvedMatrix(
-            codes: matrix.codePlane(bits: part.tensor.encoding.codeBits), scales: matrix.scalePlane,
+            codes: matrix.codePlane(bits: encoding.codeBits), scales: matrix.scalePlane,
             statistics: matrix.statistics, record: .init(matrix, tokens: tokens)))
       } catch {
         switch error {

@@ -1,4 +1,5 @@
 import CKernels
+import Tensors
 
 /// What is done with the rows of a matrix, in this order: `Formats/solver.md`, sections 4 and 6 to 9.
 package struct SolveSteps: OptionSet, Sendable {
@@ -85,7 +86,7 @@ extension KernelSet {
     let columns = moments.columns
     let count = rows.errors.count
     precondition(bits == 4 || bits == 8)
-    precondition([16, 32, 64, 128].contains(groupSize) && columns % groupSize == 0)
+    precondition(Encoding.grouped.contains { $0.groupSize == groupSize } && columns % groupSize == 0)
     precondition(weights.count == count * columns && rows.codes.count == weights.count)
     precondition(rows.scales.count == weights.count / groupSize && scaleRange.least.count == count)
     precondition(moments.kernels == self && (factor.map { $0.kernels == self && $0.columns == columns } ?? true))

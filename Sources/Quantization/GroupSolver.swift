@@ -8,8 +8,6 @@ struct GroupSolver: GroupwiseSolver {
   let summary: String
   let rule: ScaleRule
 
-  var needs: SolverNeeds { .nothing }
-
   @_lifetime(codes: copy codes)
   @_lifetime(scales: copy scales)
   func encode(

@@ -2,14 +2,12 @@ package import Kernels
 import Storage
 package import Tensors
 
-/// Chooses codes and scales. One file and one line in ``Solvers/all`` make a solver.
+/// Chooses codes and scales. One file and one line in ``Solvers`` make a solver.
 package protocol Solver: Sendable {
   /// As recipes and the command line name it.
   var name: String { get }
   /// A line of help.
   var summary: String { get }
-  /// What it must know beside the weights.
-  var needs: SolverNeeds { get }
 }
 
 /// Looks at each group by itself, so that a matrix may come in pieces.
@@ -29,12 +27,19 @@ package protocol GroupwiseSolver: Solver {
   ) throws(QuantizationError)
 }
 
-/// What a solver must know beside the weights of a matrix.
-package enum SolverNeeds: Sendable {
-  /// Nothing: it is a ``GroupwiseSolver``.
-  case nothing
-  /// The second moments of the matrix's inputs, and the whole matrix at once: ``GPTQ``.
-  case inputMoments
+/// Looks at a whole matrix and at the second moments of its inputs, so that it solves only experts of which there are states.
+package protocol CalibratedSolver: Solver {
+  /// Solves a matrix. Nothing may depend on the threads.
+  ///
+  /// - Parameters:
+  ///   - weights: (rows, columns), a whole number of the encoding's groups in a row.
+  ///   - encoding: one with codes.
+  ///   - moments: of the matrix's inputs.
+  ///   - measuresPower: whether tr(W H Wᵀ) is wanted, which is the same for all encodings of a matrix.
+  func solve(
+    _ weights: Span<Float>, rows: Int, as encoding: Encoding, moments: ConditionedMoments, measuresPower: Bool,
+    threads: Int
+  ) throws(CalibrationError) -> CalibratedMatrix
 }
 
 /// Numbers of a checkpoint to be encoded: a matrix, or a part of it that ``Encoding/unitElementCount(columns:)`` divides.
@@ -57,12 +62,12 @@ package struct SourceWeights: ~Escapable {
   package var count: Int { bytes.byteCount / format.byteCount }
 }
 
-/// The only list of solvers: a new one is a line here.
+/// The only lists of solvers: a new one is a line here.
 package enum Solvers {
-  package static let all: [any Solver] = groupwise + [gptq]
   package static let groupwise: [any GroupwiseSolver] = [search, absmax]
+  package static let calibrated: [any CalibratedSolver] = [GPTQSolver()]
+  package static var all: [any Solver] { groupwise.map { $0 } + calibrated.map { $0 } }
 
-  package static let gptq: any Solver = CalibratedSolver()
   package static let absmax: any GroupwiseSolver = GroupSolver(
     name: "absmax", summary: "the largest magnitude gets the largest code", rule: .absmax)
   package static let search: any GroupwiseSolver = GroupSolver(
@@ -70,6 +75,8 @@ package enum Solvers {
 
   /// What is taken where nothing else is asked for.
   package static var standard: any GroupwiseSolver { search }
+  /// The same for experts of which there are states.
+  package static var standardCalibrated: any CalibratedSolver { calibrated[0] }
 
   package static func named(_ name: String) -> (any Solver)? { all.first { $0.name == name } }
 }

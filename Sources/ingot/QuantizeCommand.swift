@@ -63,7 +63,8 @@ struct QuantizeCommand: ParsableCommand {
     help: ArgumentHelp(
       "How scales are chosen where the recipe does not say: "
         + Solvers.all.map { "\($0.name) (\($0.summary))" }.joined(separator: ", ")
-        + ". Experts of which there are states are solved by gptq all the same. (default: \(Solvers.standard.name))",
+        + ". Experts of which there are states are solved by \(Solvers.standardCalibrated.name) all the same. "
+        + "(default: \(Solvers.standard.name))",
       valueName: "solver"))
   var solver: SolverName?
 
@@ -189,7 +190,7 @@ struct QuantizeCommand: ParsableCommand {
     let file = try statesFile()
     let check = try driftCheck(file, kernels, progress)
     let states = try file ?? madeStates(kernels, progress)
-    if let named = solver?.solver, named.needs == .inputMoments, states == nil {
+    if let named = solver?.solver as? any CalibratedSolver, states == nil {
       throw Failure(solverNeedsStates: named.name)
     }
     var plan: ConversionPlan
@@ -241,7 +242,11 @@ struct QuantizeCommand: ParsableCommand {
       for text in overrides { options.recipe.overrides.append(try Recipe.rule(parsing: text)) }
     } catch { throw .recipe(error) }
     options.drops = drops
-    options.solver = solver?.solver as? any GroupwiseSolver ?? options.solver
+    switch solver?.solver {
+    case let own as any GroupwiseSolver: options.solver = own
+    case let own as any CalibratedSolver: options.calibrated = own
+    default: break
+    }
     options.compression = compress
     options.tool = "ingot \(toolVersion)"
     return options

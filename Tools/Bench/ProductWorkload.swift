@@ -93,12 +93,18 @@ struct ProductWorkload {
 final class Planes: Sendable {
   let byteCount: Int
   private let weights: SharedBuffer
-  private let scales: SharedBuffer
+  private let wideScales: SharedBuffer
+  /// Bytes that are moderate both as a row's base and as a scale: those of numbers would be infinite bases.
+  private let byteScales: SharedBuffer
 
   init(byteCount: Int) {
     self.byteCount = byteCount
     weights = Self.filled(byteCount)
-    scales = Self.filled(1 << 20)
+    wideScales = Self.filled(1 << 20)
+    var bytes = AlignedBuffer(byteCount: 1 << 20)
+    var all = bytes.mutableBytes
+    all.write((0..<1 << 20).map { 0x60 | UInt8($0 % 16) }.bytes, at: 0)
+    byteScales = bytes.share()
   }
 
   static func filled(_ byteCount: Int) -> SharedBuffer {
@@ -127,7 +133,7 @@ final class Planes: Sendable {
     for index in 0..<count {
       let (codes, scales) = places(index, format, rows, columns)
       let weights = self.weights
-      let allScales = self.scales
+      let allScales = self.scales(of: format)
       kernels.multiply(
         weights.bytes.extracting(codes), scales: allScales.bytes.extracting(scales), as: format, rows: rows,
         columns: columns, x: numbers, tokens: tokens, into: &out, stride: rows, threads: threads)
@@ -144,12 +150,16 @@ final class Planes: Sendable {
     for index in 0..<count {
       let (codes, scales) = places(index, .codes(format), rows, columns)
       let weights = self.weights
-      let allScales = self.scales
+      let allScales = self.scales(of: .codes(format))
       let x = kernels.int8Activations(numbers, tokens: tokens, columns: columns, groupSize: format.groupSize)
       kernels.multiply(
         weights.bytes.extracting(codes), scales: allScales.bytes.extracting(scales), as: format, rows: rows, x: x,
         into: &out, stride: rows, threads: threads)
     }
+  }
+
+  private func scales(of format: WeightFormat) -> SharedBuffer {
+    if case .codes(let codes) = format, codes.scale == .byte { byteScales } else { wideScales }
   }
 
   /// Where the planes of a matrix lie. Scales go round in 1 MiB: a tenth of the bytes at most.
@@ -158,7 +168,7 @@ final class Planes: Sendable {
   ) -> (codes: Range<Int>, scales: Range<Int>) {
     let codeByteCount = rows * format.rowByteCount(columns: columns)
     let scaleByteCount = rows * format.rowScaleByteCount(columns: columns)
-    let scaleStart = index * scaleByteCount % (scales.byteCount - scaleByteCount + 2)
+    let scaleStart = index * scaleByteCount % (wideScales.byteCount - scaleByteCount + 2)
     return (
       index * codeByteCount..<(index + 1) * codeByteCount, scaleStart..<scaleStart + scaleByteCount
     )

@@ -108,8 +108,15 @@ package struct GPTQ: Sendable {
 }
 
 /// As recipes and the command line name it.
-struct CalibratedSolver: Solver {
+struct GPTQSolver: CalibratedSolver {
   let name = "gptq"
   let summary = "least error of what experts say on calibrated states; needs such states"
-  let needs = SolverNeeds.inputMoments
+
+  func solve(
+    _ weights: Span<Float>, rows: Int, as encoding: Encoding, moments: ConditionedMoments, measuresPower: Bool,
+    threads: Int
+  ) throws(CalibrationError) -> CalibratedMatrix {
+    guard let gptq = GPTQ(encoding) else { preconditionFailure("\(encoding) has no codes") }
+    return try gptq.solve(weights, rows: rows, moments: moments, measuresPower: measuresPower, threads: threads)
+  }
 }
