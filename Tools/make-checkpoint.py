@@ -55,14 +55,16 @@ SHAPES = {
                   n_group=8, topk_group=4, moe_intermediate_size=1024, max_position_embeddings=32768,
                   pad_token_id=156892),
 }
-DEFAULT_SHARDS = {"pico": 3, "nano": 4, "mini": 8, "flash": 32, "uni": 8, "mini-2.2": 8}
+DEFAULT_SHARDS = {"pico": 3, "nano": 4, "mini": 8, "flash": 32, "uni": 8, "mini-2.2": 8, "sdar": 8}
 # Shapes of other families: what they are made from, and the family.
 SHAPES["uni"] = dict(SHAPES["mini"], vocab_size=173568)
 SHAPES["mini-2.2"] = dict(SHAPES["mini"])
-FAMILY_OF_SHAPE = {"uni": "uni", "mini-2.2": "2.2"}
+SHAPES["sdar"] = dict(SHAPES["mini"], vocab_size=151936, intermediate_size=6144, num_hidden_layers=48,
+                      num_attention_heads=32, num_experts=128, moe_intermediate_size=768, pad_token_id=151643)
+FAMILY_OF_SHAPE = {"uni": "uni", "mini-2.2": "2.2", "sdar": "sdar"}
 
 # What a family changes. Sizes of block routing and ids are those of the published vocabulary, or as near as a smaller one allows.
-FAMILIES = ["2.0", "2.2", "uni"]
+FAMILIES = ["2.0", "2.2", "uni", "sdar"]
 
 
 def set_family(family, config):
@@ -74,6 +76,17 @@ def set_family(family, config):
                       delete_token_id=delete, split_token_id=delete + 1, use_qk_norm=True,
                       max_position_embeddings=131072, rope_theta=3000000, transformers_version="5.2.0")
         del config["sliding_window"]
+    if family == "sdar":
+        # Without dense layers, shared experts, groups and biases of routers.
+        kept = {key: config[key] for key in (
+            "head_dim", "hidden_act", "hidden_size", "intermediate_size", "max_position_embeddings", "moe_intermediate_size",
+            "norm_topk_prob", "num_attention_heads", "num_experts", "num_experts_per_tok", "num_hidden_layers",
+            "num_key_value_heads", "pad_token_id", "rms_norm_eps", "rope_scaling", "tie_word_embeddings", "torch_dtype",
+            "use_sliding_window", "vocab_size")}
+        config.clear()
+        config.update(kept, architectures=["SDARMoeForCausalLM"], model_type="sdar_moe", rope_theta=1000000,
+                      attention_bias=False, decoder_sparse_step=1, mlp_only_layers=[], sliding_window=None,
+                      first_k_dense_replace=0, num_shared_experts=0)
     if family == "uni":
         config.update(model_type="llada2_moe_veomni", image_token_offset=min(157184, config["vocab_size"] - 1))
 
@@ -84,8 +97,17 @@ OTHER_PARTS = ([("model.vision_tower.patch_embed.weight", (64, 3, 4, 4)), ("mode
                + [("model.image_projector.weight", (128, 64))])
 
 
+SDAR_NAMES = [("word_embeddings", "embed_tokens"), ("attention.query_layernorm", "self_attn.q_norm"),
+              ("attention.key_layernorm", "self_attn.k_norm"), ("attention.dense", "self_attn.o_proj"),
+              (".attention.", ".self_attn.")]
+
+
 def name_in_family(name, family):
     """The name that a tensor of LLaDA2 has in the family."""
+    if family == "sdar":
+        for own, other in SDAR_NAMES:
+            name = name.replace(own, other)
+        return name
     if family != "uni":
         return name
     if name.startswith("lm_head."):
@@ -236,7 +258,11 @@ def make_tensors(c, layout, dtype, bias_dtype):
     add("model.word_embeddings.weight", V, H)
     for i in range(c["num_hidden_layers"]):
         layer = f"model.layers.{i}."
-        add(layer + "attention.query_key_value.weight", (q + 2 * kv) * D, H)
+        if c["model_type"] == "sdar_moe":
+            for part, heads in (("q_proj", q), ("k_proj", kv), ("v_proj", kv)):
+                add(f"{layer}attention.{part}.weight", heads * D, H)
+        else:
+            add(layer + "attention.query_key_value.weight", (q + 2 * kv) * D, H)
         add(layer + "attention.query_layernorm.weight", D)
         add(layer + "attention.key_layernorm.weight", D)
         add(layer + "attention.dense.weight", H, q * D)
@@ -259,7 +285,8 @@ def make_tensors(c, layout, dtype, bias_dtype):
                 add_stacked(i, gate_up, 2 * M, H, "gate_proj", "up_proj")
                 add_stacked(i, down, H, M, "down_proj")
             add(layer + "mlp.gate.weight", E, H)
-            add(layer + "mlp.gate.expert_bias", E, dtype=bias_dtype)
+            if c["model_type"] != "sdar_moe":
+                add(layer + "mlp.gate.expert_bias", E, dtype=bias_dtype)
             if c["num_shared_experts"]:
                 add_mlp(layer + "mlp.shared_experts.", M * c["num_shared_experts"])
         add(layer + "input_layernorm.weight", H)
@@ -479,7 +506,7 @@ def parse_arguments():
     shape.add_argument("--shape", choices=list(SHAPES), default="pico", help="model to start from (default: pico)")
     shape.add_argument("--family", choices=FAMILIES,
                        help="2.2: block routing, control tokens, 131,072 positions. uni: the language part of LLaDA2.0-Uni, "
-                            "merged under names of its own, beside tensors of an encoder of images "
+                            "merged under names of its own, beside tensors of an encoder of images. sdar: SDAR with experts "
                             "(default: that of the shape, else 2.0)")
     shape.add_argument("--moe-layers", type=int, metavar="N",
                        help="layers with experts; the others are dense (default: all but the first)")

@@ -109,6 +109,14 @@ struct ConfigurationReader {
     }
   }
 
+  /// The one value that is supported, where a key that is absent means another.
+  func require(_ key: String, _ value: JSONValue) throws(ModelError) {
+    guard object[key] == value else {
+      let found = object[key].map { "is \($0.text(indented: false))" } ?? "is missing"
+      throw error(key, "\(found); only \(value.text(indented: false)) is supported")
+    }
+  }
+
   /// Nil, the key absent, or the one value we assume.
   func expect(_ key: String, _ assumed: JSONValue) throws(ModelError) {
     guard let value = object[key], value != assumed, !(value.isNull && assumed == false) else { return }

@@ -1,9 +1,11 @@
 import Glibc
 import JSON
 
-/// The numbers of a LLaDA2 `config.json` that the runtime and the reader use. Names follow the file's keys.
+/// The numbers of a `config.json` that the runtime and the reader use. Names follow the file's keys.
 package struct ModelConfiguration: Sendable, Equatable {
   package let modelType: String
+  /// What the family does that no key says.
+  package let conventions: Conventions
   package let vocabularySize: Int
   package let hiddenSize: Int
   /// Width of the dense MLP of the first layers.
@@ -40,6 +42,8 @@ package struct ModelConfiguration: Sendable, Equatable {
   package let splitTokenID: Int?
   /// LLaDA2.2's block routing: window in tokens and experts a window may use; nil for 2.0 and 2.1.
   package let blockRouting: BlockRouting?
+  /// Positions that are denoised together where nothing else is asked for.
+  package let blockLength: Int
 
   package struct BlockRouting: Sendable, Equatable {
     package let blockSize: Int
@@ -71,6 +75,7 @@ package struct ModelConfiguration: Sendable, Equatable {
       let known = Architectures.modelTypes.joined(separator: ", ")
       throw reader.error("model_type", "is \"\(modelType)\"; known are \(known)")
     }
+    conventions = Architectures.conventions(of: modelType)
     vocabularySize = try reader.readInt("vocab_size", in: Self.size)
     hiddenSize = try reader.readInt("hidden_size", in: Self.size)
     intermediateSize = try reader.readInt("intermediate_size", in: Self.size)
@@ -86,16 +91,20 @@ package struct ModelConfiguration: Sendable, Equatable {
       reader.isOff("moe_shared_expert_intermediate_size")
       ? expertIntermediateSize : try reader.readInt("moe_shared_expert_intermediate_size", in: Self.size)
     sharedIntermediateSize = sharedWidth * sharedExpertCount
-    firstDenseLayers =
-      try reader.isNull("first_k_dense_replace") ? 0 : reader.readInt("first_k_dense_replace", in: 0...layerCount)
-    // Without groups all experts are one.
-    let hasNoGroups = reader.object["n_group"] == .null || reader.object["n_group"] == .number("0")
-    groupCount = hasNoGroups ? 1 : try reader.readInt("n_group", in: 1...expertCount)
-    topGroupCount =
-      hasNoGroups && reader.isOff("topk_group") ? 1 : try reader.readInt("topk_group", in: 1...groupCount)
-    routedScalingFactor = try reader.readDouble("routed_scaling_factor")
+    if conventions.hasRouterBias {
+      firstDenseLayers =
+        try reader.isNull("first_k_dense_replace") ? 0 : reader.readInt("first_k_dense_replace", in: 0...layerCount)
+      // Without groups all experts are one.
+      let hasNoGroups = reader.object["n_group"] == .null || reader.object["n_group"] == .number("0")
+      groupCount = hasNoGroups ? 1 : try reader.readInt("n_group", in: 1...expertCount)
+      topGroupCount =
+        hasNoGroups && reader.isOff("topk_group") ? 1 : try reader.readInt("topk_group", in: 1...groupCount)
+      routedScalingFactor = try reader.readDouble("routed_scaling_factor")
+    } else {
+      (firstDenseLayers, groupCount, topGroupCount, routedScalingFactor) = (0, 1, 1, 1)
+    }
     rmsNormEpsilon = try reader.readDouble("rms_norm_eps")
-    let rotary = try RotaryConfiguration(reader, note: note)
+    let rotary = try RotaryConfiguration(reader, partialFactor: conventions.partialRotaryFactor, note: note)
     ropeTheta = rotary.theta
     partialRotaryFactor = rotary.partialFactor
     maximumPositions = try reader.readInt("max_position_embeddings", in: 1...(1 << 30))
@@ -108,13 +117,16 @@ package struct ModelConfiguration: Sendable, Equatable {
     deleteTokenID = try reader.readToken("delete_token_id", below: vocabularySize)
     splitTokenID = try reader.readToken("split_token_id", below: vocabularySize)
     // The capacity makes it 2.2; a window alone means nothing.
-    if !reader.isOff("expert_capacity") {
+    if conventions.hasRouterBias, !reader.isOff("expert_capacity") {
       blockRouting = BlockRouting(
         blockSize: try reader.readInt("block_size", in: 1...65536),
         expertCapacity: try reader.readInt("expert_capacity", in: expertsPerToken...expertCount))
     } else {
       blockRouting = nil
     }
+    let ownLength = conventions.blockLength
+    blockLength =
+      try conventions.hasRouterBias ? ownLength : reader.readInt("block_size", in: 1...65536, default: ownLength)
 
     guard headCount % keyValueHeadCount == 0 else {
       throw reader.error("num_key_value_heads", "\(keyValueHeadCount) does not divide \(headCount) attention heads")
@@ -131,19 +143,13 @@ package struct ModelConfiguration: Sendable, Equatable {
     guard rotaryDimension >= 2, rotaryDimension % 2 == 0 else {
       throw reader.error("partial_rotary_factor", "gives \(rotaryDimension) of \(headDimension) channels, must be even")
     }
-    for (key, assumed) in Self.assumptions { try reader.expect(key, assumed) }
+    for assumption in conventions.assumptions { try reader.expect(assumption.key, assumption.value) }
+    for demand in conventions.demands { try reader.require(demand.key, demand.value) }
     try Self.requirePlainLayers(reader)
     _ = try QuantizationConfiguration(reader)
   }
 
-  /// Keys that the reference code ignores or hard-wires; another value would mean another model.
-  private static let assumptions: [(String, JSONValue)] = [
-    ("hidden_act", "silu"), ("score_function", "sigmoid"), ("norm_topk_prob", true), ("router_dtype", "fp32"),
-    ("moe_router_enable_expert_bias", true), ("use_sliding_window", false),
-    ("norm_head", false), ("norm_softmax", false), ("use_rmsnorm", true),
-  ]
-
-  /// transformers 5 says of each layer how it attends; all layers of LLaDA2 see the whole prefix.
+  /// transformers 5 says of each layer how it attends; all layers of our models see the whole prefix.
   private static func requirePlainLayers(_ reader: ConfigurationReader) throws(ModelError) {
     guard !reader.isOff("layer_types") else { return }
     let types = reader.object["layer_types"]?.array ?? []

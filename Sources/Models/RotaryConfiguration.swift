@@ -8,11 +8,14 @@ struct RotaryConfiguration {
   let theta: Double
   let partialFactor: Double
 
-  init(_ reader: ConfigurationReader, note: (SourceNote) -> Void) throws(ModelError) {
+  /// - Parameter partialFactor: where the file has none; nil makes it required.
+  init(
+    _ reader: ConfigurationReader, partialFactor: Double?, note: (SourceNote) -> Void
+  ) throws(ModelError) {
     try Self.requireNoScaling("rope_scaling", reader)
     try Self.requireNoScaling("rope_parameters", reader)
-    theta = try Self.number("rope_theta", reader, note)
-    partialFactor = try Self.number("partial_rotary_factor", reader, note)
+    theta = try Self.number("rope_theta", default: nil, reader, note)
+    self.partialFactor = try Self.number("partial_rotary_factor", default: partialFactor, reader, note)
   }
 
   private static let types = ["rope_type", "type"]
@@ -43,7 +46,7 @@ struct RotaryConfiguration {
 
   /// A number of `rope_parameters`, or else beside it.
   private static func number(
-    _ key: String, _ reader: ConfigurationReader, _ note: (SourceNote) -> Void
+    _ key: String, default fallback: Double?, _ reader: ConfigurationReader, _ note: (SourceNote) -> Void
   ) throws(ModelError) -> Double {
     for outer in ["rope_parameters", "rope_scaling"] {
       guard let object = reader.object[outer]?.object, let value = object[key], !value.isNull else { continue }
@@ -53,6 +56,6 @@ struct RotaryConfiguration {
       }
       return number
     }
-    return try reader.readDouble(key)
+    return try reader.readDouble(key, default: fallback)
   }
 }

@@ -46,7 +46,8 @@ package final class TransformerModel: Sendable {
 
   private struct Layer: Sendable {
     let inputNorm: RMSNorm
-    let queryKeyValue: Matrix
+    /// One matrix, or those of queries, keys and values.
+    let queryKeyValue: [Matrix]
     let queryKeyValueBias: [Float]?
     let queryNorm: RMSNorm?
     let keyNorm: RMSNorm?
@@ -92,7 +93,7 @@ package final class TransformerModel: Sendable {
       layers.append(
         Layer(
           inputNorm: try reader.norm(.input, index),
-          queryKeyValue: try weights.matrix(TensorID(.attention, .queryKeyValue, layer: index)),
+          queryKeyValue: try reader.queryKeyValue(index),
           queryKeyValueBias: c.usesQKVBias ? try reader.vector(TensorID(.bias, .queryKeyValue, layer: index)) : nil,
           queryNorm: isNormed ? try reader.norm(.query, index) : nil,
           keyNorm: isNormed ? try reader.norm(.key, index) : nil,
@@ -137,8 +138,8 @@ package final class TransformerModel: Sendable {
     // attention: r = h; h = r + dense(attention(norm(h)))
     var x = hidden
     layer.inputNorm.apply(to: &x, threads: compute.threads)
-    taps.inputs?(TensorID(.attention, .queryKeyValue, layer: index), x)
-    var projected = compute.product(layer.queryKeyValue, x, tokens: rows)
+    taps.inputs?(TensorID(.attention, configuration.projections[0].part, layer: index), x)
+    var projected = Self.joined(compute.products(layer.queryKeyValue, x, tokens: rows), rows: rows)
     if let bias = layer.queryKeyValueBias { add(bias, to: &projected) }
     taps.done?(.queryKeyValue)
     let attended = attend(&projected, rows, index, layer, segments, blockLength)  // (T, nh·D)
@@ -181,6 +182,20 @@ package final class TransformerModel: Sendable {
       add(output, bias: nil, to: &hidden)
       taps.done?(.routedExperts)
     }
+  }
+
+  /// Side by side what several matrices gave, each (rows, …).
+  private static func joined(_ parts: [[Float]], rows: Int) -> [Float] {
+    guard parts.count > 1 else { return parts[0] }
+    var joined: [Float] = []
+    joined.reserveCapacity(parts.reduce(0) { $0 + $1.count })
+    for row in 0..<rows {
+      for part in parts {
+        let width = part.count / rows
+        joined += part[row * width..<(row + 1) * width]
+      }
+    }
+    return joined
   }
 
   /// - Parameter projected: (T, (nh + 2·nkv)·D): all query heads, then all key heads, then all value heads; queries and keys
@@ -279,6 +294,14 @@ private struct LayerReader {
     RMSNorm(weight: try vector(TensorID(.norm, part, layer: layer)), epsilon: epsilon)
   }
 
+  func queryKeyValue(_ layer: Int) throws(ModelError) -> [Matrix] {
+    var matrices: [Matrix] = []
+    for (part, _) in weights.configuration.projections {
+      matrices.append(try weights.matrix(TensorID(.attention, part, layer: layer)))
+    }
+    return matrices
+  }
+
   func mlp(_ role: TensorRole, _ layer: Int) throws(ModelError) -> GatedMLP {
     GatedMLP(
       gate: try weights.matrix(TensorID(role, .gate, layer: layer)),
@@ -287,9 +310,12 @@ private struct LayerReader {
   }
 
   func experts(_ layer: Int) throws(ModelError) -> MixtureOfExperts {
-    MixtureOfExperts(
-      layer: layer, gate: try finite(TensorID(.router, .weight, layer: layer)),
-      router: Router(weights.configuration, bias: try vector(TensorID(.router, .bias, layer: layer))),
-      shared: weights.configuration.sharedIntermediateSize > 0 ? try mlp(.sharedExpert, layer) : nil)
+    let c = weights.configuration
+    let bias =
+      c.conventions.hasRouterBias
+      ? try vector(TensorID(.router, .bias, layer: layer)) : [Float](repeating: 0, count: c.expertCount)
+    return MixtureOfExperts(
+      layer: layer, gate: try finite(TensorID(.router, .weight, layer: layer)), router: Router(c, bias: bias),
+      shared: c.sharedIntermediateSize > 0 ? try mlp(.sharedExpert, layer) : nil)
   }
 }

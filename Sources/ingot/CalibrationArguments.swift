@@ -28,7 +28,7 @@ struct CalibrationArguments: ParsableArguments {
   @Option(help: "Decides which texts are taken and which of their positions are masked. (default: 0)")
   var seed: UInt64?
 
-  @Option(help: "Positions denoised together. (default: 32)")
+  @Option(help: "Positions denoised together. (default: the model's, for LLaDA2 32)")
   var blockLength: Int?
 
   @Option(help: "2.0, 2.1-quality, 2.1-speed or 2.2: those that edit weigh what they see more. (default: as for run)")

@@ -27,7 +27,7 @@ struct CalibrationInput {
     let model = try RunModel(path: checkpoint, compute: compute, cacheBudget: 0)
     let name = arguments.decoder ?? DecoderName(for: model.weights)
     let special = try model.specialTokens(stopsAtTurnEnd: name == .llada22)
-    let blockLength = arguments.blockLength ?? 32
+    let blockLength = arguments.blockLength ?? model.configuration.blockLength
     var options = try name.options(model.configuration, path: checkpoint)
     (options.blockLength, options.steps) = (blockLength, blockLength)
     let decoder: BlockDiffusion

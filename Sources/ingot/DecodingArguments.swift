@@ -1,5 +1,6 @@
 import ArgumentParser
 import Decoding
+import Models
 
 /// What `run` and `verify` can be told of the decoder; what is not said is as its authors published it.
 struct DecodingArguments: ParsableArguments {
@@ -26,10 +27,12 @@ struct DecodingArguments: ParsableArguments {
 
   func name(for model: RunModel) -> DecoderName { decoder ?? DecoderName(for: model.weights) }
 
+  /// - Parameter blockLength: nil for the model's own.
   func options(
-    for model: RunModel, blockLength: Int, generationLength: Int
+    for model: RunModel, blockLength: Int?, generationLength: Int
   ) throws(Failure) -> DecodingOptions {
     var options = try name(for: model).options(model.configuration, path: model.path)
+    let blockLength = blockLength ?? model.configuration.blockLength
     options.blockLength = blockLength
     options.steps = steps ?? blockLength
     options.generationLength = generationLength

@@ -20,10 +20,10 @@ struct DriftCheck {
   ///
   /// - Parameters:
   ///   - heldOut: lines of JSON where its name ends in `.jsonl`, else plain text.
-  ///   - decoder: nil for the one that goes with the model.
+  ///   - decoder, blockLength: nil for those that go with the model.
   ///   - maxMemory: of the whole run, of which a part is taken here.
   init(
-    checkpoint: String, heldOut: String, decoder: DecoderName?, blockLength: Int, compute: Compute, maxMemory: Int,
+    checkpoint: String, heldOut: String, decoder: DecoderName?, blockLength: Int?, compute: Compute, maxMemory: Int,
     _ progress: StageProgress
   ) throws(Failure) {
     let model = try RunModel(path: checkpoint, compute: compute, cacheBudget: 0)
@@ -32,6 +32,7 @@ struct DriftCheck {
     var options = VerificationOptions()
     options.levels = [.masked]
     options.decoding = try name.options(model.configuration, path: checkpoint)
+    let blockLength = blockLength ?? model.configuration.blockLength
     (options.decoding.blockLength, options.decoding.steps) = (blockLength, blockLength)
     options.decoder = name.rawValue
     (options.measuresFloor, options.replaysRoutes) = (false, false)

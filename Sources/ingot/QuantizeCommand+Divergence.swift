@@ -33,7 +33,7 @@ extension QuantizeCommand {
     }
     let check = try DriftCheck(
       checkpoint: checkpoint, heldOut: heldOut, decoder: data.decoder,
-      blockLength: file?.document.blockLength ?? data.blockLength ?? 32,
+      blockLength: file?.document.blockLength ?? data.blockLength,
       compute: Compute(kernels: kernels, threads: threads ?? Machine.threads), maxMemory: maxMemory.value, progress)
     progress.finish()
     return check

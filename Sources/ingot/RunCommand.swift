@@ -52,8 +52,8 @@ struct RunCommand: ParsableCommand {
   @Option(help: "Tokens asked for.")
   var genLength = 512
 
-  @Option(help: "Positions denoised together; 1 is autoregressive.")
-  var blockLength = 32
+  @Option(help: "Positions denoised together; 1 is autoregressive. (default: the model's, for LLaDA2 32)")
+  var blockLength: Int?
 
   @OptionGroup var decoding: DecodingArguments
 

@@ -69,7 +69,7 @@ struct VerifyCommand: ParsableCommand {
     help: ArgumentHelp("Shares of a block that are masked. (default: 0.1,0.3,0.5,0.7,0.9,1)", valueName: "ratios"))
   var maskRatios: NumberList?
 
-  @Option(help: "Positions denoised together, in scoring and decoding. (default: 32)")
+  @Option(help: "Positions denoised together, in scoring and decoding. (default: the model's, for LLaDA2 32)")
   var blockLength: Int?
 
   @Option(help: ArgumentHelp("Also score with these block lengths.", valueName: "lengths"))
@@ -266,7 +266,7 @@ struct VerifyCommand: ParsableCommand {
   func options(_ name: DecoderName, _ model: RunModel) throws(Failure) -> VerificationOptions {
     var options = measuring
     options.decoding = try decoding.options(
-      for: model, blockLength: blockLength ?? 32, generationLength: genLength ?? 128)
+      for: model, blockLength: blockLength, generationLength: genLength ?? 128)
     options.decoder = name.rawValue
     options.maskRatios = maskRatios?.values ?? options.maskRatios
     options.seed = seed ?? 0

@@ -3,7 +3,7 @@ import JSON
 import TestSupport
 import Testing
 
-/// Every command on relatives of LLaDA2.0: the language part of Uni, and 2.2 with block routing.
+/// Every command on other families than LLaDA2.0: the language part of Uni, 2.2 with block routing, SDAR.
 @Suite struct FamilyTests {
   private func json(_ result: Command.Result) throws -> JSONObject {
     #expect(result.code == 0, "\(result.err)")
@@ -46,6 +46,48 @@ import Testing
         in: directory)
       let drift = try json(verify)
       #expect(drift["masked"]?.object?["kl"]?.object?["mean"]?.double ?? 0 > 0)
+    }
+  }
+
+  @Test("SDAR is quantized, calibrated, looked into, run, verified and exported")
+  func sdar() throws {
+    try withTemporaryDirectory { directory in
+      var files: [String: [UInt8]] = [:]
+      for name in ["tokenizer.json", "tokenizer_config.json"] { files[name] = try contents(of: pico + "/" + name) }
+      try Trained.withVariant(of: "sdar", files: files) { model in
+        let data = ["--prompts", pico + "/eval.jsonl"]
+        let made = try json(
+          try ingot(
+            ["quantize", model, "-o", "s.ingot", "--experts", "int4-g32", "--tokens", "2k", "--json"] + data,
+            in: directory))
+        #expect(made["tensors_dropped"] == 0)
+        #expect(try ingot(["inspect", "s.ingot", "--check"], in: directory).code == 0)
+
+        try #require(
+          try ingot(["quantize", model, "-o", "k.ingot", "--experts", "keep", "-q"], in: directory).code == 0)
+        let options = ["-p", question, "--gen-length", "8", "--json", "-q"]
+        let answer = try json(try ingot(["run", model] + options, in: directory))
+        let four = try json(try ingot(["run", model, "--block-length", "4"] + options, in: directory))
+        #expect(four["tokens"] == answer["tokens"] && four["forwards"] == answer["forwards"], "\(answer)")
+        #expect(try ingot(["inspect", model, "--diff", "k.ingot"], in: directory).code == 0)
+        let kept = try json(try ingot(["run", "k.ingot"] + options, in: directory))
+        #expect(kept["tokens"] == answer["tokens"] && answer["tokens"] != nil, "\(answer)")
+
+        let verify = ["verify", "--reference", model, "--limit", "2", "--json", "-q"] + data
+        let drift = try json(try ingot(verify + ["s.ingot"], in: directory))
+        #expect(drift["masked"]?.object?["kl"]?.object?["mean"]?.double ?? 0 > 0)
+        let none = try json(try ingot(verify + ["k.ingot"], in: directory))
+        #expect(none["masked"]?.object?["kl"]?.object?["mean"]?.double == 0)
+
+        for format in ["safetensors", "compressed-tensors", "gptq"] {
+          let result = try ingot(["export", "s.ingot", "--to", format, "-o", format], in: directory)
+          #expect(result.code == 0, "\(result)")
+        }
+        for format in ["gguf", "mlx"] {
+          let refused = try ingot(["export", "s.ingot", "--to", format, "-o", format], in: directory)
+          #expect(refused.code == 1 && refused.err.contains("family of models"), "\(refused)")
+        }
+      }
     }
   }
 

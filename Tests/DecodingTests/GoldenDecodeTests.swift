@@ -35,8 +35,8 @@ struct GoldenDecodeTests {
 
   /// All kernel sets where little is computed; of the later decoders, which make many more passes, the best set, and in long
   /// tests all but the scalar ones, which would take minutes.
-  static let cases: [Case] = Trained.models.flatMap { model in
-    ["decode.json", "decode-2.1.json", "decode-2.2.json"].flatMap { file in
+  static let cases: [Case] = Trained.goldens.flatMap { model in
+    listing(of: Trained.golden(model, "")).filter { $0.hasPrefix("decode") }.flatMap { file in
       KernelSet.available.filter {
         file == "decode.json" || $0 == .best || (runsLongTests && $0.name != "scalar")
       }.flatMap { kernels in

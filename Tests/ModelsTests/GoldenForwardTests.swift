@@ -19,7 +19,7 @@ import Testing
     let kernels: KernelSet
     var testDescription: String { "\(model) \(file) \(kernels)" }
   }
-  static let cases: [Case] = Trained.models.flatMap { model in
+  static let cases: [Case] = Trained.goldens.flatMap { model in
     listing(of: Trained.golden(model, "")).filter { $0.hasSuffix(".safetensors") }.flatMap { file in
       KernelSet.available.map { Case(model: model, file: file, kernels: $0) }
     }

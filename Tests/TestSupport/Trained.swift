@@ -14,12 +14,18 @@ package enum Trained {
 
   package static let models: [String] = shared == nil ? ["pico"] : ["pico", "nano"]
 
+  /// The models that there are runs of other code on. Those beside the trained ones have random weights and no tokenizer of
+  /// their own: sdar, which takes pico's.
+  package static let goldens: [String] = models + ["sdar"]
+
+  private static let fixtures: Set<String> = ["pico", "sdar"]
+
   package static func checkpoint(_ name: String) -> String {
-    name == "pico" ? "\(project)/Tests/Fixtures/pico" : "\(shared ?? "")/checkpoints/\(name)"
+    fixtures.contains(name) ? "\(project)/Tests/Fixtures/\(name)" : "\(shared ?? "")/checkpoints/\(name)"
   }
 
   package static func golden(_ model: String, _ file: String) -> String {
-    (model == "pico" ? "\(project)/Tests/Fixtures" : shared ?? "") + "/goldens/\(model)/\(file)"
+    (fixtures.contains(model) ? "\(project)/Tests/Fixtures" : shared ?? "") + "/goldens/\(model)/\(file)"
   }
 
   /// The checkpoint with further members in its `config.json` or with other files, in a directory that has the rest by links.

@@ -7,6 +7,8 @@ package protocol Architecture: Sendable {
   static var names: TensorNames { get }
   /// How checkpoints store the experts of a layer; the first is by these names, and the one of packs.
   static var layouts: [ExpertLayout] { get }
+  /// What holds for all models of the family, whatever `config.json` says. Families with a `model_type` in common share them.
+  static var conventions: Conventions { get }
   /// What another format calls the tensors; nil where no engine that reads it has the family.
   static func names(in dialect: NameDialect) -> TensorNames?
   /// How engines call the modules that are quantized and those that are not.
@@ -33,15 +35,27 @@ extension Architecture {
   /// saves 0.06 % of the bytes.
   package static var protectedRoles: Set<TensorRole> { [.norm, .bias, .router] }
   package static func passesThrough(_ name: String) -> Bool { false }
+  package static func makeModel(_ weights: any WeightSource, compute: Compute) throws(ModelError) -> TransformerModel {
+    try TransformerModel(weights, compute: compute)
+  }
+  package static func decoder(_ configuration: ModelConfiguration) -> String { "2.0" }
 }
 
 /// The families that Ingot knows.
 package enum Architectures {
-  package static let all: [any Architecture.Type] = [LLaDA2.self, LLaDA2Uni.self]
+  package static let all: [any Architecture.Type] = [LLaDA2.self, LLaDA2Uni.self, SDAR.self]
 
   /// Every `model_type` that is known.
   package static var modelTypes: [String] {
     all.flatMap { $0.modelTypes }.reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
+  }
+
+  /// What the families with a known `model_type` have in common.
+  static func conventions(of modelType: String) -> Conventions {
+    guard let family = all.first(where: { $0.modelTypes.contains(modelType) }) else {
+      preconditionFailure("asked for types that are known")
+    }
+    return family.conventions
   }
 
   /// The family of a model: of those with its `model_type` the one whose embedding is there, or else the first. Nil where none has

@@ -20,10 +20,11 @@ package struct Router: Sendable {
   private let groupCount: Int
   private let topGroupCount: Int
   private let scale: Float
+  private let scores: Conventions.Scores
   private let blockRouting: ModelConfiguration.BlockRouting?
   private let bias: [Float]
 
-  /// - Parameter bias: (experts)
+  /// - Parameter bias: (experts); zeros where there is none.
   package init(_ configuration: ModelConfiguration, bias: [Float]) {
     precondition(bias.count == configuration.expertCount)
     expertCount = configuration.expertCount
@@ -31,6 +32,7 @@ package struct Router: Sendable {
     groupCount = configuration.groupCount
     topGroupCount = configuration.topGroupCount
     scale = Float(configuration.routedScalingFactor)
+    scores = configuration.conventions.scores
     blockRouting = configuration.blockRouting
     self.bias = bias
   }
@@ -42,8 +44,7 @@ package struct Router: Sendable {
   ///   - start: position of the first row in its sequence; 2.2's windows are aligned to it.
   package func routes(logits: Span<Float>, start: Int) -> [Route] {
     let rows = logits.count / expertCount
-    var scores = [Float](repeating: 0, count: rows * expertCount)
-    for index in scores.indices { scores[index] = 1 / (1 + expf(-logits[index])) }
+    let scores = scores(of: logits)
     guard let blockRouting else {
       return (0..<rows).map { row in
         let scores = scores[row * expertCount..<(row + 1) * expertCount]
@@ -66,6 +67,24 @@ package struct Router: Sendable {
       }
     }
     return routes
+  }
+
+  private func scores(of logits: Span<Float>) -> [Float] {
+    var scores = [Float](repeating: 0, count: logits.count)
+    switch self.scores {
+    case .sigmoid:
+      for index in scores.indices { scores[index] = 1 / (1 + expf(-logits[index])) }
+    case .softmax:
+      for start in stride(from: 0, to: logits.count, by: expertCount) {
+        let row = start..<start + expertCount
+        var largest = logits[start]
+        for index in row { largest = max(largest, logits[index]) }
+        for index in row { scores[index] = expf(logits[index] - largest) }
+        let sum = scores[row].reduce(0, +)
+        for index in row { scores[index] /= sum }
+      }
+    }
+    return scores
   }
 
   /// Groups are consecutive experts; a group counts by the sum of its two best biased scores.

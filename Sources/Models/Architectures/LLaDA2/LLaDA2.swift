@@ -1,3 +1,4 @@
+import JSON
 import Tensors
 
 /// LLaDA2 and its relatives with the same tensors: a mixture of experts that is decoded by block diffusion
@@ -9,9 +10,12 @@ package enum LLaDA2: Architecture {
   package static let names = makeNames(body: "model.", head: "lm_head.")
   package static let layouts = makeLayouts(body: "model.")
 
-  package static func makeModel(_ weights: any WeightSource, compute: Compute) throws(ModelError) -> TransformerModel {
-    try TransformerModel(weights, compute: compute)
-  }
+  package static let conventions = Conventions(
+    assumptions: [
+      ("hidden_act", "silu"), ("score_function", "sigmoid"), ("norm_topk_prob", true), ("router_dtype", "fp32"),
+      ("moe_router_enable_expert_bias", true), ("use_sliding_window", false),
+      ("norm_head", false), ("norm_softmax", false), ("use_rmsnorm", true),
+    ])
 
   /// Block routing came with 2.2; 2.0 and 2.1 cannot be told apart.
   package static func decoder(_ configuration: ModelConfiguration) -> String {
@@ -63,68 +67,5 @@ package enum LLaDA2: Architecture {
       ExpertLayout("fused", .fused, ["w1", "w1", "w2"].map { mlp + $0 }),
       ExpertLayout("w13", .fused, ["w13_weight", "w13_weight", "w2_weight"].map { "\(mlp)experts.\($0)" }),
     ]
-  }
-
-  /// Shape of one projection: gate and up widen, down narrows.
-  static func shape(_ part: TensorPart, hidden: Int, width: Int) -> Shape {
-    part == .down ? Shape(rows: hidden, columns: width) : Shape(rows: width, columns: hidden)
-  }
-
-  package static func items(_ configuration: ModelConfiguration, has: (TensorID) -> Bool) -> [ModelItem] {
-    items(configuration, names, has: has)
-  }
-
-  /// The tensors under the names of a relative.
-  static func items(_ c: ModelConfiguration, _ names: TensorNames, has: (TensorID) -> Bool) -> [ModelItem] {
-    var items: [ModelItem] = []
-    func tensor(_ id: TensorID, _ shape: Shape) -> ModelTensor {
-      ModelTensor(id: id, name: names.name(of: id), shape: shape)
-    }
-    func add(_ role: TensorRole, _ part: TensorPart, layer: Int? = nil, _ shape: Shape) {
-      items.append(ModelItem(tensors: [tensor(TensorID(role, part, layer: layer), shape)]))
-    }
-    func vector(_ count: Int) -> Shape { Shape([count])! }  // a configured size, so not negative
-    let head = TensorID(.head, .weight)
-    let queryRows = c.headCount * c.headDimension
-    let rows = queryRows + 2 * c.keyValueHeadCount * c.headDimension
-
-    add(.embedding, .weight, Shape(rows: c.vocabularySize, columns: c.hiddenSize))
-    for layer in 0..<c.layerCount {
-      add(.norm, .input, layer: layer, vector(c.hiddenSize))
-      add(.attention, .queryKeyValue, layer: layer, Shape(rows: rows, columns: c.hiddenSize))
-      if c.usesQKVBias { add(.bias, .queryKeyValue, layer: layer, vector(rows)) }
-      // Absent in 2.0-mini's config although the model has them: the tensors decide.
-      if has(TensorID(.norm, .query, layer: layer)) {
-        add(.norm, .query, layer: layer, vector(c.headDimension))
-        add(.norm, .key, layer: layer, vector(c.headDimension))
-      }
-      add(.attention, .output, layer: layer, Shape(rows: c.hiddenSize, columns: queryRows))
-      if c.usesBias { add(.bias, .output, layer: layer, vector(c.hiddenSize)) }
-      add(.norm, .postAttention, layer: layer, vector(c.hiddenSize))
-      guard c.isMoE(layer: layer) else {
-        for part in TensorPart.projections {
-          add(.denseMLP, part, layer: layer, shape(part, hidden: c.hiddenSize, width: c.intermediateSize))
-        }
-        continue
-      }
-      add(.router, .weight, layer: layer, Shape(rows: c.expertCount, columns: c.hiddenSize))
-      add(.router, .bias, layer: layer, vector(c.expertCount))
-      for expert in 0..<c.expertCount {
-        items.append(
-          ModelItem(
-            tensors: TensorPart.projections.map { part in
-              tensor(
-                TensorID(.expert, part, layer: layer, expert: expert),
-                shape(part, hidden: c.hiddenSize, width: c.expertIntermediateSize))
-            }))
-      }
-      guard c.sharedIntermediateSize > 0 else { continue }
-      for part in TensorPart.projections {
-        add(.sharedExpert, part, layer: layer, shape(part, hidden: c.hiddenSize, width: c.sharedIntermediateSize))
-      }
-    }
-    add(.norm, .final, vector(c.hiddenSize))
-    if !c.tiesWordEmbeddings || has(head) { add(.head, .weight, Shape(rows: c.vocabularySize, columns: c.hiddenSize)) }
-    return items
   }
 }

@@ -7,17 +7,10 @@ package enum LLaDA2Uni: Architecture {
   package static let modelTypes = LLaDA2.modelTypes
   package static let names = LLaDA2.makeNames(body: body, head: head)
   package static let layouts = LLaDA2.makeLayouts(body: body)
-
-  package static func items(_ configuration: ModelConfiguration, has: (TensorID) -> Bool) -> [ModelItem] {
-    LLaDA2.items(configuration, names, has: has)
-  }
+  package static let conventions = LLaDA2.conventions
 
   /// Only a name of the language part must mean something.
   package static func passesThrough(_ name: String) -> Bool { !name.hasPrefix(body) && !name.hasPrefix(head) }
-
-  package static func makeModel(_ weights: any WeightSource, compute: Compute) throws(ModelError) -> TransformerModel {
-    try LLaDA2.makeModel(weights, compute: compute)
-  }
 
   package static func decoder(_ configuration: ModelConfiguration) -> String { LLaDA2.decoder(configuration) }
 }
