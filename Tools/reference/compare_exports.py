@@ -36,6 +36,8 @@ REFUSED = {
     "int4-g16s8": {"compressed-tensors", "gguf", "mlx", "gptq"}, "by layer": {"gptq"},
     "everything": {"compressed-tensors", "gptq"},
 }
+# The same for families, by how the name of their embedding begins: SDAR, LLaDA2.0-Uni beside what sees and draws.
+REFUSED_FOR = {"model.embed_tokens.": {"gguf", "mlx"}, "model.language_model.": {"gguf", "mlx"}}
 FORMATS = ("safetensors", "compressed-tensors", "gguf", "mlx", "gptq")
 
 
@@ -219,6 +221,10 @@ def runtime_modules(config):
     rest, experts = ["lm_head"], {}
     for layer in range(config["num_hidden_layers"]):
         prefix = f"model.layers.{layer}."
+        if config["model_type"] == "sdar_moe":
+            rest += [prefix + "self_attn.qkv_proj", prefix + "self_attn.o_proj", prefix + "mlp.gate"]
+            experts[layer] = [f"{prefix}mlp.experts.0.{p}_proj" for p in ("gate", "up", "down")]
+            continue
         rest += [prefix + "attention.query_key_value", prefix + "attention.dense"]
         if layer < config["first_k_dense_replace"]:
             rest += [prefix + "mlp.gate_up_proj", prefix + "mlp.down_proj"]
@@ -250,7 +256,7 @@ def compare_compressed_tensors(export, tensors):
     for name in rest:
         require(is_listed(name, settings["ignore"]), f"{name} would be taken for quantized")
     for layer, names in experts.items():
-        of = tensors[f"model.layers.{layer}.mlp.experts.0.up_proj.weight"]
+        of = next(t for n, t in tensors.items() if n.endswith(f".layers.{layer}.mlp.experts.0.up_proj.weight"))
         for name in names:
             require(is_listed(name, settings["ignore"]) == (of.code is None), f"{name} is ignored")
             groups = [g for g in settings["config_groups"].values()
@@ -437,14 +443,15 @@ def drop(export, pattern):
 
 
 def unlist(export, keys, word):
-    """Takes what speaks of `word` out of the list of what is not quantized."""
-    settings = export.config["quantization_config"]
+    """Takes what speaks of `word` out of the list of what is not quantized; False where nothing does."""
+    settings, changed = export.config["quantization_config"], False
     for key in keys:
         if key in settings:
             of = settings[key]
             kept = [v for v in of if word not in v]
             settings[key] = kept if isinstance(of, list) else {k: of[k] for k in kept}
-    return True
+            changed |= len(kept) < len(of)
+    return changed
 
 
 IGNORES = ("ignore", "dynamic")
@@ -539,13 +546,15 @@ def main():
             done = run(a.ingot, "quantize", a.checkpoint, "-o", path, "-q", "--force", *options)
             require(done.returncode == 0, done.stderr)
             tensors = packed_tensors(path)
+            refused = set(REFUSED.get(pack, ())).union(
+                *(formats for start, formats in REFUSED_FOR.items() if any(n.startswith(start) for n in tensors)))
             for format in FORMATS:
                 ways = [["--dtype", "f32"], ["--dtype", "bf16", "--shard-size", "500kB"]] if format == "safetensors" else [[]]
                 for way in ways:
                     out = path.with_suffix("") / (format + "".join(way).replace("--", "-") + (".gguf" if format == "gguf" else ""))
                     out.parent.mkdir(exist_ok=True)
                     done = run(a.ingot, "export", path, "--to", format, "-o", out, "--force", "-q", *way)
-                    if format in REFUSED.get(pack, ()):
+                    if format in refused:
                         require(done.returncode == 1 and not out.exists(), f"{pack} as {format} was not refused")
                         continue
                     require(done.returncode == 0, f"{pack} as {format}: {done.stderr}")
