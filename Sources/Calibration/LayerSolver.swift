@@ -73,16 +73,19 @@ package final class LayerSolver: Sendable {
     return try moments.condition(layer: layer, emptyInner: isSeen ? nil : unseen(weights), kernels: kernels)
   }
 
-  /// What down would be fed in an expert without tokens if all of the layer went there.
+  /// Rows that stand for all of a layer's where an expert has no tokens: all of them would take longer than ten other experts.
+  private static let unseenRows = 4096
+
+  /// What down would be fed in an expert without tokens if some of all the layer's went there.
   private func unseen(_ weights: Weights) -> LayerMoments {
     var moments = ExpertMoments(columns: states.columns, rows: weights.rows)
-    let rowByteCount = 2 * states.columns
-    let (all, own) = (states.states, rowWeights)
-    for start in stride(from: 0, to: states.rowCount, by: Self.piece) {
-      let end = min(start + Self.piece, states.rowCount)
+    let step = max(1, (states.rowCount + Self.unseenRows - 1) / Self.unseenRows)
+    let rows = Array(stride(from: 0, to: states.rowCount, by: step))
+    for start in stride(from: 0, to: rows.count, by: Self.piece) {
+      let part = rows[start..<min(start + Self.piece, rows.count)]
+      let own = part.map { rowWeights[$0] }
       moments.addInner(
-        all.bytes.extracting(start * rowByteCount..<end * rowByteCount), as: .bf16,
-        weights: own.span.extracting(start..<end), gate: weights.gate.span, up: weights.up.span,
+        gather(Array(part)).bytes, as: .bf16, weights: own.span, gate: weights.gate.span, up: weights.up.span,
         kernels: kernels)
     }
     return moments.shareInner()
