@@ -27,6 +27,8 @@ package enum ConversionError: Error {
   case noLevel(tensor: String, engine: String?)
   /// A target that has nothing to choose, since rules decide everything.
   case targetWithoutUse
+  /// An engine that could not serve any export of this family.
+  case engineWithoutFamily(String, modelType: String)
   /// What rules say of a tensor, an engine could not serve: alone, or beside another with which it shares an encoding.
   case notServable(engine: String, tensor: String, beside: String?)
   /// A recipe that says the experts' encoding, which a target chooses.

@@ -229,6 +229,9 @@ package struct ConversionPlan: Sendable {
     ] { provenance.append(.init(key: key, value: value)) }
     if let calibration = options.calibration {
       provenance.append(.init(key: "calibration", value: calibration.provenance))
+      if options.calibrated.name != Solvers.standardCalibrated.name {
+        provenance.append(.init(key: "calibrated_solver", value: .string(options.calibrated.name)))
+      }
       if let target = options.target { provenance.append(.init(key: "target", value: .string("\(target)"))) }
       if let engine = options.engine { provenance.append(.init(key: "servable", value: .string(engine.name))) }
     }

@@ -174,6 +174,9 @@ extension ConversionPlan {
 
   /// Refuses what rules decide where an engine could not serve it, whatever a target does with the others.
   func requireDecidedServable(by engine: ServingEngine) throws(ConversionError) {
+    if let dialect = engine.dialect, model.architecture.names(in: dialect) == nil {
+      throw .engineWithoutFamily(engine.name, modelType: model.configuration.modelType)
+    }
     var units: [ServingEngine.Unit: (encoding: Encoding?, name: String)] = [:]
     for chunk in pack.chunks {
       for (projection, index) in chunk.tensors.enumerated() {

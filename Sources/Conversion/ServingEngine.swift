@@ -1,3 +1,4 @@
+import Models
 import Pack
 package import Tensors
 
@@ -13,6 +14,8 @@ package struct ServingEngine: Sendable {
 
   package let name: String
   package let sharing: Sharing
+  /// Its names of tensors, which not every family has; nil where it takes those of the checkpoint.
+  let dialect: NameDialect?
   /// Whether it takes quantized matrices that are no routed experts.
   package let holdsQuantizedRest: Bool
   /// Of ``PrecisionTarget/levels``, those that its formats hold without loss; scales of one byte are bf16 numbers to all.
@@ -21,8 +24,9 @@ package struct ServingEngine: Sendable {
   /// Smaller groups fit the kernels of none of them.
   static let leastGroupSize = 32
 
-  private init(_ name: String, _ sharing: Sharing, holdsQuantizedRest: Bool) {
+  private init(_ name: String, _ sharing: Sharing, dialect: NameDialect?, holdsQuantizedRest: Bool) {
     self.name = name
+    self.dialect = dialect
     self.sharing = sharing
     self.holdsQuantizedRest = holdsQuantizedRest
     levels = PrecisionTarget.levels.filter { $0.groupSize >= Self.leastGroupSize }
@@ -30,9 +34,9 @@ package struct ServingEngine: Sendable {
 
   /// What `Formats/export-*.md` say of the formats that they read.
   package static let all: [ServingEngine] = [
-    ServingEngine("sglang", .layer, holdsQuantizedRest: false),
-    ServingEngine("mlx", .projection, holdsQuantizedRest: true),
-    ServingEngine("llama.cpp", .projection, holdsQuantizedRest: true),
+    ServingEngine("sglang", .layer, dialect: nil, holdsQuantizedRest: false),
+    ServingEngine("mlx", .projection, dialect: .mlx, holdsQuantizedRest: true),
+    ServingEngine("llama.cpp", .projection, dialect: .ggml, holdsQuantizedRest: true),
   ]
 
   package init?(name: String) {

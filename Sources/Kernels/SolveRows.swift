@@ -86,7 +86,8 @@ extension KernelSet {
     let columns = moments.columns
     let count = rows.errors.count
     precondition(bits == 4 || bits == 8)
-    precondition(Encoding.grouped.contains { $0.groupSize == groupSize } && columns % groupSize == 0)
+    precondition((16...128).contains(groupSize) && Encoding.grouped.contains { $0.groupSize == groupSize })
+    precondition(columns % groupSize == 0)
     precondition(weights.count == count * columns && rows.codes.count == weights.count)
     precondition(rows.scales.count == weights.count / groupSize && scaleRange.least.count == count)
     precondition(moments.kernels == self && (factor.map { $0.kernels == self && $0.columns == columns } ?? true))

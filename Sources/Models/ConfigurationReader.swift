@@ -100,14 +100,7 @@ struct ConfigurationReader {
   func isNull(_ key: String) -> Bool { object[key]?.isNull ?? false }
 
   /// Whether a key that may be 0, false, null, empty or absent asks for nothing.
-  func isOff(_ key: String) -> Bool {
-    switch object[key] {
-    case nil, .null, .bool(false), .number("0"): true
-    case .object(let object): object.members.isEmpty
-    case .array(let array): array.isEmpty
-    default: false
-    }
-  }
+  func isOff(_ key: String) -> Bool { object[key]?.isOff ?? true }
 
   /// The one value that is supported, where a key that is absent means another.
   func require(_ key: String, _ value: JSONValue) throws(ModelError) {
@@ -117,9 +110,23 @@ struct ConfigurationReader {
     }
   }
 
-  /// Nil, the key absent, or the one value we assume.
+  /// The one value that we assume, in any spelling; where it is "off", any that asks for nothing.
   func expect(_ key: String, _ assumed: JSONValue) throws(ModelError) {
-    guard let value = object[key], value != assumed, !(value.isNull && assumed == false) else { return }
+    guard let value = object[key], value != assumed else { return }
+    if let number = assumed.double, value.double == number { return }
+    if assumed.isOff, value.isOff { return }
     throw error(key, "is \(value.text(indented: false)); only \(assumed.text(indented: false)) is supported")
+  }
+}
+
+extension JSONValue {
+  /// Whether this is one of the ways in which configurations write "off".
+  fileprivate var isOff: Bool {
+    switch self {
+    case .null, .bool(false), .number("0"): true
+    case .object(let object): object.members.isEmpty
+    case .array(let array): array.isEmpty
+    default: false
+    }
   }
 }

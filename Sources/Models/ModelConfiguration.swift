@@ -91,7 +91,7 @@ package struct ModelConfiguration: Sendable, Equatable {
       reader.isOff("moe_shared_expert_intermediate_size")
       ? expertIntermediateSize : try reader.readInt("moe_shared_expert_intermediate_size", in: Self.size)
     sharedIntermediateSize = sharedWidth * sharedExpertCount
-    if conventions.hasRouterBias {
+    if conventions.hasRoutingKeys {
       firstDenseLayers =
         try reader.isNull("first_k_dense_replace") ? 0 : reader.readInt("first_k_dense_replace", in: 0...layerCount)
       // Without groups all experts are one.
@@ -117,7 +117,7 @@ package struct ModelConfiguration: Sendable, Equatable {
     deleteTokenID = try reader.readToken("delete_token_id", below: vocabularySize)
     splitTokenID = try reader.readToken("split_token_id", below: vocabularySize)
     // The capacity makes it 2.2; a window alone means nothing.
-    if conventions.hasRouterBias, !reader.isOff("expert_capacity") {
+    if conventions.hasRoutingKeys, !reader.isOff("expert_capacity") {
       blockRouting = BlockRouting(
         blockSize: try reader.readInt("block_size", in: 1...65536),
         expertCapacity: try reader.readInt("expert_capacity", in: expertsPerToken...expertCount))
@@ -126,7 +126,9 @@ package struct ModelConfiguration: Sendable, Equatable {
     }
     let ownLength = conventions.blockLength
     blockLength =
-      try conventions.hasRouterBias ? ownLength : reader.readInt("block_size", in: 1...65536, default: ownLength)
+      if let key = conventions.blockLengthKey { try reader.readInt(key, in: 1...65536, default: ownLength) } else {
+        ownLength
+      }
 
     guard headCount % keyValueHeadCount == 0 else {
       throw reader.error("num_key_value_heads", "\(keyValueHeadCount) does not divide \(headCount) attention heads")

@@ -2,7 +2,7 @@ import Kernels
 import Storage
 import Tensors
 
-/// The layers of LLaDA2 and its relatives in fp32 (`Formats/llada2.md` §3); ``LayerWalk`` takes rows through them. It reads straight down;
+/// The layers of LLaDA2 and its relatives in fp32 (`Formats/llada2.md` §3, `sdar.md` §3); ``LayerWalk`` takes rows through them. It reads straight down;
 /// shapes are in comments, with T rows of all sequences together, H hidden, nh query heads, nkv key-value heads, D head dimension.
 package final class TransformerModel: Sendable {
   /// Rows of one sequence that go through the model together.
@@ -26,7 +26,7 @@ package final class TransformerModel: Sendable {
     package var hidden: ((Int, [Float]) -> Void)?
     /// Called with the layer and the route of each row.
     package var routes: ((Int, [Router.Route]) -> Void)?
-    /// Called with the layer and what its router says of each row, (T, experts), before the sigmoid.
+    /// Called with the layer and what its router says of each row, (T, experts), before they are made scores.
     package var routerLogits: ((Int, [Float]) -> Void)?
     /// Called with a matrix and what it is multiplied with, (T, columns): the matrices of attention, the router, whose input the
     /// experts share, the gate (and so up) and down matrices of dense layers and shared experts.

@@ -17,7 +17,7 @@ package final class Tokenizer: Sendable {
   /// Bytes of the longest token, or more: a byte may take several in the vocabulary's spelling.
   private let longestToken: Int
 
-  /// The token that stands for positions not yet decoded: `mask_token` of the config, otherwise `<|mask|>`.
+  /// The token that stands for positions not yet decoded: `mask_token` of the config, otherwise `<|mask|>` or SDAR's `<|MASK|>`.
   package let maskID: Int?
   /// The end of the text: `eos_token` of the config, otherwise `<|endoftext|>`.
   package let eosID: Int?
@@ -56,7 +56,7 @@ package final class Tokenizer: Sendable {
     let eos = try settings.id("eos_token", vocabulary) ?? vocabulary.id(of: "<|endoftext|>")
     eosID = eos
     padID = try settings.id("pad_token", vocabulary) ?? eos
-    maskID = try settings.id("mask_token", vocabulary) ?? vocabulary.id(of: "<|mask|>")
+    maskID = try settings.id("mask_token", vocabulary) ?? vocabulary.id(of: "<|mask|>") ?? vocabulary.id(of: "<|MASK|>")
     roleEndID = vocabulary.id(of: "<|role_end|>")
     chatTemplate = ChatTemplate(others, settings.config, specialTokens: try settings.variables())
     notes = try settings.notes(vocabulary)

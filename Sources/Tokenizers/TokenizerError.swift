@@ -76,7 +76,7 @@ extension TokenizerError {
     case .unsupported, .pattern, .slowPattern: "encode the text elsewhere and pass token ids instead"
     case .unknownSpecialToken: "`tokenizer.json` and `tokenizer_config.json` must come from the same checkpoint"
     case .noSpecialToken(let purpose):
-      "masked diffusion needs a \(purpose) token; check that this is the tokenizer of a LLaDA2 checkpoint"
+      "masked diffusion needs a \(purpose) token; check that this is the tokenizer of the checkpoint"
     case .unknownID: "the ids must come from this tokenizer; padding rows of the embedding have no token"
     case .template(_, let error) where error.kind == .raised:
       "say it in the order that the template expects, or use --raw"

@@ -74,6 +74,10 @@ extension Failure {
       self.init(
         what: "there is nothing for the target to choose: rules decide all routed experts",
         hint: "leave the target out, or the rules", code: .usage)
+    case .engineWithoutFamily(let engine, let modelType):
+      self.init(
+        what: "\(engine) has no place for models like this one (\(Shown.text(modelType)))",
+        hint: "leave out --servable; `ingot export --list` tells which formats hold what", code: .usage)
     case .notServable(let engine, let tensor, let other):
       self.init(
         what: other.map {

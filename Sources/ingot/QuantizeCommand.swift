@@ -63,7 +63,8 @@ struct QuantizeCommand: ParsableCommand {
     help: ArgumentHelp(
       "How scales are chosen where the recipe does not say: "
         + Solvers.all.map { "\($0.name) (\($0.summary))" }.joined(separator: ", ")
-        + ". Experts of which there are states are solved by \(Solvers.standardCalibrated.name) all the same. "
+        + ". Experts of which there are states are solved by \(Solvers.standardCalibrated.name) where no other solver of "
+        + "states is named. "
         + "(default: \(Solvers.standard.name))",
       valueName: "solver"))
   var solver: SolverName?

@@ -117,8 +117,9 @@ struct QuantizeReport {
     let recipe = plan.options.recipe
     let overrides =
       recipe.overrides.isEmpty ? "" : ", \(recipe.overrides.count) override\(recipe.overrides.count == 1 ? "" : "s")"
+    let calibrated = plan.options.calibrated.name
     let states =
-      plan.options.calibration.map { ", of experts by gptq with \(Format.count($0.rows)) token states" } ?? ""
+      plan.options.calibration.map { ", of experts by \(calibrated) with \(Format.count($0.rows)) token states" } ?? ""
     return "experts \(recipe.experts), rest \(recipe.rest)\(overrides); scales by \(plan.options.solver.name)\(states)"
       + (plan.options.compression == .none ? "" : "; \(plan.options.compression.rawValue)")
   }

@@ -145,7 +145,10 @@ enum DecoderName: String, CaseIterable {
   /// Its thresholds and limits, as its authors published them.
   func options(_ configuration: ModelConfiguration, path: String) throws(Failure) -> DecodingOptions {
     switch self {
-    case .llada20: return DecodingOptions()
+    case .llada20:
+      var options = DecodingOptions()
+      options.threshold = configuration.conventions.commitThreshold
+      return options
     case .quality21: return .quality21
     case .speed21: return .speed21
     case .llada22:

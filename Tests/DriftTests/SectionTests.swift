@@ -102,6 +102,14 @@ import Testing
     #expect(sample.interval(seed: 0) == nil)
   }
 
+  @Test("the scores of a softmax do not know what is added to all logits, those of a sigmoid do")
+  func routerScores() {
+    let (a, b): (ArraySlice<Float>, ArraySlice<Float>) = ([0, 1, 3], [2, 3, 5])
+    #expect(RoutingDrift(.softmax).divergence(a, b) < 1e-12 && RoutingDrift(.sigmoid).divergence(a, b) > 1e-3)
+    // ½ and ½ against ¼ and ¾.
+    #expect(abs(RoutingDrift(.softmax).divergence([7, 7], [0, logf(3)]) - 0.5 * log(4.0 / 3)) < 1e-6)
+  }
+
   @Test func routingNumbers() {
     var routing = RoutingDrift()
     let a = Router.Route(experts: [0, 1], weights: [1.5, 1])

@@ -20,6 +20,13 @@ import Testing
     #expect(c.conventions == SDAR.conventions && c.blockLength == 4 && c.rotaryDimension == c.headDimension)
     #expect((0..<c.layerCount).allSatisfy(c.isMoE) && c.sharedIntermediateSize == 0 && c.groupCount == 1)
     #expect(try read([("block_size", 32)]).blockLength == 32)
+    for off in [
+      ("sliding_window", 4096), ("num_shared_experts", .null), ("first_k_dense_replace", .null),
+      ("mlp_only_layers", .null),
+      ("decoder_sparse_step", .number("1.0")), ("use_sliding_window", nil), ("hidden_act", nil),
+    ] as [(String, JSONValue?)] {
+      #expect(try read([off]) == c, "\(off)")
+    }
     #expect(try read([("partial_rotary_factor", .number("0.5"))]).rotaryDimension == c.headDimension / 2)
   }
 
@@ -27,7 +34,7 @@ import Testing
     "another model under the same type is refused by its key",
     arguments: [
       ("norm_topk_prob", nil), ("norm_topk_prob", false), ("attention_bias", true), ("use_qkv_bias", true),
-      ("decoder_sparse_step", 2), ("mlp_only_layers", [0]), ("use_sliding_window", true), ("sliding_window", 4096),
+      ("decoder_sparse_step", 2), ("mlp_only_layers", [0]), ("use_sliding_window", true), ("use_regular_causal", true),
       ("num_shared_experts", 1), ("first_k_dense_replace", 1), ("hidden_act", "gelu"), ("block_size", 0),
     ] as [(String, JSONValue?)])
   func refusals(key: String, value: JSONValue?) throws {

@@ -4,8 +4,8 @@
     make_sdar_goldens.py CHECKPOINT GOLDENS
 
 The layers are those of `transformers`, Qwen3-MoE, which SDAR has unchanged; the mask by blocks is passed in. Decoding is the loop that
-SDAR publishes (`low_confidence_dynamic` at temperature 0), written down once more without a cache. Needs torch and
-transformers (it was run with 2.15.0 and 5.24.0); the files that it made are part of the tests, so that nobody else does.
+SDAR publishes (`low_confidence_dynamic`), written down once more without a cache, but that the most probable token is taken where that
+loop draws, and never the mask (`Formats/sdar.md` §4). Needs torch and transformers (it was run with 2.15.0 and 5.24.0); the files that it made are part of the tests, so that nobody else does.
 """
 
 import json
@@ -18,7 +18,7 @@ from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 CONFIG = dict(
     vocab_size=640, hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4,
-    num_key_value_heads=2, head_dim=16, num_experts=8, num_experts_per_tok=2, moe_intermediate_size=32,
+    num_key_value_heads=2, head_dim=32, num_experts=8, num_experts_per_tok=2, moe_intermediate_size=32,
     norm_topk_prob=True, rms_norm_eps=1e-6, rope_theta=1000000.0, max_position_embeddings=512,
     tie_word_embeddings=False, attention_bias=False, hidden_act="silu", decoder_sparse_step=1, mlp_only_layers=[],
     use_sliding_window=False)

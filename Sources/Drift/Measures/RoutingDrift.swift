@@ -29,16 +29,28 @@ package struct RoutingDrift: Sendable {
   /// Rows left out, where a router's scores are not finite.
   package private(set) var nonFiniteCount = 0
 
-  package init() {}
+  private let scores: Conventions.Scores
 
-  /// The divergence of reference and candidate by their router logits, the softmax replaced by sigmoid scores over their sum.
-  static func divergence(_ a: ArraySlice<Float>, _ b: ArraySlice<Float>) -> Double {
-    let s = a.map { 1 / (1 + Glibc.exp(-Double($0))) }
-    let t = b.map { 1 / (1 + Glibc.exp(-Double($0))) }
+  /// - Parameter scores: what the routers make of their logits.
+  package init(_ scores: Conventions.Scores = .sigmoid) { self.scores = scores }
+
+  /// The divergence of reference and candidate by their routers' scores, each over the sum of all.
+  package func divergence(_ a: ArraySlice<Float>, _ b: ArraySlice<Float>) -> Double {
+    let (s, t) = (weights(a), weights(b))
     let (sumS, sumT) = (s.reduce(0, +), t.reduce(0, +))
     var kl = 0.0
     for (x, y) in zip(s, t) where x > 0 { kl += x / sumS * (Glibc.log(x / sumS) - Glibc.log(max(y, 1e-300) / sumT)) }
     return max(kl, 0)
+  }
+
+  /// In proportion to the scores.
+  private func weights(_ logits: ArraySlice<Float>) -> [Double] {
+    switch scores {
+    case .sigmoid: return logits.map { 1 / (1 + Glibc.exp(-Double($0))) }
+    case .softmax:
+      let largest = Double(logits.max() ?? 0)
+      return logits.map { Glibc.exp(Double($0) - largest) }
+    }
   }
 
   /// ½ Σ abs(v − w) / Σ v over all experts.
@@ -58,7 +70,7 @@ package struct RoutingDrift: Sendable {
     layer: Int, ratio: Int, text: Int, _ a: Router.Route, _ b: Router.Route,
     logits: (ArraySlice<Float>, ArraySlice<Float>)?
   ) {
-    let divergence = logits.map { Self.divergence($0.0, $0.1) }
+    let divergence = logits.map { self.divergence($0.0, $0.1) }
     total.add(a, b, kl: divergence, cluster: text)
     byLayer[layer, default: Sums()].add(a, b, kl: divergence, cluster: text)
     byRatio[ratio, default: Sums()].add(a, b, kl: divergence, cluster: text)

@@ -86,7 +86,8 @@ package struct ScoredRun {
     let all = own + lanes.map(\.lane)
     let collector = Collector(
       scoring, rejected: rejected, hiddenSize: all[0].model.configuration.hiddenSize, roles: lanes.map(\.role),
-      offset: offset, recorded: recorded, keepsScores: keepsScores, compute: all[0].model.compute)
+      offset: offset, recorded: recorded, keepsScores: keepsScores,
+      routers: all[0].model.configuration.conventions.scores, compute: all[0].model.compute)
     let lockstep = Lockstep(all, blockLength: scoring.plan.blockLength, seed: scoring.plan.seed, memory: memory)
     var observer = Lockstep.Observer { collector.add(state: $0, logits: $1) }
     if lanes.contains(where: { $0.role != .part }) || lanes.isEmpty {
@@ -113,7 +114,7 @@ private final class Collector {
   private var routes: [Int: [Router.Route]] = [:]
   private var comparisons: [[Comparison?]]
   private var layers = LayerDrift()
-  private var routing = RoutingDrift()
+  private var routing: RoutingDrift
   private var routesOfRivals = PairedSums()
   private var fullDivergence = 0.0
   private var worst = WorstPositions()
@@ -123,10 +124,11 @@ private final class Collector {
 
   init(
     _ scoring: Scoring, rejected: Set<Int>, hiddenSize: Int, roles: [ScoredRun.Role], offset: Int,
-    recorded: ReferenceScores?, keepsScores: Bool, compute: Compute
+    recorded: ReferenceScores?, keepsScores: Bool, routers: Conventions.Scores, compute: Compute
   ) {
     self.compute = compute
-    routers = Array(repeating: (NonFinite(), nil), count: offset + roles.count)
+    routing = RoutingDrift(routers)
+    self.routers = Array(repeating: (NonFinite(), nil), count: offset + roles.count)
     self.scoring = scoring
     self.rejected = rejected
     self.hiddenSize = hiddenSize

@@ -16,30 +16,39 @@ package struct Conventions: Sendable, Equatable {
   }
 
   package var scores: Scores
-  /// Whether routers have a bias that decides the choice. Where they have none, there are no groups of experts, no dense layers and
-  /// no factor of their answers either.
+  /// Whether routers have a bias that decides the choice.
   package var hasRouterBias: Bool
+  /// Whether `config.json` tells dense layers, groups of experts, a factor of their answers and block routing. Without, there is none.
+  var hasRoutingKeys: Bool
   /// Whether one matrix gives queries, keys and values.
   package var joinsQueryKeyValue: Bool
   /// The share of a head's channels that RoPE turns where `config.json` does not say; nil where it must.
   package var partialRotaryFactor: Double?
   /// Positions that are denoised together where neither a person nor `config.json` says so.
   package var blockLength: Int
+  /// The key that says so; nil where none does.
+  var blockLengthKey: String?
+  /// Above which probability a masked position is committed by the decoder 2.0 where nobody says so, as its authors have it.
+  package var commitThreshold: Float
   /// Keys that the family's code ignores or hard-wires; another value would mean another model.
   let assumptions: [Assumption]
-  /// The same for keys whose absence means something else.
+  /// Keys that must be there with this value, since the family's code takes another where they are absent.
   let demands: [Assumption]
 
   init(
-    scores: Scores = .sigmoid, hasRouterBias: Bool = true, joinsQueryKeyValue: Bool = true,
-    partialRotaryFactor: Double? = nil, blockLength: Int = 32,
+    scores: Scores = .sigmoid, hasRouterBias: Bool = true, hasRoutingKeys: Bool = true, joinsQueryKeyValue: Bool = true,
+    partialRotaryFactor: Double? = nil, blockLength: Int = 32, blockLengthKey: String? = nil,
+    commitThreshold: Float = 0.95,
     assumptions: [(String, JSONValue)], demands: [(String, JSONValue)] = []
   ) {
     self.scores = scores
     self.hasRouterBias = hasRouterBias
     self.joinsQueryKeyValue = joinsQueryKeyValue
     self.partialRotaryFactor = partialRotaryFactor
+    self.hasRoutingKeys = hasRoutingKeys
     self.blockLength = blockLength
+    self.blockLengthKey = blockLengthKey
+    self.commitThreshold = commitThreshold
     self.assumptions = assumptions.map { Assumption(key: $0, value: $1) }
     self.demands = demands.map { Assumption(key: $0, value: $1) }
   }

@@ -1,6 +1,6 @@
 import Kernels
 
-/// The routed and shared experts of one layer (llada2.md §3.3).
+/// The routed and shared experts of one layer (llada2.md §3.3, sdar.md §3).
 struct MixtureOfExperts: Sendable {
   let layer: Int
   let gate: Matrix
@@ -19,7 +19,7 @@ struct MixtureOfExperts: Sendable {
   /// Rows up to which each expert is read once.
   static func tileRows(_ c: ModelConfiguration) -> Int { tileRows(slots: c.expertsPerToken, hidden: c.hiddenSize) }
 
-  /// What the router says of each row, (rows, experts), before the sigmoid.
+  /// What the router says of each row, (rows, experts), before they are made scores.
   func logits(_ x: [Float], rows: Int, _ compute: Compute) -> [Float] {
     compute.product(inFP32: gate, x, tokens: rows)
   }

@@ -1,6 +1,6 @@
 import Glibc
 
-/// Which experts each token goes to and with what weight (llada2.md §3.3; LLaDA2.0 report, section 2).
+/// Which experts each token goes to and with what weight (llada2.md §3.3; LLaDA2.0 report, section 2; sdar.md §3).
 ///
 /// Scores are fp32 whatever the model's type. The bias decides the choice only, never the weight.
 package struct Router: Sendable {
@@ -108,8 +108,8 @@ package struct Router: Sendable {
     let biased = (0..<expertCount).map { allowed($0) ? scores[scores.startIndex + $0] + bias[$0] : -.infinity }
     var route = Route(experts: Self.largest(expertsPerToken, of: biased))
     route.weights = route.experts.map { scores[scores.startIndex + $0] }
-    // Of a single expert the score itself is the weight (llada2.md §1.1).
-    let sum = expertsPerToken > 1 ? route.weights.reduce(0, +) + 1e-20 : 1
+    // Of a single expert LLaDA2 takes the score itself as the weight (llada2.md §1.1).
+    let sum = expertsPerToken > 1 || self.scores == .softmax ? route.weights.reduce(0, +) + 1e-20 : 1
     route.weights = route.weights.map { $0 / sum * scale }
     return route
   }

@@ -35,15 +35,16 @@ package enum SDAR: Architecture {
   ]
 
   package static let conventions = Conventions(
-    scores: .softmax, hasRouterBias: false, joinsQueryKeyValue: false, partialRotaryFactor: 1, blockLength: 4,
+    scores: .softmax, hasRouterBias: false, hasRoutingKeys: false, joinsQueryKeyValue: false, partialRotaryFactor: 1,
+    blockLength: 4, blockLengthKey: "block_size", commitThreshold: 0.85,
     assumptions: [
-      ("hidden_act", "silu"), ("attention_bias", false), ("use_sliding_window", false), ("sliding_window", .null),
+      ("hidden_act", "silu"), ("attention_bias", false), ("use_sliding_window", false), ("use_regular_causal", false),
       ("decoder_sparse_step", 1), ("mlp_only_layers", []), ("use_qkv_bias", false), ("use_bias", false),
       ("num_shared_experts", 0), ("first_k_dense_replace", 0),
     ],
     demands: [("norm_topk_prob", true)])
 
-  /// No engine that reads these formats has the family.
+  /// llama.cpp, mlx-vlm and what reads LLaDA-Image do not have the family; SGLang does, by the names of the checkpoint.
   package static func names(in dialect: NameDialect) -> TensorNames? { nil }
 
   package static func modulePatterns(_ configuration: ModelConfiguration) -> ModulePatterns {
