@@ -53,6 +53,7 @@ targets += library(
 targets += library("Safetensors", uses: ["JSON", "Text", "Storage", "Tensors"], spans)
 targets += library("Quantization", uses: ["Storage", "Tensors", "Kernels"], spans, testsUse: ["Safetensors"])
 targets += library("Pack", uses: ["JSON", "Storage", "Tensors", "Kernels", "CZstd"], spans, tests: settings)
+targets += library("Journals", uses: ["JSON", "Storage", "Pack"])
 targets += library(
   "Models", uses: ["JSON", "Storage", "Tensors", "Kernels", "Safetensors", "Pack"], spans,
   testsUse: ["Conversion", "Quantization"], tests: settings)
@@ -61,7 +62,7 @@ targets += library(
   testsUse: ["JSON", "Storage", "Tensors", "Conversion", "Quantization", "Pack", "Safetensors"])
 targets += library(
   "Calibration",
-  uses: ["JSON", "Storage", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"], spans,
+  uses: ["JSON", "Storage", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Journals", "Models"], spans,
   testsUse: ["Conversion"])
 targets += library(
   "Conversion",
@@ -83,8 +84,10 @@ targets += library(
   testsUse: ["Conversion"], tests: settings)
 targets += library("DriftPage", uses: ["JSON", "Text", "Drift"], tests: settings)
 targets += library(
-  "Verification", uses: ["JSON", "Text", "Tokenizers", "Kernels", "Pack", "Models", "Decoding", "Inspection", "Drift"],
-  spans)
+  "Verification",
+  uses: [
+    "JSON", "Text", "Storage", "Tokenizers", "Kernels", "Pack", "Journals", "Models", "Decoding", "Inspection", "Drift",
+  ], spans)
 
 targets += [
   .executableTarget(
@@ -92,7 +95,8 @@ targets += [
     dependencies: [
       "JSON", "Storage", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Conversion",
       "Calibration", "Inspection", "Export",
-      "Patterns", "Templates", "Tokenizers", "Decoding", "Drift", "DriftPage", "Verification", "Text", argumentParser,
+      "Patterns", "Templates", "Tokenizers", "Decoding", "Drift", "DriftPage", "Verification", "Text", "Journals",
+      argumentParser,
     ],
     swiftSettings: settings),
   .executableTarget(

@@ -11,6 +11,8 @@ package struct OutputFile: ~Copyable {
   private var descriptor: Int32 { open.descriptor }
   private let replaces: Bool
   private let temporary: TemporaryName?
+  /// The name of a file that is gone on with; it outlasts whoever writes.
+  private let working: String?
   /// Whether writes go past the page cache; then positions, lengths and addresses must be multiples of
   /// `DirectAccess.alignment`. Stays false where the file system cannot.
   package var isDirect = false {
@@ -39,7 +41,23 @@ package struct OutputFile: ~Copyable {
     }
     self.path = path
     self.replaces = replaces
+    working = nil
     (open, temporary) = made
+  }
+
+  /// Opens a file that was begun before under another name, or begins it there; it stays there until `commit`, whatever happens.
+  ///
+  /// - Parameters:
+  ///   - working: its name until then, on the same file system.
+  ///   - replaces: whether `commit` may replace a file that has the final name by then.
+  /// - Throws: what `open` says.
+  package init(goingOnWith working: String, as path: String, replaces: Bool) throws(FileError) {
+    let descriptor = SystemCall.open(working, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode: 0o666)
+    guard descriptor >= 0 else { throw FileError("open", working) }
+    self.path = path
+    self.replaces = replaces
+    self.working = working
+    (open, temporary) = (OpenFile(path: path, descriptor: descriptor, isUnnamed: false), nil)
   }
 
   /// Creates a file that is read by its ``link`` and never gets a name.
@@ -48,6 +66,7 @@ package struct OutputFile: ~Copyable {
   package init(withoutNameIn directory: String) throws(FileError) {
     path = "\(directory)/ingot"
     replaces = false
+    working = nil
     if let descriptor = Self.unnamedFile(in: directory) {
       (open, temporary) = (OpenFile(path: path, descriptor: descriptor, isUnnamed: true), nil)
     } else {
@@ -185,8 +204,10 @@ package struct OutputFile: ~Copyable {
   /// - Throws: EEXIST where the name was taken meanwhile and must not be replaced; ``FileError/changed`` where the name is not
   ///   `old`'s any more, which is then as it was found. An error that says that everything remains comes after the name.
   package consuming func commit(inPlaceOf old: MappedFile? = nil) throws(FileError) {
-    guard fsync(descriptor) == 0 else { throw open.failure("sync") }
-    if let old {
+    try sync()
+    if let working {
+      try takeName(after: working)
+    } else if let old {
       try old.requireUnchanged()
       try takeName(from: old)
     } else if !replaces {
@@ -195,6 +216,19 @@ package struct OutputFile: ~Copyable {
       try rename(try temporaryName())
     }
     try Self.syncDirectory(of: path)
+  }
+
+  /// Waits until all that was written is on the disk.
+  package func sync() throws(FileError) {
+    guard fsync(descriptor) == 0 else { throw open.failure("sync") }
+  }
+
+  private func takeName(after working: String) throws(FileError) {
+    let isNamed =
+      replaces
+      ? SystemCall.rename(working, path) == 0
+      : SystemCall.renameUnlessTaken(working, path) == 0
+    guard isNamed else { throw open.failure("rename") }
   }
 
   /// So that a name that was given survives a crash.

@@ -36,10 +36,8 @@ extension DriftRecord {
 
     /// The first number that another computation has otherwise: `rope_theta: 600000.0 and 10000.0`; nil where all are the same.
     package func difference(to other: Computation) -> String? {
-      let members = zip(
-        JSONValue(encoding: self).object?.members ?? [], JSONValue(encoding: other).object?.members ?? [])
-      return members.first { $0.0.value != $0.1.value }.map { own, others in
-        "\(own.key): \(own.value.text()) and \(others.value.text())"
+      JSONValue(encoding: self).difference(to: JSONValue(encoding: other)).map {
+        "\($0.path): \($0.own.text()) and \($0.other.text())"
       }
     }
   }
