@@ -106,16 +106,17 @@ package struct EncodedData {
     }
   }
 
-  /// Outputs of the reference as the texts, where there are no others.
-  mutating func addGenerations(_ outputs: [BlockDiffusion.Output], blockLength: Int, fill: Int) {
+  /// Outputs of the reference as the texts, where there are no others: one for each prompt, so that its number is that of the
+  /// prompt. Where nothing was written, or it is another's to decode, nothing of it is scored.
+  mutating func addGenerations(_ outputs: [BlockDiffusion.Output?], blockLength: Int, fill: Int) {
     textSource = "generations"
-    for (index, (prompt, output)) in zip(prompts, outputs).enumerated() where !output.tokens.isEmpty {
-      let tokens = prompt + output.tokens
+    for (index, (prompt, output)) in zip(prompts, outputs).enumerated() {
+      let tokens = prompt + (output?.tokens ?? [])
+      let isFilled = output.map { $0.stopped && !$0.tokens.isEmpty } ?? false
       origins.append(index)
       texts.append(
         ScoredText(
-          tokens: tokens, scored: prompt.count..<tokens.count, blockLength: blockLength,
-          fill: output.stopped ? fill : nil))
+          tokens: tokens, scored: prompt.count..<tokens.count, blockLength: blockLength, fill: isFilled ? fill : nil))
     }
   }
 }

@@ -1,27 +1,11 @@
 import Decoding
 import Drift
-import Inspection
+import JSON
 import Models
 
-// Weights, and what the models say at masked positions.
+// What the models say at masked positions.
 
 extension Verification {
-  /// - Returns: relative errors by layer and expert.
-  func weights(
-    _ reference: ComparedModel, _ candidate: ComparedModel, _ sections: inout Sections
-  ) throws(VerificationError) -> [Int: [Int: Double]] {
-    do throws(InspectionError) {
-      let (first, second) = (try InspectedModel(reference.weights), try InspectedModel(candidate.weights))
-      let diff = try ModelDiff(
-        first, second, threads: reference.model.compute.threads, kernels: reference.model.compute.kernels
-      ) { progress.update("weights", Double($0) / Double(max($1, 1))) }
-      let drift = WeightDrift(diff, candidate: second)
-      sections.weights = drift.section
-      sections.isLossless = drift.isLossless
-      return drift.expertErrors
-    } catch { throw .inspection(error) }
-  }
-
   /// Who stands beside the reference, and where.
   private struct Lanes {
     var all: [(role: ScoredRun.Role, lane: Lane)] = []
@@ -67,66 +51,136 @@ extension Verification {
   func scored(
     _ encoded: EncodedData, expertErrors: [Int: [Int: Double]], _ sections: inout Sections
   ) throws(VerificationError) {
-    guard !encoded.texts.isEmpty else { throw .nothingToScore(source: data.source) }
+    let isPart = ledger.kept?.isPart ?? false
+    guard isPart || encoded.texts.contains(where: { !$0.scored.isEmpty }) else {
+      throw .nothingToScore(source: data.source)
+    }
     let plan = MaskPlan(
       ratios: options.maskRatios, blockLength: options.decoding.blockLength, mask: special.mask, seed: options.seed)
     let lanes = lanes
-    try requireRoom(encoded.texts, plan, lanes: lanes.all.count)
+    let groups = textGroups(encoded)
+    let own = groups.indices.filter { ledger.kept?.measures($0) ?? true }
+    try requireRoom(own.flatMap { encoded.texts[groups[$0]] }, plan, lanes: lanes.all.count)
     let scoring = Scoring(encoded.texts, plan: plan)
+    let rejected = Set(encoded.pairs.map(\.rejected))
+    let found = try each(
+      "masked", groups, "scoring", keep: { $0.kept(scores: records) },
+      read: { [self] value, group in
+        ScoredRun.Result(
+          kept: value, Scoring(encoded.texts, plan: plan, only: group),
+          like: .init(lanes.all.map(\.role), runsReference: reference.model != nil), keepsScores: records,
+          sizes: sections.models.reference.sizes)
+      }
+    ) { group, progress throws(VerificationError) in
+      let recorded = reference.record?.scores?.slice(scoring.positions(ofTexts: group))
+      return try run(
+        Scoring(encoded.texts, plan: plan, only: group), lanes.all, rejected: rejected, recorded: recorded,
+        keepsScores: records, progress)
+    }
+    let result = Self.joined(
+      found, groups, scoring, ScoredRun.Result(lanes.all.map(\.role), runsReference: reference.model != nil))
+    if let result { report(result, scoring, lanes, encoded, rejected, &sections) }
+    guard candidate != nil, reference.model != nil else { return }
+    if let subject = options.attribution {
+      try attribute(subject, scoring, groups, encoded, result, expertErrors: expertErrors, &sections)
+    }
+    for length in options.blockLengths { try sweep(length, encoded, groups, &sections) }
+  }
+
+  private func run(
+    _ scoring: Scoring, _ lanes: [(role: ScoredRun.Role, lane: Lane)], rejected: Set<Int>,
+    recorded: ReferenceScores? = nil, keepsScores: Bool = false, _ progress: (Double) -> Void
+  ) throws(VerificationError) -> ScoredRun.Result {
     do throws(DriftError) {
-      let rejected = Set(encoded.pairs.map(\.rejected))
-      let result = try ScoredRun(scoring, rejected: rejected, memory: options.memory).run(
-        reference: reference.model?.model, lanes: lanes.all, recorded: reference.record?.scores, keepsScores: records
+      return try ScoredRun(scoring, rejected: rejected, memory: options.memory).run(
+        reference: reference.model?.model, lanes: lanes, recorded: recorded, keepsScores: keepsScores
       ) {
-        progress.update("scoring", $0)
+        progress($0)
         return true
       }
-      var floor = options.measuresFloor ? reference.record?.floor : nil
-      if let lane = lanes.floor {
-        floor = NoiseFloor(
-          scoring, result, lane: lane, pairs: encoded.pairs, threshold: options.decoding.threshold, noise: Self.noise)
+    } catch { throw .drift(error) }
+  }
+
+  /// Groups one behind the other; nil where another measures some of them.
+  private static func joined(
+    _ results: [ScoredRun.Result?], _ groups: [Range<Int>], _ scoring: Scoring, _ nothing: ScoredRun.Result
+  ) -> ScoredRun.Result? {
+    var all = nothing
+    var stateCount = 0
+    for (group, result) in zip(groups, results) {
+      guard let result else { return nil }
+      all.add(result, after: stateCount)
+      stateCount += scoring.states.count { group.contains($0.text) }
+    }
+    return all
+  }
+
+  /// What a run over all texts says.
+  private func report(
+    _ result: ScoredRun.Result, _ scoring: Scoring, _ lanes: Lanes, _ encoded: EncodedData, _ rejected: Set<Int>,
+    _ sections: inout Sections
+  ) {
+    var floor = options.measuresFloor ? reference.record?.floor : nil
+    if let lane = lanes.floor {
+      floor = NoiseFloor(
+        scoring, result, lane: lane, pairs: encoded.pairs, threshold: options.decoding.threshold, noise: Self.noise)
+    }
+    sections.passes = reference.model == nil ? 0 : result.passes
+    sections.said.scores = result.scores
+    sections.said.floor = floor
+    sections.nonFinite += nonFinite(scoring, result, lanes.models, rejected: rejected, encoded)
+    guard candidate != nil else { return }
+    let drift = ScoredDrift(scoring, result, pairs: encoded.pairs, threshold: options.decoding.threshold, floor: floor)
+    sections.masked = drift.maskedSection(words: words)
+    sections.layers = drift.layers
+    sections.routing = drift.routing
+    sections.preferences = drift.preferences
+    sections.floor = drift.floorSection
+    sections.compared(isSame: drift.masked.isSame)
+    if let replay = lanes.replay {
+      sections.replay = drift.routeReplay(candidateRoutes: replay, candidateWeights: replay + 1)
+    }
+    if let rival = lanes.rival, let versus, let model = sections.models.versus {
+      sections.versus = drift.versus(.init(model, running: versus), lane: rival, decisions: sections.decisions)
+    }
+  }
+
+  private func attribute(
+    _ subject: Attribution.Subject, _ scoring: Scoring, _ groups: [Range<Int>], _ encoded: EncodedData,
+    _ result: ScoredRun.Result?, expertErrors: [Int: [Int: Double]], _ sections: inout Sections
+  ) throws(VerificationError) {
+    guard let reference = reference.model, let candidate else { return }
+    let rejected = Set(encoded.pairs.map(\.rejected))
+    let attribution = Attribution(
+      subject, reference.configuration, gateMass: result?.gateMass ?? [:], errors: expertErrors)
+    let threshold = options.decoding.threshold
+    let found = try each(
+      "attribution", groups, "attribution", keep: { .array($0.map(\.kept)) },
+      read: { value, _ -> [Attribution.Measured]? in
+        let parts = value.array?.compactMap { Attribution.Measured(kept: $0) }
+        return parts?.count == attribution.parts.count ? parts : nil
       }
-      sections.passes = reference.model == nil ? 0 : result.passes
-      sections.said.scores = result.scores
-      sections.said.floor = floor
-      sections.nonFinite += nonFinite(scoring, result, lanes.models, rejected: rejected, encoded)
-      guard let candidate else { return }
-      let drift = ScoredDrift(
-        scoring, result, pairs: encoded.pairs, threshold: options.decoding.threshold, floor: floor)
-      sections.masked = drift.maskedSection(words: words)
-      sections.layers = drift.layers
-      sections.routing = drift.routing
-      sections.preferences = drift.preferences
-      sections.floor = drift.floorSection
-      sections.compared(isSame: drift.masked.isSame)
-      if let replay = lanes.replay {
-        sections.replay = drift.routeReplay(candidateRoutes: replay, candidateWeights: replay + 1)
-      }
-      if let rival = lanes.rival, let versus, let model = sections.models.versus {
-        sections.versus = drift.versus(
-          .init(model, running: versus), lane: rival, decisions: sections.decisions)
-      }
-      guard let reference = reference.model else { return }
-      if let subject = options.attribution {
-        let attribution = Attribution(
-          subject, reference.configuration, gateMass: result.gateMass, errors: expertErrors)
-        let measured = try attribution.measure(
-          scoring, reference: reference.model, candidate: candidate.weights, whole: drift.masked.kl.mean,
-          threshold: options.decoding.threshold, without: rejected, memory: options.memory
+    ) { group, progress throws(VerificationError) in
+      do throws(DriftError) {
+        return try attribution.measure(
+          Scoring(encoded.texts, plan: scoring.plan, only: group), reference: reference.model,
+          candidate: candidate.weights, threshold: threshold, without: rejected, memory: options.memory
         ) {
-          progress.update("attribution", $0)
+          progress($0)
           return true
         }
-        sections.attribution = measured.section
-        if let worst = measured.nonFinite {
-          let model = ScoredModel(section: "attribution", name: worst.part, path: reference.path)
-          sections.nonFinite += [finding(model, worst.tally, encoded)].compactMap(\.self)
-        }
-      }
-      for length in options.blockLengths {
-        try sweep(length, encoded, reference, candidate, &sections)
-      }
-    } catch { throw .drift(error) }
+      } catch { throw .drift(error) }
+    }
+    guard let result, !found.contains(where: { $0 == nil }) else { return }
+    var all = attribution.parts.map { _ in Attribution.Measured() }
+    for group in found { for (part, measured) in (group ?? []).enumerated() { all[part] += measured } }
+    let whole = ScoredDrift(scoring, result, pairs: encoded.pairs, threshold: threshold).masked.kl.mean
+    let measured = attribution.result(all, whole: whole, seed: scoring.plan.seed)
+    sections.attribution = measured.section
+    if let worst = measured.nonFinite {
+      let model = ScoredModel(section: "attribution", name: worst.part, path: reference.path)
+      sections.nonFinite += [finding(model, worst.tally, encoded)].compactMap(\.self)
+    }
   }
 
   /// Refuses texts of which more would have to be known than fits, before any work with them.
@@ -146,9 +200,9 @@ extension Verification {
 
   /// The texts at another block length; an answer that came to its end is filled, as it was at the first.
   private func sweep(
-    _ length: Int, _ encoded: EncodedData, _ reference: ComparedModel, _ candidate: ComparedModel,
-    _ sections: inout Sections
-  ) throws(DriftError) {
+    _ length: Int, _ encoded: EncodedData, _ groups: [Range<Int>], _ sections: inout Sections
+  ) throws(VerificationError) {
+    guard let reference = reference.model, let candidate else { return }
     let plan = MaskPlan(ratios: options.maskRatios, blockLength: length, mask: special.mask, seed: options.seed)
     let texts = encoded.texts.map { text in
       // What would be filled beyond the model's positions is left short.
@@ -159,13 +213,20 @@ extension Verification {
         tokens: Array(text.tokens[..<text.scored.upperBound]), scored: text.scored, blockLength: length,
         fill: isFilled ? special.stops[0] : nil)
     }
-    let scoring = Scoring(texts, plan: plan)
-    let result = try ScoredRun(scoring, memory: options.memory).run(
-      reference: reference.model, lanes: [(.candidate, Lane(candidate.model))]
-    ) {
-      progress.update("block length \(length)", $0)
-      return true
+    let nothing = ScoredRun.Result([.candidate], runsReference: true)
+    let found = try each(
+      "block_length_\(length)", groups, "block length \(length)", keep: { $0.kept(scores: false) },
+      read: { value, group in
+        ScoredRun.Result(
+          kept: value, Scoring(texts, plan: plan, only: group), like: nothing, keepsScores: false,
+          sizes: sections.models.reference.sizes)
+      }
+    ) { group, progress throws(VerificationError) in
+      try run(
+        Scoring(texts, plan: plan, only: group), [(.candidate, Lane(candidate.model))], rejected: [], progress)
     }
+    let scoring = Scoring(texts, plan: plan)
+    guard let result = Self.joined(found, groups, scoring, nothing) else { return }
     let section = "block_lengths[\(sections.blockLengths.count)]"
     sections.nonFinite += nonFinite(
       scoring, result, [.init(section: section, name: "candidate", path: candidate.path)],

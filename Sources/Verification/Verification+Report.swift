@@ -87,16 +87,17 @@ extension Verification {
   }
 
   private func dataFacts(_ encoded: EncodedData) -> DriftReport.DataFacts {
-    let ids = encoded.texts.flatMap { $0.tokens.map(UInt32.init) + [UInt32($0.scored.lowerBound), .max] }
+    // A prompt that nothing was written for has an empty text.
+    let texts = encoded.texts.filter { !$0.scored.isEmpty }
+    let ids = texts.flatMap { $0.tokens.map(UInt32.init) + [UInt32($0.scored.lowerBound), .max] }
     let asked = data.prompts.flatMap { Array("\($0.prompt)\0\($0.answer ?? "")\0".utf8) }
     return DriftReport.DataFacts(
       prompts: .init(
         source: data.source, count: data.prompts.count, hash: XXH3.text(unsafe XXH3.hash(asked.span.bytes)),
         withAnswers: data.prompts.count { $0.answer != nil }, withPreferences: encoded.pairs.count),
       texts: .init(
-        source: encoded.textSource, count: encoded.texts.count,
-        tokens: encoded.texts.reduce(0) { $0 + $1.tokens.count },
-        scoredPositions: encoded.texts.reduce(0) { $0 + $1.scored.count },
+        source: encoded.textSource, count: texts.count, tokens: texts.reduce(0) { $0 + $1.tokens.count },
+        scoredPositions: texts.reduce(0) { $0 + $1.scored.count },
         hash: XXH3.text(unsafe XXH3.hash(ids.span.bytes))),
       raw: options.isRaw, seed: options.seed, maskRatios: options.maskRatios, decoding: options.decoding,
       decoder: options.decoder,
@@ -105,7 +106,7 @@ extension Verification {
 
   private func costSection(_ sections: Sections, _ cost: Cost, _ compute: Compute) -> DriftReport.Cost {
     DriftReport.Cost(
-      seconds: cost.seconds, byLevel: sections.seconds, peakMemory: progress.peakMemory,
+      seconds: cost.seconds, byLevel: sections.seconds, peakMemory: max(progress.peakMemory, ledger.peakMemory),
       bytesRead: .init(reference: cost.read.reference, candidate: cost.read.candidate), passes: sections.passes,
       threads: compute.threads, kernels: compute.kernels.name, blas: Compute.blasProblem == nil ? "OpenBLAS" : nil)
   }

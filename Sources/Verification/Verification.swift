@@ -1,5 +1,6 @@
 package import Decoding
 package import Drift
+package import Journals
 import Models
 import Tokenizers
 
@@ -25,16 +26,21 @@ package struct Verification {
   let data: VerificationData
   /// Whether a record is made; needs a reference that runs.
   let records: Bool
+  let keeping: Keeping
+  /// XXH3 of the record that stands as the reference.
+  let referenceHash: UInt64?
   /// Version of what writes reports.
   let tool: String
   let progress: any VerificationProgress
   /// An error in one sentence, for `missing[]`.
   let sentence: (VerificationError) -> String
+  let ledger = Ledger()
 
+  /// - Precondition: a part attributes drift to no experts: which are looked at is told by all groups.
   package init(
     reference: VerificationReference, candidate: ComparedModel?, versus: ComparedModel? = nil, special: SpecialTokens,
-    options: VerificationOptions, data: VerificationData, records: Bool, tool: String,
-    progress: any VerificationProgress,
+    options: VerificationOptions, data: VerificationData, records: Bool, keeping: Keeping = .nothing,
+    referenceHash: UInt64? = nil, tool: String, progress: any VerificationProgress,
     sentence: @escaping (VerificationError) -> String
   ) {
     self.reference = reference
@@ -44,6 +50,8 @@ package struct Verification {
     self.options = options
     self.data = data
     self.records = records
+    self.keeping = keeping
+    self.referenceHash = referenceHash
     self.tool = tool
     self.progress = progress
     self.sentence = sentence
@@ -53,12 +61,14 @@ package struct Verification {
   static let noise = 1.0 / 512
 
   package struct Outcome {
-    /// Without gates, which are looked at when the numbers are there; nil without a candidate.
+    /// Without gates, which are looked at when the numbers are there; nil without a candidate, and of a part.
     package let report: DriftReport?
     /// Nil unless one was asked for and all that the reference said are numbers.
     package let record: DriftRecord?
     /// Why not everything that was asked for is there.
     package let failure: VerificationError?
+    /// That of the run, to be ended before outputs are written, and removed behind them.
+    package let journal: Journal?
   }
 
   /// Which models these are; found out before the levels, which take a while.
@@ -86,6 +96,8 @@ package struct Verification {
     var decisions: PairedSums?
     var notes: [String] = []
     var seconds = DriftReport.LevelTimes()
+    /// Seconds of what others measured, or was measured before.
+    var elsewhere = 0.0
     var passes = 0
     var isLossless: Bool?
     /// Whether both gave the same numbers wherever numbers were compared; nil where none were. Tokens are no numbers.
@@ -139,6 +151,12 @@ package struct Verification {
       models: Models(
         reference: try reference.described(), candidate: try described(candidate), versus: try described(versus)))
     var encoded = try encode()
+    if case .nothing = keeping {
+    } else {
+      let kept = try KeptMeasurements(keeping, run: identity(sections.models, encoded))
+      if kept.isThere { return Outcome(report: nil, record: nil, failure: nil, journal: kept.journal) }
+      ledger.kept = kept
+    }
     if let model = reference.model, generates || encoded.texts.isEmpty { try requireDecodable(encoded.prompts, model) }
     if encoded.cut > 0 {
       sections.notes.append(
@@ -164,24 +182,39 @@ package struct Verification {
         try scored(encoded, expertErrors: errors, &sections)
       }
     }
+    // A level that cannot be measured is missing; what was measured and cannot be kept or read is no such thing.
+    if let error = sections.failures.map(\.error).first(where: \.isOfKeeping) { throw error }
     do throws(ModelError) {
       for model in [reference.model, candidate, versus] { try model?.weights.requireUnchanged() }
     } catch { throw .model(error) }
-    let read = (bytesRead.reference - before.reference, bytesRead.candidate - before.candidate)
-    let cost = Cost(seconds: (clock.now - start) / .seconds(1), read: read)
+    let read = (
+      bytesRead.reference - before.reference + ledger.read.reference,
+      bytesRead.candidate - before.candidate + ledger.read.candidate
+    )
+    let elsewhere = sections.elsewhere
+    let cost = Cost(seconds: (clock.now - start) / .seconds(1) + elsewhere, read: read)
     let failure = sections.failures.first?.error
+    let journal = ledger.kept?.journal
+    if let kept = ledger.kept, kept.isPart {
+      if let failure { throw failure }
+      try kept.write()
+      return Outcome(report: nil, record: nil, failure: nil, journal: journal)
+    }
     if let failure, !VerificationLevel.allCases.contains(where: sections.has) { throw failure }
     let unrecordable = records ? sections.nonFinite.first { ["reference", "floor"].contains($0.model) } : nil
     let isWhole = failure == nil && unrecordable == nil
     return Outcome(
       report: report(encoded, sections, cost), record: isWhole ? record(encoded, sections) : nil,
-      failure: failure ?? unrecordable.map { .unrecordable($0) })
+      failure: failure ?? unrecordable.map { .unrecordable($0) }, journal: journal)
   }
+
+  /// Whether a file says that it is a part.
+  package static func isPart(_ path: String) -> Bool { KeptMeasurements.isPart(path) }
 
   /// Whether the prompts are decoded for their own sake.
   var generates: Bool { options.levels.contains(.trajectories) || options.levels.contains(.tasks) }
 
-  private var bytesRead: (reference: Int, candidate: Int) {
+  var bytesRead: (reference: Int, candidate: Int) {
     (reference.model?.weights.counters.bytesRead ?? 0, candidate?.weights.counters.bytesRead ?? 0)
   }
 
@@ -193,7 +226,9 @@ package struct Verification {
     let clock = ContinuousClock()
     let start = clock.now
     do throws(VerificationError) { try body(&sections) } catch { sections.failures.append((level, error)) }
-    sections.seconds.add(level.rawValue, (clock.now - start) / .seconds(1))
+    sections.elsewhere += ledger.seconds
+    sections.seconds.add(level.rawValue, (clock.now - start) / .seconds(1) + ledger.seconds)
+    ledger.seconds = 0
   }
 
   private func encode() throws(VerificationError) -> EncodedData {

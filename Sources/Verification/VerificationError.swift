@@ -1,6 +1,7 @@
 package import Decoding
 package import Drift
 package import Inspection
+package import Journals
 package import Models
 package import Tokenizers
 
@@ -26,4 +27,13 @@ package enum VerificationError: Error {
   case textsNeed(Int, limit: Int, source: String)
   /// A reference that was to be recorded and did not say numbers everywhere.
   case unrecordable(NonFiniteFinding)
+  case journal(JournalError)
+  case part(PartError)
+
+  var isOfKeeping: Bool {
+    switch self {
+    case .journal, .part: true
+    default: false
+    }
+  }
 }

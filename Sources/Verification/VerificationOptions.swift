@@ -9,6 +9,8 @@ package struct VerificationOptions: Sendable {
   package var decoder = "2.0"
   package var maskRatios: [Double] = [0.1, 0.3, 0.5, 0.7, 0.9, 1]
   package var blockLengths: [Int] = []
+  /// Prompts that are decoded and scored together.
+  package var together = 64
   /// Tokens of a window of plain text.
   package var windowLength = 256
   package var attribution: Attribution.Subject?

@@ -36,6 +36,8 @@ extension Failure {
       self.init(
         what: "no record was written: \(finding.summary)",
         place: "\(finding.source), position \(Format.count(finding.position ?? 0))", hint: Self.notFiniteHint)
+    case .journal(let error): self.init(error)
+    case .part(let error): self.init(error)
     }
   }
 

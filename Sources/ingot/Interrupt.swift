@@ -9,10 +9,23 @@ enum Interrupt {
   /// How many of those that look are under way.
   private static let lookers = Atomic<Int>(0)
   private static let clearsLine = Atomic<Bool>(false)
+  private static let advice = Atomic<Int>(0)
+
+  /// What may be said beside the fact that work was interrupted.
+  enum Advice: Int {
+    case none
+    /// The option would have kept what was finished.
+    case resume
+    /// It is kept.
+    case goesOn
+  }
+
+  static func advise(_ advice: Advice) { Self.advice.store(advice.rawValue, ordering: .relaxed) }
 
   static func install() {
     // Made now: a handler must not be the first to touch it.
     DoomedNames.prepare()
+    advice.store(0, ordering: .relaxed)
     received.store(0, ordering: .relaxed)
     lookers.store(0, ordering: .relaxed)
     clearsLine.store(Console.stderrIsTerminal, ordering: .relaxed)
@@ -23,6 +36,13 @@ enum Interrupt {
         // A bar of progress may stand in the line.
         if Interrupt.clearsLine.load(ordering: .relaxed) { Interrupt.write("\r\u{1B}[2K") }
         Interrupt.write("interrupted\n")
+        switch Interrupt.advice.load(ordering: .relaxed) {
+        case Advice.resume.rawValue:
+          Interrupt.write("hint: with --resume a command keeps what it has finished, and goes on from there\n")
+        case Advice.goesOn.rawValue:
+          Interrupt.write("hint: run the same command again to go on from what is finished\n")
+        default: break
+        }
         DoomedNames.removeAll()
         _exit(128 + number)
       }

@@ -112,8 +112,13 @@ extension VerifyCommand {
   /// Refuses files that could not be written, before any work.
   func requireOutputs() throws(Failure) {
     var outputs = Outputs(
-      models: [reference] + [candidate, versus].compactMap(\.self), files: [prompts, text], force: force, isQuiet: quiet
-    )
+      models: [reference] + [candidate, versus].compactMap(\.self),
+      files: [prompts, text] + division.merge.map { $0 as String? },
+      force: replaces, isQuiet: quiet)
+    if let output = division.output {
+      if !(division.resume && Verification.isPart(output)) { try outputs.require(output) }
+      return
+    }
     if record != nil, DriftRecord.isRecord(reference) { throw Failure(recordOfRecord: reference) }
     for path in [record, html] { if let path { try outputs.require(path) } }
     if attach, let candidate { try outputs.requireAmendable(candidate) }
@@ -121,7 +126,7 @@ extension VerifyCommand {
 
   func write(_ kept: DriftRecord) throws(Failure) {
     guard let record else { return }
-    do throws(SafetensorsError) { try kept.write(to: record, replaces: force, tool: toolVersion) } catch {
+    do throws(SafetensorsError) { try kept.write(to: record, replaces: replaces, tool: toolVersion) } catch {
       if case .system(let cause) = error.reason { throw Failure(cause) }
       throw Failure(error)
     }

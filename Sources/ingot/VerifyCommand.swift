@@ -4,6 +4,7 @@ import Drift
 import Glibc
 import Inspection
 import JSON
+import Journals
 import Kernels
 import Models
 import Tensors
@@ -26,6 +27,12 @@ struct VerifyCommand: ParsableCommand {
         ingot verify --record mini.record --reference LLaDA2.0-mini --prompts questions.jsonl
         ingot verify mini.ingot --reference mini.record
         ingot verify mini.ingot --versus other.ingot --reference mini.record
+
+      IN PARTS: the same command on several machines, each with a part of the prompts, and then once more with all parts, \
+      where nothing is measured: it gives the report that one run would have given.
+        ingot verify mini.ingot -r LLaDA2.0-mini --prompts questions.jsonl --part 0/2 -o a.part
+        ingot verify mini.ingot -r LLaDA2.0-mini --prompts questions.jsonl --part 1/2 -o b.part
+        ingot verify mini.ingot -r LLaDA2.0-mini --prompts questions.jsonl --merge a.part b.part
       """)
 
   @Argument(help: "The model to be measured: a pack or a checkpoint directory. Not needed to record.")
@@ -125,6 +132,8 @@ struct VerifyCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Memory for hidden states and unpacked chunks.", valueName: "size"))
   var maxMemory = ByteCount(argument: "2GiB")!  // a valid literal
 
+  @OptionGroup var division: DivisionArguments
+
   @Flag(help: "Print the report as JSON on stdout.")
   var json = false
 
@@ -135,6 +144,7 @@ struct VerifyCommand: ParsableCommand {
     if let threads, !(1...1024).contains(threads) { throw ValidationError("--threads must be 1 to 1024") }
     if let limit, limit < 1 { throw ValidationError("--limit must be 1 or more") }
     try validateRecording()
+    try division.validate(attribute: attribute)
     guard maskRatios?.values.allSatisfy({ $0 > 0 && $0 <= 1 }) ?? true, maskRatios?.values.isEmpty != true else {
       throw ValidationError("--mask-ratios must lie above 0 and be 1 at most")
     }
@@ -198,21 +208,27 @@ struct VerifyCommand: ParsableCommand {
       let asks = level.isEmpty || Set(level) != [.weights]
       Console.notes(asks && !raw ? first.model?.promptRemarks ?? [] : [])
       Console.notes(
-        notes(first.model, second, input.data, input.options.decoding) + idleOptions(input.options, input.decoder))
+        notes(first.model, second, input.data, input.options.decoding) + idleOptions(input.options, input.decoder)
+          + notes(input.options, prompts: input.data.prompts.count))
     }
     let progress = StageProgress(isQuiet: quiet)
     if attach, let candidate {
       try DriftReport.requireSound(candidate.path, threads: compute.threads) { progress.update("checking", $0) }
     }
+    Interrupt.advise(division.resume ? .goesOn : .resume)
     let verification = Verification(
       reference: reference, candidate: candidate, versus: other, special: input.special, options: input.options,
-      data: input.data,
-      records: record != nil, tool: toolVersion, progress: progress, sentence: { Failure($0).sentence })
+      data: input.data, records: record != nil, keeping: keeping, referenceHash: try first.recordHash(),
+      tool: toolVersion, progress: progress, sentence: { Failure($0).sentence })
     let outcome: Verification.Outcome
     do throws(VerificationError) { outcome = try verification.run() } catch { throw Failure(error) }
     progress.finish()
     if !quiet { Console.notes((second ?? first.model)?.model.compute.remarks ?? []) }
-    try tell(outcome.record, outcome.report.map(gates.judge), outcome.failure.map { Failure($0) }, progress)
+    if division.part != nil { return try endPart(outcome.journal) }
+    let report = outcome.report.map(gates.judge)
+    // An end with exit code 3 is an end, too.
+    try tell(outcome.record, report, outcome.failure.map { Failure($0) }, outcome.journal, progress)
+    if let status = report?.status { Glibc.exit(status.rawValue) }
   }
 
   /// What a person should know before it begins; what holds of both models is said once.
@@ -229,15 +245,18 @@ struct VerifyCommand: ParsableCommand {
     return notes
   }
 
-  /// Puts record and report where they were asked for, prints the report, and ends the process where a gate failed.
+  /// Puts record and report where they were asked for, and prints the report.
   ///
-  /// - Parameter failure: why not everything is there; thrown at the end.
+  /// - Parameters:
+  ///   - failure: why not everything is there; thrown at the end.
+  ///   - journal: of the run; it stays where something could not be written.
   private func tell(
-    _ kept: DriftRecord?, _ report: DriftReport?, _ failure: Failure?, _ progress: StageProgress
+    _ kept: DriftRecord?, _ report: DriftReport?, _ failure: Failure?, _ journal: Journal?, _ progress: StageProgress
   ) throws(Failure) {
     do throws(Failure) {
+      do throws(JournalError) { try journal?.finish() } catch { throw Failure(error) }
       if let kept { try write(kept) }
-      if let report, let html { try report.writePage(to: html, replacing: force) }
+      if let report, let html { try report.writePage(to: html, replacing: replaces) }
       if let report, attach, let candidate {
         try report.attach(to: candidate) { progress.update("attaching", $0) }
       }
@@ -247,14 +266,15 @@ struct VerifyCommand: ParsableCommand {
       throw error
     }
     guard let report else {
+      try end(journal)
       if let failure { throw failure }
       return
     }
     show(report, progress)
     if let html, !quiet { Console.note("the page: \(html)") }
     if attach, !quiet, let candidate { Console.note("the report is in \(candidate); see `ingot inspect`") }
+    try end(journal)
     if let failure { throw failure }
-    if let status = report.status { Glibc.exit(status.rawValue) }
   }
 
   private func show(_ report: DriftReport, _ progress: StageProgress) {
@@ -289,6 +309,7 @@ struct VerifyCommand: ParsableCommand {
   var measuring: VerificationOptions {
     var options = VerificationOptions()
     if !level.isEmpty { options.levels = Set(level) }
+    options.together = division.together ?? options.together
     options.blockLengths = blockLengths?.values.map { Int($0) } ?? []
     options.attribution = attribute
     options.measuresFloor = !noFloor

@@ -4,21 +4,35 @@ package import Decoding
 /// drift that earlier decisions bring about. Fed state by state, in any order.
 package struct AlongReference: Sendable {
   /// The states whose share of masks is in one quarter.
-  private struct Quarter {
+  struct Quarter {
     var samePositions: [Bool] = []
     var sameTokens: [Bool] = []
   }
 
-  private var samePositions = ClusterSums()
-  private var slots = ClusterSums()
-  private var sameTokens = ClusterSums()
-  private var sameDecision = ClusterSums()
-  private var kl = Sample()
+  var samePositions = ClusterSums()
+  var slots = ClusterSums()
+  var sameTokens = ClusterSums()
+  var sameDecision = ClusterSums()
+  var kl = Sample()
   /// States left out, where a model's scores are not finite.
-  private var nonFiniteCount = 0
-  private var quarters = Array(repeating: Quarter(), count: 4)
+  var nonFiniteCount = 0
+  var quarters = Array(repeating: Quarter(), count: 4)
 
   package init() {}
+
+  /// The states of other prompts, too.
+  package static func += (all: inout Self, others: Self) {
+    all.samePositions += others.samePositions
+    all.slots += others.slots
+    all.sameTokens += others.sameTokens
+    all.sameDecision += others.sameDecision
+    all.kl += others.kl
+    all.nonFiniteCount += others.nonFiniteCount
+    for index in all.quarters.indices {
+      all.quarters[index].samePositions += others.quarters[index].samePositions
+      all.quarters[index].sameTokens += others.quarters[index].sameTokens
+    }
+  }
 
   /// - Parameters:
   ///   - prompt: any integer; intervals draw whole prompts.

@@ -73,6 +73,18 @@ package struct Attribution {
     }
   }
 
+  /// What one part alone does on some texts.
+  package struct Measured: Sendable {
+    package var kl = Sample()
+    /// Positions that are not finite.
+    package var nonFinite = NonFinite()
+
+    package init(kl: Sample = Sample(), nonFinite: NonFinite = NonFinite()) {
+      self.kl = kl
+      self.nonFinite = nonFinite
+    }
+  }
+
   package struct Result: Sendable {
     package let section: DriftReport.Attribution
     /// The part whose mixture has the most positions that are not finite; nil where all are.
@@ -82,15 +94,14 @@ package struct Attribution {
   /// Measures all parts, some at a time where their hidden states do not fit.
   ///
   /// - Parameters:
-  ///   - whole: mean KL of the whole candidate on the same states.
   ///   - isCounted: which texts count.
   ///   - memory: bytes for hidden states.
+  /// - Returns: in the order of ``parts``.
   package func measure(
-    _ scoring: Scoring, reference: TransformerModel, candidate: any WeightSource, whole: Double?, threshold: Float,
+    _ scoring: Scoring, reference: TransformerModel, candidate: any WeightSource, threshold: Float,
     without rejected: Set<Int>, memory: Int, progress: (Double) -> Bool
-  ) throws(DriftError) -> Result {
-    var measured: [(name: String, kl: Sample, nonFiniteCount: Int)] = []
-    var worst: (part: String, tally: NonFinite)?
+  ) throws(DriftError) -> [Measured] {
+    var measured: [Measured] = []
     let laneBytes = max(1, scoring.rowCount * reference.configuration.hiddenSize * MemoryLayout<Float>.size)
     let wave = max(1, min(parts.count, memory / laneBytes - 9))
     for start in stride(from: 0, to: parts.count, by: wave) {
@@ -108,20 +119,34 @@ package struct Attribution {
       let result = try run.run(reference: reference, lanes: lanes) {
         progress((Double(start) + $0 * Double(some.count)) / Double(parts.count))
       }
-      for (part, comparisons) in zip(some, result.comparisons) {
+      for comparisons in result.comparisons {
         let masked = ScoredDrift.masked(scoring, comparisons, threshold, without: rejected)
-        measured.append((part.name, masked.kl, masked.nonFiniteCount))
-        guard masked.nonFiniteCount > worst?.tally.count ?? 0 else { continue }
-        worst = (part.name, scoring.tally(of: { !rejected.contains($0) }) { comparisons[$0].isFinite })
+        measured.append(
+          Measured(
+            kl: masked.kl, nonFinite: scoring.tally(of: { !rejected.contains($0) }) { comparisons[$0].isFinite }))
       }
     }
-    let sum = measured.reduce(0) { $0 + ($1.kl.mean ?? 0) }
-    let order = measured.sorted { ($1.kl.mean ?? 0) < ($0.kl.mean ?? 0) }
+    return measured
+  }
+
+  /// `attribution` of the report.
+  ///
+  /// - Parameters:
+  ///   - measured: of all texts, in the order of ``parts``.
+  ///   - whole: mean KL of the whole candidate on the same states.
+  ///   - seed: of the intervals.
+  package func result(_ measured: [Measured], whole: Double?, seed: UInt64) -> Result {
+    let named = zip(parts, measured).map { (name: $0.name, kl: $1.kl, nonFinite: $1.nonFinite) }
+    let worst = named.reduce(nil as (part: String, tally: NonFinite)?) { worst, part in
+      part.nonFinite.count > worst?.tally.count ?? 0 ? (part.name, part.nonFinite) : worst
+    }
+    let sum = named.reduce(0) { $0 + ($1.kl.mean ?? 0) }
+    let order = named.sorted { ($1.kl.mean ?? 0) < ($0.kl.mean ?? 0) }
     let section = DriftReport.Attribution(
-      by: subject.rawValue, nonFinite: measured.map(\.nonFiniteCount).max() ?? 0,
+      by: subject.rawValue, nonFinite: named.map(\.nonFinite.count).max() ?? 0,
       parts: order.map {
         .init(
-          part: $0.name, nonFinite: $0.nonFiniteCount, kl: $0.kl.estimate(seed: scoring.plan.seed),
+          part: $0.name, nonFinite: $0.nonFinite.count, kl: $0.kl.estimate(seed: seed),
           share: sum > 0 ? ($0.kl.mean ?? 0) / sum : nil)
       }, sum: sum, whole: whole, additivity: whole.flatMap { $0 > 0 ? sum / $0 : nil }, leftOut: leftOut)
     return Result(section: section, nonFinite: worst)

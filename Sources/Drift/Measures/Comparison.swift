@@ -180,6 +180,18 @@ package struct Comparison: Sendable, Equatable {
 
   package var isFinite: Bool { referenceIsFinite && candidateIsFinite }
 
+  /// As it was made before.
+  ///
+  /// - Parameters:
+  ///   - probabilities: `reference`, `candidate`, `candidateBest`, `referenceLoss`, `candidateLoss`.
+  ///   - flags: `sameTop`, `isSame`, `referenceIsFinite`, `candidateIsFinite`.
+  init(kl: Double, probabilities: [Float], flags: [Bool]) {
+    self.kl = kl
+    (reference, candidate, candidateBest) = (probabilities[0], probabilities[1], probabilities[2])
+    (referenceLoss, candidateLoss) = (probabilities[3], probabilities[4])
+    (sameTop, isSame, referenceIsFinite, candidateIsFinite) = (flags[0], flags[1], flags[2], flags[3])
+  }
+
   package init(_ reference: ReferenceRow, _ candidate: LogSoftmax, truth: Int, mask: Int) {
     // What a record of version 1 rounded is held against what is rounded in the same way.
     let isRounded = reference.logNormalizer == nil

@@ -1,6 +1,6 @@
 /// How hidden states move apart from layer to layer (`Formats/drift-report.md` §7).
 package struct LayerDrift: Sendable {
-  private struct Sums: Sendable {
+  struct Sums: Sendable {
     var error = 0.0
     var weight = 0.0
     var cosines = 0.0
@@ -13,9 +13,28 @@ package struct LayerDrift: Sendable {
     var floorNonFinite = 0
     var hasFloor = false
   }
-  private var layers: [Int: Sums] = [:]
+  var layers: [Int: Sums] = [:]
 
   package init() {}
+
+  /// Those of other texts, too.
+  package static func += (all: inout Self, others: Self) {
+    for (layer, other) in others.layers {
+      var sums = all.layers[layer] ?? Sums()
+      sums.error += other.error
+      sums.weight += other.weight
+      sums.cosines += other.cosines
+      sums.rows += other.rows
+      sums.nonFinite.reference += other.nonFinite.reference
+      sums.nonFinite.candidate += other.nonFinite.candidate
+      sums.nonFinite.either += other.nonFinite.either
+      sums.floorError += other.floorError
+      sums.floorWeight += other.floorWeight
+      sums.floorNonFinite += other.floorNonFinite
+      sums.hasFloor = sums.hasFloor || other.hasFloor
+      all.layers[layer] = sums
+    }
+  }
 
   /// - Parameters:
   ///   - a: (rows, width) of the reference.

@@ -89,7 +89,7 @@ package struct Lockstep {
 
   private struct Batch {
     var segments: [TransformerModel.Segment] = []
-    /// By segment, a number that does not depend on the batch: noise is drawn from it.
+    /// By segment, a number of its text and its place there, whatever else is scored: noise is drawn from it.
     var identities: [UInt64] = []
     var rows: [Row] = []
     var rowCount = 0
@@ -112,17 +112,19 @@ package struct Lockstep {
       if batches.isEmpty || batches[batches.count - 1].rowCount + count > limit { batches.append(Batch()) }
       let batch = batches.count - 1
       let cache = KeyValueCache(configuration)
-      func add(_ tokens: [Int], start: Int, _ identity: Int) {
+      // 0 is what comes before the last state; those of a text follow each other.
+      let firstState = own.reduce(last, min)
+      func add(_ tokens: [Int], start: Int, _ place: Int) {
         batches[batch].segments.append(.init(tokens: tokens, start: start, cache: cache))
-        batches[batch].identities.append(UInt64(identity))
+        batches[batch].identities.append(UInt64(text) << 32 | UInt64(place))
         batches[batch].rowCount += tokens.count
       }
-      if cleanCount > 0 { add(Array(tokens[..<cleanCount]), start: 0, states.count + text) }
+      if cleanCount > 0 { add(Array(tokens[..<cleanCount]), start: 0, 0) }
       for index in own {
         let state = states[index]
         let first = batches[batch].rowCount
         batches[batch].rows += state.counted.enumerated().map { Row(row: first + $1, state: index, place: $0) }
-        add(state.tokens, start: state.start, index)
+        add(state.tokens, start: state.start, index - firstState + 1)
       }
     }
     return batches

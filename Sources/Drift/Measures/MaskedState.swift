@@ -89,11 +89,13 @@ package struct MaskPlan: Sendable {
 
   /// For each text, block and ratio one state. In a block the maskable positions are put into a random order, and the
   /// first l = max(1, round(ratio · n)) are masked, so that a higher ratio only adds masks. States without a mask that
-  /// counts are left out.
-  package func states(of texts: [ScoredText]) -> [MaskedState] {
+  /// counts are left out. What is drawn for a text depends on its number only, not on the others.
+  ///
+  /// - Parameter range: numbers of the texts that are asked for; nil for all.
+  package func states(of texts: [ScoredText], in range: Range<Int>? = nil) -> [MaskedState] {
     let shares = shares
     var states: [MaskedState] = []
-    for (index, text) in texts.enumerated() {
+    for (index, text) in texts.enumerated() where range?.contains(index) ?? true {
       let first = text.maskable.lowerBound / blockLength
       let end = (text.maskable.upperBound + blockLength - 1) / blockLength
       for block in first..<max(first, end) {

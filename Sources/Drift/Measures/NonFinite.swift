@@ -24,10 +24,24 @@ package struct NonFinite: Sendable, Equatable {
 
   package init() {}
 
+  /// As it was counted before.
+  init(count: Int, total: Int, first: Place?) {
+    self.count = count
+    self.total = total
+    self.first = first
+  }
+
   package mutating func add(isFinite: Bool, at place: Place) {
     total += 1
     guard !isFinite else { return }
     count += 1
     first = first.map { min($0, place) } ?? place
+  }
+
+  /// Those of other places, too.
+  package static func += (all: inout Self, others: Self) {
+    all.count += others.count
+    all.total += others.total
+    all.first = [all.first, others.first].compactMap(\.self).min()
   }
 }

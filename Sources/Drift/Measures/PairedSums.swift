@@ -3,25 +3,44 @@ import Decoding
 /// Values of two things at the same places, by the text that each place belongs to: what paired ratios and differences are
 /// made of. Texts are drawn whole, and both things with the same draws, so that what makes a text hard for both cancels.
 package struct PairedSums: Sendable {
-  private struct Sums: Sendable {
+  struct Sums: Sendable {
     var first = 0.0
     var second = 0.0
     var count = 0.0
   }
-  private var places: [Int: Int] = [:]
-  private var sums: [Sums] = []
+  private(set) var places: [Int: Int] = [:]
+  private(set) var sums: [Sums] = []
 
   package init() {}
 
-  package mutating func add(_ first: Double, _ second: Double, cluster: Int) {
-    let place = places[cluster] ?? sums.count
-    if place == sums.count {
-      places[cluster] = place
-      sums.append(Sums())
+  /// As they were kept: by text, in any order.
+  init(clusters: [Int], sums: [Sums]) {
+    places = Dictionary(zip(clusters, clusters.indices)) { first, _ in first }
+    self.sums = sums
+  }
+
+  /// Those of other texts, too.
+  package static func += (all: inout Self, others: Self) {
+    for (cluster, place) in others.places.sorted(by: { $0.key < $1.key }) {
+      let own = all.place(of: cluster)
+      all.sums[own].first += others.sums[place].first
+      all.sums[own].second += others.sums[place].second
+      all.sums[own].count += others.sums[place].count
     }
+  }
+
+  package mutating func add(_ first: Double, _ second: Double, cluster: Int) {
+    let place = place(of: cluster)
     sums[place].first += first
     sums[place].second += second
     sums[place].count += 1
+  }
+
+  private mutating func place(of cluster: Int) -> Int {
+    if let place = places[cluster] { return place }
+    places[cluster] = sums.count
+    sums.append(Sums())
+    return sums.count - 1
   }
 
   /// In the order of the texts' numbers.

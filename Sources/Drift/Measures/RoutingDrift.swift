@@ -3,7 +3,7 @@ package import Models
 
 /// How the choice of experts changes (`Formats/drift-report.md` §8). Fed one layer of one batch at a time.
 package struct RoutingDrift: Sendable {
-  private struct Sums: Sendable {
+  struct Sums: Sendable {
     var changed = ClusterSums()
     var overlap = ClusterSums()
     var kl = ClusterSums()
@@ -17,22 +17,38 @@ package struct RoutingDrift: Sendable {
       shift.add(RoutingDrift.weightShift(a, b), cluster: cluster)
     }
 
+    static func += (all: inout Self, others: Self) {
+      all.changed += others.changed
+      all.overlap += others.overlap
+      all.kl += others.kl
+      all.shift += others.shift
+    }
+
     var numbers: DriftReport.RoutingNumbers {
       .init(changed: changed.mean, overlap: overlap.mean, kl: kl.mean, weightShift: shift.mean)
     }
   }
 
-  private var total = Sums()
-  private var byLayer: [Int: Sums] = [:]
-  private var byRatio: [Int: Sums] = [:]
-  private var floor: [Int: ClusterSums] = [:]
+  var total = Sums()
+  var byLayer: [Int: Sums] = [:]
+  var byRatio: [Int: Sums] = [:]
+  var floor: [Int: ClusterSums] = [:]
   /// Rows left out, where a router's scores are not finite.
-  package private(set) var nonFiniteCount = 0
+  package internal(set) var nonFiniteCount = 0
 
   private let scores: Conventions.Scores
 
   /// - Parameter scores: what the routers make of their logits.
   package init(_ scores: Conventions.Scores = .sigmoid) { self.scores = scores }
+
+  /// Those of other texts, too.
+  package static func += (all: inout Self, others: Self) {
+    all.total += others.total
+    for (layer, sums) in others.byLayer { all.byLayer[layer, default: Sums()] += sums }
+    for (ratio, sums) in others.byRatio { all.byRatio[ratio, default: Sums()] += sums }
+    for (layer, sums) in others.floor { all.floor[layer, default: ClusterSums()] += sums }
+    all.nonFiniteCount += others.nonFiniteCount
+  }
 
   /// The divergence of reference and candidate by their routers' scores, each over the sum of all.
   package func divergence(_ a: ArraySlice<Float>, _ b: ArraySlice<Float>) -> Double {

@@ -17,6 +17,7 @@ package struct ScoredRun {
   package struct Result: Sendable {
     /// By lane beside the reference: a comparison of each position.
     package var comparisons: [[Comparison]] = []
+    /// What the reference said; nothing where it was recorded before.
     package var scores: ReferenceScores
     package var layers = LayerDrift()
     package var routing = RoutingDrift()
@@ -32,6 +33,42 @@ package struct ScoredRun {
     /// By lane, a reference that ran first: rows of mixture layers whose router scores are not finite, and the first layer
     /// with such rows.
     package var routers: [(tally: NonFinite, layer: Int?)] = []
+
+    init(scores: ReferenceScores) { self.scores = scores }
+
+    /// Of no texts.
+    ///
+    /// - Parameters:
+    ///   - roles: of the lanes beside the reference.
+    ///   - runsReference: whether the reference is a model, and not recorded.
+    package init(_ roles: [Role], runsReference: Bool) {
+      comparisons = roles.map { _ in [] }
+      scores = ReferenceScores(rows: [], routes: [:])
+      if roles.contains(.rival) { routesOfRivals = PairedSums() }
+      if runsReference { fullDivergence = 0 }
+      routers = Array(repeating: (NonFinite(), nil), count: roles.count + (runsReference ? 1 : 0))
+    }
+
+    /// What was found of the texts that come behind, in the same lanes.
+    ///
+    /// - Parameter stateCount: states before theirs.
+    package mutating func add(_ next: Self, after stateCount: Int) {
+      for (lane, values) in next.comparisons.enumerated() { comparisons[lane] += values }
+      scores += next.scores
+      layers += next.layers
+      routing += next.routing
+      if let other = next.routesOfRivals { routesOfRivals? += other }
+      if let other = next.fullDivergence { fullDivergence? += other }
+      worst.add(next.worst, after: stateCount)
+      for (layer, experts) in next.gateMass {
+        gateMass[layer, default: [:]].merge(experts) { $0 + $1 }
+      }
+      passes += next.passes
+      for (lane, other) in next.routers.enumerated() {
+        routers[lane].tally += other.tally
+        routers[lane].layer = [routers[lane].layer, other.layer].compactMap(\.self).min()
+      }
+    }
   }
 
   private let scoring: Scoring
@@ -238,7 +275,7 @@ private final class Collector {
 
   func result(passes: Int) -> ScoredRun.Result {
     var result = ScoredRun.Result(
-      scores: recorded ?? ReferenceScores(rows: rows.compactMap { $0 }, routes: routes))
+      scores: ReferenceScores(rows: recorded == nil ? rows.compactMap(\.self) : [], routes: routes))
     result.comparisons = comparisons.map { $0.compactMap { $0 } }
     result.layers = layers
     result.routing = routing

@@ -9,8 +9,9 @@ package struct Scoring: Sendable {
   let starts: [Int]
   package let positionCount: Int
 
-  package init(_ texts: [ScoredText], plan: MaskPlan) {
-    self.init(texts, plan: plan, states: plan.states(of: texts))
+  /// - Parameter range: numbers of the texts that are scored; nil for all.
+  package init(_ texts: [ScoredText], plan: MaskPlan, only range: Range<Int>? = nil) {
+    self.init(texts, plan: plan, states: plan.states(of: texts, in: range))
   }
 
   /// - Parameter states: made elsewhere, as those along a trajectory.
@@ -33,6 +34,16 @@ package struct Scoring: Sendable {
     states.flatMap { state in
       state.counted.map { [Int32(state.text), Int32(state.start + $0), Int32(state.ratio)] }
     }
+  }
+
+  /// The positions of some texts among those of all.
+  ///
+  /// - Parameter range: numbers of texts.
+  package func positions(ofTexts range: Range<Int>) -> Range<Int> {
+    let first = states.firstIndex { $0.text >= range.lowerBound } ?? states.count
+    let end = states.firstIndex { $0.text >= range.upperBound } ?? states.count
+    let place = { (state: Int) in state < starts.count ? starts[state] : positionCount }
+    return place(first)..<place(end)
   }
 
   /// Rows that go through the layers: all states, and once for each text what stands before the last of them.
@@ -73,5 +84,16 @@ package struct ReferenceScores: Sendable, Equatable {
   package init(rows: [ReferenceRow], routes: [Int: [Router.Route]]) {
     self.rows = rows
     self.routes = routes
+  }
+
+  /// Those of some positions.
+  package func slice(_ range: Range<Int>) -> Self {
+    Self(rows: Array(rows[range]), routes: routes.mapValues { Array($0[range]) })
+  }
+
+  /// Those of the positions behind, too.
+  package static func += (all: inout Self, next: Self) {
+    all.rows += next.rows
+    for (layer, routes) in next.routes { all.routes[layer, default: []] += routes }
   }
 }

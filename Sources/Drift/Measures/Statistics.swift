@@ -6,14 +6,22 @@ import Decoding
 /// Positions of one text are not independent, so the bootstrap draws whole texts (`Formats/drift-report.md`).
 package struct ClusterSums: Sendable {
   /// By text; its index in the arrays.
-  private var places: [Int: Int] = [:]
-  private var sums: [Double] = []
-  private var counts: [Int] = []
+  private(set) var places: [Int: Int] = [:]
+  private(set) var sums: [Double] = []
+  private(set) var counts: [Int] = []
   /// Values mostly come text by text.
   private var last = (cluster: -1, place: -1)
   package private(set) var count = 0
 
   package init() {}
+
+  /// As they were kept: by text, in any order.
+  init(clusters: [Int], sums: [Double], counts: [Int]) {
+    places = Dictionary(zip(clusters, clusters.indices)) { first, _ in first }
+    self.sums = sums
+    self.counts = counts
+    count = counts.reduce(0, +)
+  }
 
   /// - Parameter cluster: the text; any integer.
   package mutating func add(_ value: Double, cluster: Int) {
@@ -86,6 +94,17 @@ package struct Sample: Sendable {
   package private(set) var sums = ClusterSums()
 
   package init() {}
+
+  init(values: [Double], sums: ClusterSums) {
+    self.values = values
+    self.sums = sums
+  }
+
+  /// The values of others, too.
+  package static func += (all: inout Self, others: Self) {
+    all.values += others.values
+    all.sums += others.sums
+  }
 
   package mutating func add(_ value: Double, cluster: Int) {
     values.append(value)

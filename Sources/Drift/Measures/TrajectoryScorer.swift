@@ -17,7 +17,11 @@ package struct TrajectoryScorer {
   /// - Parameters:
   ///   - decoder: of either model, with the options that made the outputs.
   ///   - outputs: of the prompts, as the reference gave them.
-  package init(_ decoder: BlockDiffusion, prompts: [[Int]], outputs: [BlockDiffusion.Output], mask: Int, seed: UInt64) {
+  ///   - first: the number of the first prompt among all.
+  package init(
+    _ decoder: BlockDiffusion, prompts: [[Int]], outputs: [BlockDiffusion.Output], first: Int = 0, mask: Int,
+    seed: UInt64
+  ) {
     self.decoder = decoder
     var trajectories: [Trajectory] = []
     var indices: [Int] = []
@@ -40,7 +44,7 @@ package struct TrajectoryScorer {
           tokens: trajectory.canvas, scored: 0..<trajectory.canvas.count, blockLength: decoder.options.blockLength,
           fill: nil))
       trajectories.append(trajectory)
-      indices.append(prompt)
+      indices.append(first + prompt)
     }
     leftOut = outputs.count - trajectories.count
     self.trajectories = trajectories
@@ -65,16 +69,27 @@ package struct TrajectoryScorer {
 
   package struct Result {
     /// What the reference says at each of ``TrajectoryScorer/places``.
-    package let rows: [ReferenceRow]
-    /// Nil without a candidate.
-    package let section: DriftReport.AlongReference?
-    /// By state, the index of its trajectory and whether the candidate's decision is the reference's; nil where it is left out.
-    package let decisions: [(trajectory: Int, isSame: Bool)?]
+    package var rows: [ReferenceRow] = []
+    package var along = AlongReference()
+    /// By state, the number of its prompt and whether the candidate's decision is the reference's; nil where it is left out.
+    package var decisions: [(prompt: Int, isSame: Bool)?] = []
     /// Whether both gave the same numbers wherever the reference committed; nil where they were compared nowhere.
-    package let isSame: Bool?
+    package var isSame: Bool?
     /// Committed positions where the reference's scores are not finite, and states where the candidate's are not; texts are
     /// prompts.
-    package let nonFinite: (reference: NonFinite, candidate: NonFinite)
+    package var nonFinite = (reference: NonFinite(), candidate: NonFinite())
+
+    package init() {}
+
+    /// What was found of the prompts that come behind.
+    package static func += (all: inout Self, next: Self) {
+      all.rows += next.rows
+      all.along += next.along
+      all.decisions += next.decisions
+      if let isSame = next.isSame { all.isSame = (all.isSame ?? true) && isSame }
+      all.nonFinite.reference += next.nonFinite.reference
+      all.nonFinite.candidate += next.nonFinite.candidate
+    }
   }
 
   /// - Parameters:
@@ -87,16 +102,14 @@ package struct TrajectoryScorer {
     progress: (Double) -> Bool
   ) throws(DriftError) -> Result {
     precondition((reference == nil) == (recorded != nil))
+    var result = Result()
+    result.decisions = Array(repeating: nil, count: origins.count)
     let models = [reference, candidate].compactMap(\.self)
     let kernels = models[0].compute.kernels
     let mask = scoring.plan.mask
-    var along = AlongReference()
     var rows: [ReferenceRow?] = recorded ?? Array(repeating: nil, count: places.count)
     let lockstep = Lockstep(
       models.map { Lane($0) }, blockLength: scoring.plan.blockLength, seed: scoring.plan.seed, memory: memory)
-    var isSame: Bool?
-    var nonFinite = (reference: NonFinite(), candidate: NonFinite())
-    var decisions: [(trajectory: Int, isSame: Bool)?] = Array(repeating: nil, count: origins.count)
     let observer = Lockstep.Observer { index, logits in
       let origin = origins[index]
       let state = trajectories[origin.trajectory].states[origin.state]
@@ -115,10 +128,10 @@ package struct TrajectoryScorer {
         let row = starts[index] + number
         if reference != nil { rows[row] = ReferenceRow(distributions[0], truth: truth, mask: mask) }
         guard let said = rows[row] else { continue }
-        nonFinite.reference.add(isFinite: said.isFinite, at: .init(text: prompt, position: commit.position))
+        result.nonFinite.reference.add(isFinite: said.isFinite, at: .init(text: prompt, position: commit.position))
         guard candidate != nil, let last = distributions.last else { continue }
         let comparison = Comparison(said, last, truth: truth, mask: mask)
-        isSame = (isSame ?? true) && comparison.isSame
+        result.isSame = (result.isSame ?? true) && comparison.isSame
         areFinite = areFinite && comparison.isFinite
         divergences.append(comparison.kl)
       }
@@ -126,19 +139,18 @@ package struct TrajectoryScorer {
       // Scores among which no choice has a meaning decide nothing.
       let decision = try? decoder.decision(at: state, logits: Array(last))
       let first = NonFinite.Place(text: prompt, position: state.start + (state.offsets.first ?? 0))
-      nonFinite.candidate.add(isFinite: decision != nil, at: first)
-      guard let decision, areFinite else { return along.leaveOut() }
-      decisions[index] = (
-        origin.trajectory, Set(decision.commits.map(\.write)) == Set(state.commits.map(\.write))
+      result.nonFinite.candidate.add(isFinite: decision != nil, at: first)
+      guard let decision, areFinite else { return result.along.leaveOut() }
+      result.decisions[index] = (
+        prompt, Set(decision.commits.map(\.write)) == Set(state.commits.map(\.write))
       )
-      along.add(
-        prompt: origin.trajectory, maskRatio: state.maskRatio, commits: state.commits, decision: decision,
+      result.along.add(
+        prompt: prompt, maskRatio: state.maskRatio, commits: state.commits, decision: decision,
         kl: divergences)
     }
     try lockstep.run(
       texts: scoring.texts.map(\.tokens), states: scoring.states, observer: observer, progress: progress)
-    return Result(
-      rows: rows.compactMap(\.self), section: along.section(seed: scoring.plan.seed), decisions: decisions,
-      isSame: isSame, nonFinite: nonFinite)
+    result.rows = rows.compactMap(\.self)
+    return result
   }
 }

@@ -2,7 +2,7 @@ import Glibc
 
 /// The positions where the candidate is furthest from the reference, with what both said.
 package struct WorstPositions: Sendable {
-  private struct Entry: Sendable {
+  struct Entry: Sendable {
     let state: Int
     let place: Int
     let kl: Double
@@ -16,9 +16,28 @@ package struct WorstPositions: Sendable {
   private static let shownOfText = 2
   private static let tokens = 5
   private static let context = 24
-  private var entries: [Entry] = []
+  var entries: [Entry] = []
 
   package init() {}
+
+  /// Those of texts that come behind.
+  ///
+  /// - Parameter stateCount: states before theirs.
+  package mutating func add(_ others: Self, after stateCount: Int) {
+    for entry in others.entries {
+      add(
+        Entry(
+          state: stateCount + entry.state, place: entry.place, kl: entry.kl, reference: entry.reference,
+          candidate: entry.candidate))
+    }
+  }
+
+  /// Behind those of the same divergence, which came first.
+  private mutating func add(_ entry: Entry) {
+    let place = entries.firstIndex { $0.kl < entry.kl } ?? entries.count
+    entries.insert(entry, at: place)
+    if entries.count > Self.kept { entries.removeLast() }
+  }
 
   package mutating func add(
     state: Int, place: Int, _ comparison: Comparison, _ reference: ReferenceRow, _ candidate: LogSoftmax
@@ -31,13 +50,11 @@ package struct WorstPositions: Sendable {
       ($1.1, $0.0) < ($0.1, $1.0)
     }
     let candidate = candidate.asRounded(like: reference)
-    let entry = Entry(
-      state: state, place: place, kl: comparison.kl,
-      reference: order.prefix(Self.tokens).map { ($0.0, Glibc.exp($0.1)) },
-      candidate: candidate.largest(Self.tokens).map { ($0, Glibc.exp(candidate.exactLogProbability($0))) })
-    let place = entries.firstIndex { $0.kl < entry.kl } ?? entries.count
-    entries.insert(entry, at: place)
-    if entries.count > Self.kept { entries.removeLast() }
+    add(
+      Entry(
+        state: state, place: place, kl: comparison.kl,
+        reference: order.prefix(Self.tokens).map { ($0.0, Glibc.exp($0.1)) },
+        candidate: candidate.largest(Self.tokens).map { ($0, Glibc.exp(candidate.exactLogProbability($0))) }))
   }
 
   /// `masked.worst` of `Formats/drift-report.md`.

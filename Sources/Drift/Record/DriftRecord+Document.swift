@@ -28,7 +28,7 @@ extension DriftRecord {
       "prompts": ["source": JSONValue(promptSource), "list": .array(prompts.map(\.json))],
       "texts": ["source": JSONValue(textSource), "cut": JSONValue(cut), "list": .array(texts.map(\.json))],
       "pairs": .array(pairs.map { [JSONValue($0.chosen), JSONValue($0.rejected)] }),
-      "outputs": trajectories.map { .array($0.outputs.map(\.json)) } ?? .null,
+      "outputs": trajectories.map { .array($0.outputs.map(\.recordJSON)) } ?? .null,
       "floor": floor?.recordJSON ?? .null, "notes": .array(notes.map { JSONValue($0) }),
     ]
   }
@@ -46,7 +46,8 @@ extension DecodingOptions.Decoder {
 }
 
 extension DriftRecord.Options {
-  fileprivate var json: JSONValue {
+  /// `options` of the document.
+  package var json: JSONValue {
     [
       "mask_ratios": .array(maskRatios.map { JSONValue($0) }), "seed": JSONValue(seed),
       "raw": JSONValue(encoding: isRaw), "mask": JSONValue(special.mask),
@@ -81,7 +82,7 @@ extension ScoredText {
 }
 
 extension BlockDiffusion.Output {
-  fileprivate var json: JSONValue {
+  var recordJSON: JSONValue {
     [
       "tokens": .array(tokens.map { JSONValue($0) }), "forwards": JSONValue(forwards),
       "cache_passes": JSONValue(cachePasses), "stopped": JSONValue(stopped),

@@ -159,7 +159,7 @@ extension ScoredText {
 }
 
 extension BlockDiffusion.Output {
-  fileprivate init(_ fields: RecordFields, vocabulary: Int) throws(RecordError) {
+  init(_ fields: RecordFields, vocabulary: Int) throws(RecordError) {
     self.init()
     tokens = try fields.ints("tokens", in: 0..<vocabulary)
     forwards = try fields.int("forwards")

@@ -30,6 +30,9 @@ package struct Compute: Sendable {
   /// Why full-precision products took the slower path, if some did; to be told to the person who waits.
   package static var blasProblem: BLASError? { missedBLAS.withLock(\.self) }
 
+  /// What OpenBLAS calls the processor, which decides how it sums; nil where there is none.
+  package static var blasName: String? { try? blas.get().coreName }
+
   /// OpenBLAS, with what it needs for all threads.
   private var blas: BLAS? {
     do throws(BLASError) {
