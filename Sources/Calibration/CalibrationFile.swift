@@ -17,14 +17,17 @@ package final class CalibrationFile: StateSource, Sendable {
   private static let limits = JSONLimits(byteCount: 16 << 20, valueCount: 1 << 18)
 
   /// Whether a file says that it holds states; also one that is damaged or cut short behind that.
-  package static func isCalibration(_ path: String) -> Bool {
+  package static func isCalibration(_ path: String) -> Bool { has(CalibrationLayout.Key.version, path) }
+
+  /// Whether the metadata of a file has a key, also where the file is damaged or cut short behind that.
+  static func has(_ key: String, _ path: String) -> Bool {
     guard let file = try? MappedFile(path: path) else { return false }
     let bytes = file.bytes
     let start = bytes.extracting(0..<min(bytes.byteCount, sniffedByteCount)).array
     guard start.count > SafetensorsHeader.lengthByteCount,
       start[SafetensorsHeader.lengthByteCount] == UInt8(ascii: "{")
     else { return false }
-    return start.contains(Array("\"\(CalibrationLayout.Key.version)\"".utf8))
+    return start.contains(Array("\"\(key)\"".utf8))
   }
 
   /// Opens a file; checks its header, document and the data that all layers share.
@@ -32,26 +35,11 @@ package final class CalibrationFile: StateSource, Sendable {
     do throws(SafetensorsError) { file = try SafetensorsFile(path: path) } catch { throw .file(error) }
     let metadata = file.metadata
     guard let version = metadata[CalibrationLayout.Key.version] else {
-      throw .otherFile(path: path)
+      throw metadata[CalibrationLayout.Key.part] == nil ? .otherFile(path: path) : .part(path: path)
     }
     guard version == "\(CalibrationLayout.version)" else { throw .version(version, path: path) }
     document = try Self.document(file)
-    let layout = CalibrationLayout(document, documentByteCount: file["document"]?.byteRange.count ?? 0)
-    for tensor in layout.tensors {
-      guard let entry = file[tensor.name], entry.dtype == tensor.dtype, entry.shape == tensor.shape else {
-        throw .broken("the tensor `\(tensor.name)` is missing, or not \(tensor.dtype.name) \(tensor.shape)", path: path)
-      }
-    }
-    guard file.tensors.count == layout.tensors.count else {
-      throw .broken("it holds tensors that have no place in it", path: path)
-    }
-    let text = Array((metadata[CalibrationLayout.Key.layers] ?? "").utf8)
-    hashes = stride(from: 0, to: text.count, by: 16).compactMap { start in
-      XXH3.parse(String(decoding: text[start..<min(start + 16, text.count)], as: UTF8.self))
-    }
-    guard hashes.count == document.layers.count, text.count == 16 * hashes.count else {
-      throw .broken("`\(CalibrationLayout.Key.layers)` of its metadata does not hold a hash for each layer", path: path)
-    }
+    hashes = try Self.layerHashes(file, document, rows: document.rows)
     let owner = file
     classes = owner.bytes(of: owner["classes"]!).array  // of the layout
     let parts = ["tokens", "places", "classes"].map { XXH3.hash(owner.bytes(of: owner[$0]!)) }
@@ -72,7 +60,32 @@ package final class CalibrationFile: StateSource, Sendable {
     classes.reduce(into: [:]) { counts, value in StateClass(rawValue: value).map { counts[$0, default: 0] += 1 } }
   }
 
-  private static func document(_ file: SafetensorsFile) throws(StateError) -> CalibrationDocument {
+  /// The hashes of the layers of a file, or of a part of one, that has the tensors that it must have, and no others.
+  static func layerHashes(
+    _ file: SafetensorsFile, _ document: CalibrationDocument, rows: Int
+  ) throws(StateError) -> [UInt64] {
+    let layout = CalibrationLayout(document, documentByteCount: file["document"]?.byteRange.count ?? 0, rows: rows)
+    for tensor in layout.tensors {
+      guard let entry = file[tensor.name], entry.dtype == tensor.dtype, entry.shape == tensor.shape else {
+        throw .broken(
+          "the tensor `\(tensor.name)` is missing, or not \(tensor.dtype.name) \(tensor.shape)", path: file.path)
+      }
+    }
+    guard file.tensors.count == layout.tensors.count else {
+      throw .broken("it holds tensors that have no place in it", path: file.path)
+    }
+    let text = Array((file.metadata[CalibrationLayout.Key.layers] ?? "").utf8)
+    let hashes = stride(from: 0, to: text.count, by: 16).compactMap { start in
+      XXH3.parse(String(decoding: text[start..<min(start + 16, text.count)], as: UTF8.self))
+    }
+    guard hashes.count == document.layers.count, text.count == 16 * hashes.count else {
+      throw .broken(
+        "`\(CalibrationLayout.Key.layers)` of its metadata does not hold a hash for each layer", path: file.path)
+    }
+    return hashes
+  }
+
+  static func document(_ file: SafetensorsFile) throws(StateError) -> CalibrationDocument {
     guard let entry = file["document"], entry.dtype == .u8 else {
       throw .broken("there is no tensor `document` of bytes", path: file.path)
     }

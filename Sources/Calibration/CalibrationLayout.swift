@@ -12,6 +12,9 @@ struct CalibrationLayout {
     static let version = "ingot.calibration"
     static let document = "ingot.document_xxh3"
     static let layers = "ingot.layers_xxh3"
+    /// Of a part, in place of ``version``.
+    static let part = "ingot.calibration_part"
+    static let data = "ingot.data_xxh3"
   }
 
   static func name(_ layer: Int, _ part: String) -> String { "layers.\(layer).\(part)" }
@@ -22,8 +25,9 @@ struct CalibrationLayout {
   let offsets: [String: Int]
   let byteCount: Int
 
-  init(_ document: CalibrationDocument, documentByteCount: Int) {
-    let (rows, sizes) = (document.rows, document.sizes)
+  /// - Parameter rows: those that a part holds; nil for all.
+  init(_ document: CalibrationDocument, documentByteCount: Int, rows: Int? = nil) {
+    let (rows, sizes) = (rows ?? document.rows, document.sizes)
     func tensor(_ name: String, _ dtype: DType, _ dimensions: Int...) -> TensorDescription {
       guard let shape = Shape(dimensions) else { preconditionFailure("counts of arrays") }
       return TensorDescription(name: name, dtype: dtype, shape: shape)
@@ -49,13 +53,15 @@ struct CalibrationLayout {
     byteCount = end
   }
 
-  /// - Parameter layers: of each layer, the hash of its tensors.
-  func header(documentHash: UInt64, layers: [UInt64]) -> [UInt8] {
-    SafetensorsHeader.build(
+  /// - Parameters:
+  ///   - layers: of each layer, the hash of its tensors.
+  ///   - part: what a part says of itself, and the hash of its tokens, places and classes; nil for the whole.
+  func header(documentHash: UInt64, layers: [UInt64], part: (facts: String, dataHash: UInt64)? = nil) -> [UInt8] {
+    let kind = part.map { [(Key.part, $0.facts), (Key.data, XXH3.text($0.dataHash))] }
+    return SafetensorsHeader.build(
       tensors: tensors,
-      metadata: [
-        (Key.version, "\(Self.version)"), (Key.document, XXH3.text(documentHash)),
-        (Key.layers, layers.map(XXH3.text).joined()),
+      metadata: (kind ?? [(Key.version, "\(Self.version)")]) + [
+        (Key.document, XXH3.text(documentHash)), (Key.layers, layers.map(XXH3.text).joined()),
       ])
   }
 
@@ -67,9 +73,26 @@ struct CalibrationLayout {
     return XXH3.hash(bytes.bytes)
   }
 
-  static func dataHash(_ copies: NoisyCopies) -> UInt64 {
-    let (tokens, places, classes) = (copies.tokens.littleEndian, copies.places.littleEndian, copies.classes)
-    return hash(of: [XXH3.hash(tokens.bytes), XXH3.hash(places.bytes), XXH3.hash(classes.bytes)])
+  static func dataHash(_ copies: NoisyCopies) -> UInt64 { CalibrationRows(copies, 0..<copies.rowCount).hash }
+}
+
+/// What stands for each row beside its states, as a file has it.
+struct CalibrationRows {
+  var tokens: [UInt8] = []
+  var places: [UInt8] = []
+  var classes: [UInt8] = []
+
+  init() {}
+
+  init(_ copies: NoisyCopies, _ rows: Range<Int>) {
+    tokens = Array(copies.tokens[rows]).littleEndian
+    places = Array(copies.places[3 * rows.lowerBound..<3 * rows.upperBound]).littleEndian
+    classes = Array(copies.classes[rows])
+  }
+
+  var hash: UInt64 {
+    let parts = [tokens, places, classes].map { XXH3.hash($0.bytes) }
+    return CalibrationLayout.hash(of: parts)
   }
 }
 

@@ -7,15 +7,22 @@ import Tensors
 package struct StatePass {
   private let model: TransformerModel
   private let copies: NoisyCopies
+  /// Those whose states are taken.
+  private let rows: Range<Int>
 
-  package init(_ model: TransformerModel, _ copies: NoisyCopies) {
+  /// - Parameter rows: of a part, whole tiles; nil for all.
+  package init(_ model: TransformerModel, _ copies: NoisyCopies, rows: Range<Int>? = nil) {
     self.model = model
     self.copies = copies
+    self.rows = rows ?? 0..<copies.rowCount
   }
 
-  /// Bytes that a pass holds: hidden states of all rows, and what one tile takes on its way through a layer.
-  package static func workingByteCount(_ copies: NoisyCopies, _ configuration: ModelConfiguration) -> Int {
+  /// Bytes that a pass holds: hidden states of all its rows, and what one tile takes on its way through a layer.
+  package static func workingByteCount(
+    _ copies: NoisyCopies, _ configuration: ModelConfiguration, rows: Int? = nil
+  ) -> Int {
     let c = configuration
+    let rowCount = rows ?? copies.rowCount
     let largest = copies.tiles(c).map(\.rows.count).max() ?? 0
     let heads = c.headCount * c.headDimension
     let attention = 2 * c.hiddenSize + 2 * heads + heads + 2 * c.keyValueHeadCount * c.headDimension
@@ -25,7 +32,7 @@ package struct StatePass {
     let mixture = 4 * c.hiddenSize + 2 * c.expertCount + 3 * c.sharedIntermediateSize + held
     let answers = min(256 << 20, 4 * largest * c.expertsPerToken * c.hiddenSize)
     let tile = 4 * largest * max(attention, dense, mixture + c.hiddenSize)
-    return 4 * copies.rowCount * c.hiddenSize + 24 * copies.rowCount + tile + answers
+    return 4 * rowCount * c.hiddenSize + 24 * copies.rowCount + tile + answers
   }
 
   /// The next rows of a layer.
@@ -39,29 +46,61 @@ package struct StatePass {
     package var weights: [Float]
   }
 
+  /// What a pass needs to go on behind a layer, told as it is made.
+  package struct Checkpoints {
+    /// Takes the hidden states (T, H) of a tile behind a layer, one tile after the other.
+    package var hidden: (_ layer: Int, _ states: [Float]) -> Void
+    /// Called when all of a layer is told, its rows among it; false stops.
+    package var ended: (_ layer: Int) -> Bool
+
+    package init(hidden: @escaping (Int, [Float]) -> Void, ended: @escaping (Int) -> Bool) {
+      self.hidden = hidden
+      self.ended = ended
+    }
+  }
+
   /// - Parameters:
+  ///   - entered: the layer to begin with, and by tile the hidden states that go into it; nil for the first.
+  ///   - checkpoints: told behind each layer but the last.
   ///   - add: takes rows, those of a layer ascending; false stops.
-  ///   - finished: called when a layer has given all its rows and has not gone on to the next; false stops.
+  ///   - finished: called when a layer with experts has given all its rows and has not gone on to the next; false stops.
   ///   - progress: called with a share of the layers; false stops.
   package func run(
+    from entered: (layer: Int, hidden: [[Float]])? = nil, checkpoints: Checkpoints? = nil,
     add: @escaping (Rows) -> Bool, finished: (Int) -> Bool, progress: (Double) -> Bool
   ) throws(StateError) {
     let configuration = model.configuration
-    let tiles = copies.tiles(configuration)
+    let tiles = tiles
+    guard !tiles.isEmpty else {
+      for layer in 0..<configuration.layerCount where configuration.isMoE(layer: layer) {
+        guard finished(layer) else { throw .interrupted }
+      }
+      return
+    }
     let collector = Collector(model, copies, tiles, add)
     var lane = LayerWalk.Lane(
-      model, readAhead: ReadAhead(model.weights, rows: copies.rowCount, threads: model.compute.threads))
+      model, readAhead: ReadAhead(model.weights, rows: rows.count, threads: model.compute.threads))
     lane.taps.inputs = { id, x in if id.role == .router { collector.states = x } }
     lane.taps.routes = { collector.add(layer: $0, $1) }
     let walk = LayerWalk(
       [lane], tiles: tiles.map(\.segments), blockLength: copies.blockLength, keepsKeys: false)
+    var observer = LayerWalk.Observer()
+    if let checkpoints {
+      observer.hidden = { layer, hidden in
+        if layer >= 0, layer + 1 < configuration.layerCount { checkpoints.hidden(layer, hidden[0]) }
+      }
+    }
     let count = Double(configuration.layerCount * tiles.count)
-    var done = 0
+    var done = (entered?.layer ?? 0) * tiles.count
     var last = -1
+    func end(_ layer: Int) -> Bool {
+      guard collector.problem == nil, !collector.isStopped else { return false }
+      return !configuration.isMoE(layer: layer) || finished(layer)
+    }
     do throws(ModelError) {
-      try walk.watch { layer, _ in
-        if layer != last, last >= 0, configuration.isMoE(layer: last) {
-          guard collector.problem == nil, !collector.isStopped, finished(last) else { return false }
+      try walk.watch(observer, from: entered) { layer, _ in
+        if layer != last, last >= 0 {
+          guard end(last), checkpoints?.ended(last) ?? true else { return false }
         }
         last = layer
         defer { done += 1 }
@@ -72,10 +111,16 @@ package struct StatePass {
       throw error == .interrupted ? .interrupted : .model(error)
     }
     if let problem = collector.problem { throw problem }
-    guard !collector.isStopped, last < 0 || !configuration.isMoE(layer: last) || finished(last) else {
-      throw .interrupted
-    }
+    guard last < 0 || end(last) else { throw .interrupted }
   }
+
+  /// Those of its rows.
+  private var tiles: [NoisyCopies.Tile] {
+    copies.tiles(model.configuration).filter { rows.contains($0.rows.lowerBound) }
+  }
+
+  /// By tile, how many rows it has.
+  package var tileRowCounts: [Int] { tiles.map(\.rows.count) }
 }
 
 /// Takes what the taps of a pass tell and puts it into the order of the rows.

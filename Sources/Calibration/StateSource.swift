@@ -1,3 +1,4 @@
+package import Journals
 package import Models
 package import Safetensors
 
@@ -30,5 +31,16 @@ package enum StateError: Error, Sendable, Equatable {
   case version(String, path: String)
   /// A state holds an infinity or a NaN.
   case notFinite(layer: Int, text: Int, position: Int)
+  case journal(JournalError)
+  /// A part of a file of states, which serves only to be merged.
+  case part(path: String)
+  /// No part.
+  case noPart(path: String)
+  /// A part that does not belong to the others.
+  case otherPart(String, path: String)
+  /// Numbers of parts that are not there, of how many.
+  case missingParts([Int], of: Int)
+  /// The disk has not as many bytes as the file, and what is kept beside it, will take.
+  case noRoom(needed: Int, free: Int, path: String)
   case interrupted
 }

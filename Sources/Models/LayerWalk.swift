@@ -83,23 +83,34 @@ package struct LayerWalk {
 
   /// Takes all tiles through the layers for what the observers and taps are told.
   ///
-  /// - Parameter goesOn: asked before a lane goes through a layer, with layer and lane; false stops the walk.
+  /// - Parameters:
+  ///   - entered: where the walk begins in place of the embeddings: a layer, and by tile the hidden states (T, H) of the one lane
+  ///     that go into it, as the observer was told them behind the layer before.
+  ///   - goesOn: asked before a lane goes through a layer, with layer and lane; false stops the walk.
   /// - Throws: ``ModelError/interrupted``, or what reading a weight throws. What a layer wrote of keys and values is then
   ///   incomplete.
   package func watch(
-    _ observer: Observer = Observer(), goesOn: (_ layer: Int, _ lane: Int) -> Bool
+    _ observer: Observer = Observer(), from entered: (layer: Int, hidden: [[Float]])? = nil,
+    goesOn: (_ layer: Int, _ lane: Int) -> Bool
   ) throws(ModelError) {
-    _ = try walk(observer, goesOn)
+    precondition(entered == nil || lanes.count == 1)
+    _ = try walk(observer, from: entered, goesOn)
   }
 
   /// By tile and lane, the hidden states.
   private func walk(
-    _ observer: Observer, _ goesOn: (_ layer: Int, _ lane: Int) -> Bool
+    _ observer: Observer, from entered: (layer: Int, hidden: [[Float]])? = nil,
+    _ goesOn: (_ layer: Int, _ lane: Int) -> Bool
   ) throws(ModelError) -> [[[Float]]] {
     let layerCount = lanes[0].model.configuration.layerCount
-    var states = tiles.map { tile in lanes.map { $0.fork == 0 ? $0.model.embed(tile) : [] } }
-    for hidden in states { observer.hidden?(-1, hidden) }
-    for layer in 0..<layerCount {
+    var states: [[[Float]]]
+    if let entered {
+      states = entered.hidden.map { [$0] }
+    } else {
+      states = tiles.map { tile in lanes.map { $0.fork == 0 ? $0.model.embed(tile) : [] } }
+      for hidden in states { observer.hidden?(-1, hidden) }
+    }
+    for layer in (entered?.layer ?? 0)..<layerCount {
       for tile in tiles.indices { try advance(&states[tile], through: layer, tiles[tile], observer, goesOn) }
     }
     for tile in states.indices {

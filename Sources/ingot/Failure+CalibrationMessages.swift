@@ -1,4 +1,5 @@
 import Calibration
+import Pack
 import Safetensors
 import Text
 
@@ -28,6 +29,23 @@ extension Failure {
         what:
           "layer \(layer) feeds its experts an infinity or a NaN, at position \(position) of text \(text)",
         hint: "a weight before it is damaged; find it with `ingot inspect CHECKPOINT --check`")
+    case .journal(let error): self.init(error)
+    case .part(let path):
+      self.init(
+        what: "this is one part of a file of states", place: "`\(path)`",
+        hint: "make the file of all parts with `ingot calibrate --merge PART… -o FILE`")
+    case .noPart(let path):
+      self.init(
+        what: "this is no part of a file of states", place: "`\(path)`",
+        hint: "parts are written by `ingot calibrate … --part i/N -o PART`", code: .integrity)
+    case .otherPart(let detail, let path):
+      self.init(
+        what: "the part does not belong to the others: \(detail)", place: "`\(path)`",
+        hint: "make all parts with the same checkpoint, data and options, and give each once", code: .integrity)
+    case .missingParts(let parts, let count):
+      self.init(missing: parts, of: count)
+    case .noRoom(let needed, let free, let path):
+      self.init(.diskSpace(needed: needed, free: free, path: path))
     case .interrupted: self.init(what: "interrupted; nothing was written", code: Interrupt.status)
     }
   }

@@ -108,6 +108,23 @@ import Testing
     #expect(states[..<2] == unchanged[..<2] && states[2] != unchanged[2] && other != plain)
   }
 
+  @Test("a walk that begins behind a layer goes on as the whole one", arguments: 1..<4)
+  func goingOn(layer: Int) throws {
+    let (model, _) = try pico(threads: 1)
+    let tiles = [segments([[1, 2, 3], [4, 5]], model), segments([[6, 7, 8, 9]], model)]
+    func hidden(from entered: (layer: Int, hidden: [[Float]])?) throws -> [Int: [[Float]]] {
+      var states: [Int: [[Float]]] = [:]
+      var observer = LayerWalk.Observer()
+      observer.hidden = { states[$0, default: []].append($1[0]) }
+      let walk = LayerWalk([.init(model)], tiles: tiles, blockLength: 4, keepsKeys: false)
+      try walk.watch(observer, from: entered) { _, _ in true }
+      return states
+    }
+    let whole = try hidden(from: nil)
+    let rest = try hidden(from: (layer, try #require(whole[layer - 1])))
+    #expect(rest == whole.filter { $0.key >= layer } && rest.count == model.configuration.layerCount - layer)
+  }
+
   @Test func stopping() throws {
     let (model, _) = try pico(threads: 1)
     let walk = LayerWalk([.init(model)], segments([[1, 2, 3]], model), blockLength: 32, keepsKeys: false)
