@@ -41,6 +41,12 @@ INLINE group_t group_of(int format, float scale) {
 INLINE V v_of_lower(I both, group_t group) { return v_fma(v_of_integers(both & 15), group.scale, group.offset); }
 INLINE V v_of_upper(I both, group_t group) { return v_fma(v_of_integers(both >> 4), group.scale, group.offset); }
 
+// The most tokens that multiply_special takes; 0 where it does not take such a product.
+static size_t special_tokens(const ck_product *p) {
+  (void)p;
+  return 0;
+}
+
 // Does a product by a shorter way: there is none.
 static int multiply_special(const ck_product *p, const float *x, float *y, size_t tokens) {
   (void)p, (void)x, (void)y, (void)tokens;

@@ -20,6 +20,9 @@ package struct BlockDiffusion {
   package typealias Observer = (StepRecord, [Int]) -> Bool
 
   package let options: DecodingOptions
+  /// Asked behind each finished block with the answer's tokens so far, masks none; true ends the answer there, such as where it
+  /// has a text that was to end it.
+  package var endsAnswer: (@Sendable ([Int]) -> Bool)?
   let configuration: ModelConfiguration
   /// Nil where something else predicts.
   let model: TransformerModel?
@@ -97,7 +100,7 @@ package struct BlockDiffusion {
   /// - Throws: what ``check(prompt:)`` throws.
   func session(prompt: [Int]) throws(DecodingError) -> DecodingSession {
     try check(prompt: prompt)
-    return DecodingSession(prompt: prompt, options: options, special: special)
+    return DecodingSession(prompt: prompt, options: options, special: special, endsAnswer: endsAnswer)
   }
 
   func predictions(_ offsets: [Int], _ logits: [Float]) -> Predictions {
@@ -127,7 +130,7 @@ package struct BlockDiffusion {
 
 extension DecodingOptions {
   /// The length of the canvas: the prompt and what is asked for, up to whole blocks.
-  func positions(after promptCount: Int) -> Int {
+  package func positions(after promptCount: Int) -> Int {
     (promptCount + generationLength).dividedRoundingUp(by: blockLength) * blockLength
   }
 

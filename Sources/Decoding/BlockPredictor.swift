@@ -32,12 +32,16 @@ struct ModelBlockPredictor: BlockPredictor {
   /// Positions whose keys and values are final.
   private var finished = 0
 
-  init(model: TransformerModel, blockLength: Int, usesCache: Bool, isInterrupted: @escaping () -> Bool = { false }) {
+  /// - Parameter positions: that the sequence will have, where that is known.
+  init(
+    model: TransformerModel, blockLength: Int, usesCache: Bool, positions: Int = 0,
+    isInterrupted: @escaping () -> Bool = { false }
+  ) {
     self.isInterrupted = isInterrupted
     self.model = model
     self.blockLength = blockLength
     self.usesCache = usesCache
-    cache = KeyValueCache(model.configuration)
+    cache = KeyValueCache(model.configuration, positions: positions)
   }
 
   /// The rows of a pass over what is not final, up to the end of a block.

@@ -28,9 +28,15 @@ struct DecodingSession: Sendable {
   private let promptCount: Int
   private let options: DecodingOptions
   private let special: SpecialTokens
+  private let endsAnswer: (@Sendable ([Int]) -> Bool)?
 
-  /// - Parameter prompt: checked (`BlockDiffusion.check(prompt:)`).
-  init(prompt: [Int], options: DecodingOptions, special: SpecialTokens) {
+  /// - Parameters:
+  ///   - prompt: checked (`BlockDiffusion.check(prompt:)`).
+  ///   - endsAnswer: ``BlockDiffusion/endsAnswer``.
+  init(
+    prompt: [Int], options: DecodingOptions, special: SpecialTokens, endsAnswer: (@Sendable ([Int]) -> Bool)? = nil
+  ) {
+    self.endsAnswer = endsAnswer
     promptCount = prompt.count
     self.options = options
     self.special = special
@@ -41,6 +47,9 @@ struct DecodingSession: Sendable {
     block = Self.block(first, of: canvas, promptCount, options, special)
     if first > 0 { next = .finish(count: first) } else { begin(first) }
   }
+
+  /// How much of the generation is behind the sequence, 0 to 1.
+  var share: Double { Double(max(0, block.start - promptCount)) / Double(canvas.count - promptCount) }
 
   private static func block(
     _ index: Int, of canvas: [Int], _ promptCount: Int, _ options: DecodingOptions, _ special: SpecialTokens
@@ -120,7 +129,8 @@ struct DecodingSession: Sendable {
   private mutating func endBlock() {
     let end = block.start + options.blockLength
     // Nobody would read what the last block's keys and values are.
-    if end == canvas.count || firstStop(in: canvas[promptCount..<end]) != nil { return complete() }
+    let answer = canvas[promptCount..<end]
+    if end == canvas.count || firstStop(in: answer) != nil || endsAnswer?(Array(answer)) ?? false { return complete() }
     next = rule.lastPassWasFinal ? .accept(count: block.index + 1) : .finish(count: block.index + 1)
   }
 
@@ -140,7 +150,8 @@ struct DecodingSession: Sendable {
   private mutating func complete() {
     next = nil
     // The last block may go beyond what was asked for; the surplus is cut.
-    let generated = canvas[promptCount..<min(canvas.count, promptCount + options.generationLength)]
+    let end = block.start + options.blockLength
+    let generated = canvas[promptCount..<min(end, promptCount + options.generationLength)]
     let stop = firstStop(in: generated)
     output.stopped = stop != nil
     output.tokens = Array(stop.map { generated[...$0] } ?? generated)

@@ -11,13 +11,17 @@ package final class KeyValueCache {
   }
   private var layers: [Layer]
   private let headDimension: Int
+  /// Numbers of a head for which room is kept.
+  private let reserved: Int
 
-  package init(_ configuration: ModelConfiguration) {
+  /// - Parameter positions: for which room is kept, so that the memory is what they take, and not up to twice as much.
+  package init(_ configuration: ModelConfiguration, positions: Int = 0) {
     let empty = Layer(
       keys: Array(repeating: [], count: configuration.keyValueHeadCount),
       values: Array(repeating: [], count: configuration.keyValueHeadCount))
     layers = Array(repeating: empty, count: configuration.layerCount)
     headDimension = configuration.headDimension
+    reserved = positions * configuration.headDimension
   }
 
   /// Gives one layer's keys and values, long enough for `positions`, to be read and written.
@@ -28,6 +32,8 @@ package final class KeyValueCache {
     let missing = positions * headDimension - (layer.keys.first?.count ?? 0)
     if missing > 0 {
       for head in layer.keys.indices {
+        layer.keys[head].reserveCapacity(reserved)
+        layer.values[head].reserveCapacity(reserved)
         layer.keys[head].append(contentsOf: repeatElement(0, count: missing))
         layer.values[head].append(contentsOf: repeatElement(0, count: missing))
       }

@@ -185,12 +185,13 @@ extension TransformerModel {
   /// Only writes keys and values of a segment whose tokens are final, some blocks after the other: memory and the time to
   /// an interrupt do not grow with the segment.
   ///
+  /// - Parameter rows: that go through the layers at a time, up to whole blocks. With half of mini's experts chosen for each row,
+  ///   more than the default would not read the weights much less often.
   /// - Precondition: the segment begins and ends with a block.
   package func writeCache(
-    _ segment: Segment, blockLength: Int, isInterrupted: () -> Bool = { false }
+    _ segment: Segment, blockLength: Int, rows: Int = 2048, isInterrupted: () -> Bool = { false }
   ) throws(ModelError) {
-    // With half of mini's experts chosen for each row, more rows would not read the weights much less often.
-    let count = max(1, 2048 / blockLength) * blockLength
+    let count = max(1, rows / blockLength) * blockLength
     for start in stride(from: 0, to: segment.tokens.count, by: count) {
       let tokens = segment.tokens[start..<min(segment.tokens.count, start + count)]
       let tile = Segment(tokens: Array(tokens), start: segment.start + start, cache: segment.cache)

@@ -11,6 +11,8 @@ struct Answer {
     case stop
     /// As many tokens as asked for.
     case length
+    /// A text that was to end it.
+    case stopString = "stop_string"
     case interrupted
   }
 
@@ -47,7 +49,7 @@ struct Answer {
       parts.append("\(Format.fixed(100 * found, 0)) % of compressed ones unpacked before")
     }
     switch end {
-    case .stop: break
+    case .stop, .stopString: break
     case .length: parts.append("cut at --gen-length")
     case .interrupted: parts.append("interrupted")
     }
@@ -61,20 +63,28 @@ struct Answering {
   let options: DecodingOptions
   let special: SpecialTokens
   let decoder: BlockDiffusion
+  let stops: StopStrings
   let recordsExperts: Bool
 
+  /// - Parameter place: names in errors where the options come from; nil for the command line.
   init(
-    _ model: RunModel, options: DecodingOptions, special: SpecialTokens, recordsExperts: Bool
+    _ model: RunModel, options: DecodingOptions, special: SpecialTokens, stops: [String] = [],
+    recordsExperts: Bool = false, place: String? = nil
   ) throws(Failure) {
     self.model = model
     self.options = options
     self.special = special
+    self.stops = StopStrings(stops, model.tokenizer)
     self.recordsExperts = recordsExperts
     do throws(DecodingError) {
-      decoder = try BlockDiffusion(
+      var decoder = try BlockDiffusion(
         model.model, options: options, special: special, isInterrupted: { Interrupt.isRequested })
+      decoder.endsAnswer = self.stops.endsAnswer
+      self.decoder = decoder
     } catch {
-      throw Failure(error, prompt: "", longest: 0)
+      var failure = Failure(error, prompt: "", longest: 0)
+      failure.place = failure.place ?? place
+      throw failure
     }
   }
 
@@ -115,13 +125,14 @@ struct Answering {
       }
     } catch {
       guard error == .interrupted else {
-        display.end(tokens: canvas.settled)
+        display.end(text: stops.cut(canvas.settled, .interrupted).text)
         throw Failure(error, prompt: "", longest: 0, model: model.path)
       }
     }
-    let tokens = output?.tokens ?? canvas.settled
+    let (tokens, text, end) = stops.cut(
+      output?.tokens ?? canvas.settled, output.map { $0.stopped ? .stop : .length } ?? .interrupted)
     let seconds = Clock.seconds - start
-    display.end(tokens: tokens)
+    display.end(text: text)
     if let traceError { throw Failure(trace: traceError) }
     do throws(ModelError) { try model.weights.requireUnchanged() } catch { throw Failure(error) }
     var counters = model.weights.counters
@@ -130,10 +141,10 @@ struct Answering {
     counters.inPlace -= before.inPlace
     counters.bytesRead -= before.bytesRead
     return Answer(
-      tokens: tokens, text: String(decoding: model.text(of: tokens), as: UTF8.self), promptTokens: prompt,
+      tokens: tokens, text: String(decoding: text, as: UTF8.self), promptTokens: prompt,
       forwards: forwards, cachePasses: output?.cachePasses, seconds: seconds,
       secondsToFirstBlock: canvas.firstBlockEnd.map { $0 - start }, weights: counters,
-      end: output.map { $0.stopped ? .stop : .length } ?? .interrupted)
+      end: end)
   }
 }
 

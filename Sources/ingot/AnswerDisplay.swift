@@ -6,8 +6,8 @@ protocol AnswerDisplay {
   mutating func begin(promptCount: Int)
   /// After each step: blocks just finished, and the block under work with its masks.
   mutating func update(_ canvas: AnswerCanvas, _ record: StepRecord)
-  /// - Parameter tokens: all of the answer, or what was finished of it.
-  mutating func end(tokens: [Int])
+  /// - Parameter text: all of the answer, or what was finished of it.
+  mutating func end(text: [UInt8])
 }
 
 /// The generated part of the canvas as steps go by.
@@ -59,33 +59,40 @@ struct AnswerCanvas {
 /// For pipes and files: finished blocks, as they are.
 struct PlainDisplay: AnswerDisplay {
   let model: RunModel
-  private var printed = 0
-  /// Bytes of a character whose rest is in the next block.
+  /// Bytes at the end that are not printed yet, because they may be the beginning of what ends the answer.
+  private let withheld: Int
+  /// Tokens whose text is printed or pending.
+  private var taken = 0
+  private var printedByteCount = 0
+  /// Bytes that wait for what the next block has: of a character, and those withheld.
   private var pending: [UInt8] = []
 
-  init(model: RunModel) { self.model = model }
+  init(model: RunModel, stops: StopStrings) {
+    self.model = model
+    withheld = stops.longestBeginning
+  }
 
   mutating func begin(promptCount: Int) {}
 
   mutating func update(_ canvas: AnswerCanvas, _ record: StepRecord) {
-    guard canvas.finished.count > printed else { return }
-    pending += model.text(of: canvas.finished[printed...])
-    printed = canvas.finished.count
-    let whole = pending.count - pending.unfinishedCharacterCount
+    guard canvas.finished.count > taken else { return }
+    pending += model.text(of: canvas.finished[taken...])
+    taken = canvas.finished.count
+    let free = pending.prefix(max(0, pending.count - withheld))
+    let whole = free.count - Array(free).unfinishedCharacterCount
     Console.data(Array(pending[..<whole]))
+    printedByteCount += whole
     pending.removeFirst(whole)
   }
 
-  mutating func end(tokens: [Int]) {
-    Console.data(pending + model.text(of: tokens.dropFirst(printed)) + [UInt8(ascii: "\n")])
-  }
+  mutating func end(text: [UInt8]) { Console.data(text.dropFirst(printedByteCount) + [UInt8(ascii: "\n")]) }
 }
 
 /// For `--json`: nothing before the end.
 struct SilentDisplay: AnswerDisplay {
   mutating func begin(promptCount: Int) {}
   mutating func update(_ canvas: AnswerCanvas, _ record: StepRecord) {}
-  mutating func end(tokens: [Int]) {}
+  mutating func end(text: [UInt8]) {}
 }
 
 extension [UInt8] {

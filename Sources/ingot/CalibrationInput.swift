@@ -100,12 +100,9 @@ struct CalibrationInput {
         "the data gives \(Format.count(mix.rowCount)) token states of the \(Format.count(wanted)) asked for")
     }
     copies = NoisyCopies(mix.texts, blockLength: blockLength, mask: special.mask, seed: seed)
-    let identity: ModelIdentity
-    do throws(InspectionError) { identity = ModelIdentity(try InspectedModel(model.weights)) } catch {
-      throw Failure(error)
-    }
     document = CalibrationDocument(
-      modelHash: identity.hash, model.configuration, edits: name != .llada20, copies: copies, parts: mix.parts)
+      modelHash: try model.identity().hash, model.configuration, edits: name != .llada20, copies: copies,
+      parts: mix.parts)
     self.model = model
     self.notes = notes
   }

@@ -8,7 +8,7 @@ extension Answering {
       var display = LiveDisplay(model: model, showsStatus: !isQuiet)
       return try answer(prompt, display: &display, trace: trace)
     }
-    var display = PlainDisplay(model: model)
+    var display = PlainDisplay(model: model, stops: stops)
     return try answer(prompt, display: &display, trace: trace)
   }
 }

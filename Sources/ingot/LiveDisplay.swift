@@ -18,6 +18,8 @@ struct LiveDisplay: AnswerDisplay {
   private var taken = 0
   /// Bytes of the finished text that follow its last line end.
   private var open: [UInt8] = []
+  /// Bytes of the text printed for good.
+  private var printedByteCount = 0
 
   private static let interval = 1.0 / 60
 
@@ -38,6 +40,7 @@ struct LiveDisplay: AnswerDisplay {
       if let end = open.lastIndex(of: UInt8(ascii: "\n")) {
         printed = Array(open[...end])
         open.removeFirst(end + 1)
+        printedByteCount += end + 1
       }
     }
     let now = Clock.seconds
@@ -66,8 +69,8 @@ struct LiveDisplay: AnswerDisplay {
         + "\(Format.fixed(rate, rate < 10 ? 1 : 0))/s")
   }
 
-  mutating func end(tokens: [Int]) {
-    erase(then: TerminalText.printable(open + model.text(of: tokens.dropFirst(taken))) + "\n")
+  mutating func end(text: [UInt8]) {
+    erase(then: TerminalText.printable(Array(text.dropFirst(printedByteCount))) + "\n")
   }
 
   private mutating func draw(text: [(bytes: [UInt8], style: TerminalText.Style)], status: String) {

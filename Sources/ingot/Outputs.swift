@@ -78,6 +78,16 @@ struct Outputs {
     if !Machine.isStream(path) { try requireFree(path) }
   }
 
+  /// Refuses a file beside an output that is read, or another output; what is there may stay.
+  mutating func requireApart(_ path: String) throws(Failure) {
+    if Machine.isStream(path) { throw Failure(outputIsStream: path) }
+    if Machine.isDirectory(path) { throw Failure(outputIsDirectory: path) }
+    if let file = FileIdentity(of: path), sources.contains(file) { throw Failure(outputIsSource: path) }
+    let place = Place(path)
+    if let other = others.first(where: { $0.place == place }) { throw Failure(output: path, same: other.name) }
+    others.append((place, path))
+  }
+
   /// Refuses a pack that no report can be put into.
   mutating func requireAmendable(_ path: String) throws(Failure) {
     guard let real = SystemCall.realPath(path) else { return }  // whoever opens it says so

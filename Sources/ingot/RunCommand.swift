@@ -12,7 +12,7 @@ struct RunCommand: ParsableCommand {
     commandName: "run",
     abstract: "Answer a prompt with a pack or a checkpoint.",
     discussion: """
-      The prompt is -p, --tokens, or stdin. On a terminal the block under work is shown while its masks fill in; a pipe \
+      The prompt is -p, --tokens, or stdin; --batch answers a file of them together. On a terminal the block under work is shown while its masks fill in; a pipe \
       gets the finished text alone, block by block. Ctrl-C prints what is finished and exits with 130.
 
       Decoders: 2.0 commits above a threshold (0.95); 2.1-quality (0.7) and 2.1-speed (0.5) also edit what is written; \
@@ -23,6 +23,7 @@ struct RunCommand: ParsableCommand {
         ingot run mini.ingot -p "Why is the sky blue?"
         ingot run mini.ingot --chat --system "Answer in one sentence."
         ingot run LLaDA2.0-mini --json --trace steps.jsonl < question.txt
+        ingot run mini.ingot --batch prompts.jsonl -o answers.jsonl --gen-length 256 --stop 'Question:'
       """)
 
   @Argument(help: "A pack, or a directory with a checkpoint.")
@@ -40,6 +41,24 @@ struct RunCommand: ParsableCommand {
   @Flag(help: "Converse: each line of stdin is a message; /exit or the end of input ends.")
   var chat = false
 
+  @Option(
+    help: ArgumentHelp(
+      "Answer many prompts together: lines of JSON with prompt or messages and, by name, options of their own; - is stdin. "
+        + "An interrupted run is taken up by the same command.", valueName: "file.jsonl"))
+  var batch: String?
+
+  @Option(
+    name: .shortAndLong,
+    help: ArgumentHelp(
+      "With --batch: the file of answers, a line for each prompt in their order.", valueName: "file.jsonl"))
+  var output: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "With --batch: most prompts under work at a time. (default: as many as --max-memory has room for, "
+        + "\(RunCommand.mostTogether) at most)", valueName: "count"))
+  var batchSize: Int?
+
   @Option(help: ArgumentHelp("Text of the system, before the conversation.", valueName: "text"))
   var system: String?
 
@@ -54,6 +73,9 @@ struct RunCommand: ParsableCommand {
 
   @Option(help: "Positions denoised together; 1 is autoregressive. (default: the model's, for LLaDA2 32)")
   var blockLength: Int?
+
+  @Option(help: ArgumentHelp("End the answer before this text; repeatable.", valueName: "text"))
+  var stop: [String] = []
 
   @OptionGroup var decoding: DecodingArguments
 
@@ -80,7 +102,8 @@ struct RunCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Memory to keep unpacked experts of a compressed pack in; all else comes on top.", valueName: "size"))
+      "Memory to keep unpacked experts of a compressed pack in; all else comes on top. With --batch a half of it is for "
+        + "that, the rest for what the prompts under work take.", valueName: "size"))
   var maxMemory = ByteCount(argument: "2GiB")!  // a valid literal
 
   @Flag(
@@ -93,7 +116,11 @@ struct RunCommand: ParsableCommand {
   @Flag(help: "With --trace: also the experts each row chose, by layer.")
   var traceExperts = false
 
-  @Flag(name: .shortAndLong, help: "Replace an existing trace; of a link, what it leads to.")
+  @Flag(
+    name: .shortAndLong,
+    help:
+      "Replace an existing trace (of a link, what it leads to) or file of answers, and discard what another batch left."
+  )
   var force = false
 
   @Flag(help: "Print the result as JSON on stdout.")
@@ -111,6 +138,9 @@ struct RunCommand: ParsableCommand {
     for (option, isGiven) in [("--system", system != nil), ("--thinking", thinking != nil), ("--tools", tools != nil)]
     where isGiven && (raw || tokens != nil) { throw ValidationError("\(option) needs the chat template") }
     if traceExperts, trace == nil { throw ValidationError("--trace-experts needs --trace FILE") }
+    if stop.contains("") { throw ValidationError("--stop needs a text; every answer has the empty one") }
+    if chat, !stop.isEmpty { throw ValidationError("--chat goes without --stop") }
+    try validateBatch()
   }
 
   mutating func run() throws {
@@ -121,32 +151,25 @@ struct RunCommand: ParsableCommand {
   private func runModel() throws {
     try TextInput.requireText(prompt, "-p")
     try TextInput.requireText(system, "--system")
+    for text in stop { try TextInput.requireText(text, "--stop") }
+    if let batch, let output { return try runBatch(batch, to: output) }
     let readsStandardInput = chat || prompt == nil && tokens == nil
     try TextInput.requireApart([
       ("the prompt", readsStandardInput ? TextInput.standardInput : nil), ("--tools", tools),
     ])
-    guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
-      throw Failure(unknownKernels: KernelSet.forcedName ?? "")
-    }
+    let compute = try compute()
     if let trace {
       var outputs = Outputs(models: [model], files: [tokens, tools], force: force, isQuiet: quiet)
       try outputs.requireLog(trace)
     }
-    let compute = Compute(kernels: kernels, threads: threads ?? Machine.threads, activations: activations)
     let opened = try RunModel(
       path: model, compute: compute, cacheBudget: maxMemory.value, checksChunks: checkWeights)
     let name = decoding.name(for: opened)
     let answering = try Answering(
       opened, options: try options(opened),
-      special: try opened.specialTokens(stopsAtTurnEnd: name == .llada22), recordsExperts: traceExperts)
-    let prompting = ChatTemplate.Options(
-      tools: try tools.map { path throws(Failure) in try PromptSource.tools(file: path) },
-      thinking: thinking.map { $0 == .on })
-    if !quiet {
-      if !raw, tokens == nil { Console.notes(opened.promptRemarks + opened.remarks(on: prompting, system: system)) }
-      Console.notes(opened.notes(answering.options))
-      warnOfIdleOptions(name)
-    }
+      special: try opened.specialTokens(stopsAtTurnEnd: name == .llada22), stops: stop, recordsExperts: traceExperts)
+    let prompting = try prompting()
+    warn(opened, answering.options, prompting, usesTemplate: !raw && tokens == nil)
     if chat {
       defer { if !quiet { Console.notes(compute.remarks) } }
       return try Conversation(answering, prompting, isQuiet: quiet).run(system: system, first: prompt)
@@ -163,6 +186,30 @@ struct RunCommand: ParsableCommand {
     if answer.end == .interrupted { Glibc.exit(Interrupt.status.rawValue) }
   }
 
+  func compute(treatsRowsAlike: Bool = false) throws(Failure) -> Compute {
+    guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
+      throw Failure(unknownKernels: KernelSet.forcedName ?? "")
+    }
+    return Compute(
+      kernels: kernels, threads: threads ?? Machine.threads, activations: activations, treatsRowsAlike: treatsRowsAlike)
+  }
+
+  func prompting() throws(Failure) -> ChatTemplate.Options {
+    ChatTemplate.Options(
+      tools: try tools.map { path throws(Failure) in try PromptSource.tools(file: path) },
+      thinking: thinking.map { $0 == .on })
+  }
+
+  /// Tells what a person should know before it begins.
+  func warn(
+    _ model: RunModel, _ options: DecodingOptions, _ prompting: ChatTemplate.Options, usesTemplate: Bool
+  ) {
+    guard !quiet else { return }
+    if usesTemplate { Console.notes(model.promptRemarks + model.remarks(on: prompting, system: system)) }
+    Console.notes(model.notes(options))
+    warnOfIdleOptions(decoding.name(for: model))
+  }
+
   private func warnOfIdleOptions(_ decoder: DecoderName) {
     let draws = [("--top-k", topK != nil), ("--top-p", topP != nil), ("--seed", seed != nil)].filter(\.1).map(\.0)
     if temperature == 0, !draws.isEmpty {
@@ -171,7 +218,7 @@ struct RunCommand: ParsableCommand {
     Console.notes(decoding.idleOptions(decoder))
   }
 
-  private func options(_ model: RunModel) throws(Failure) -> DecodingOptions {
+  func options(_ model: RunModel) throws(Failure) -> DecodingOptions {
     var options = try decoding.options(for: model, blockLength: blockLength, generationLength: genLength)
     options.temperature = temperature
     options.topK = topK

@@ -75,6 +75,11 @@ struct RunModel {
     do throws(ModelError) { return try weights.file(named: "tokenizer.json") ?? [] } catch { throw Failure(error) }
   }
 
+  /// Which model it is.
+  func identity() throws(Failure) -> ModelIdentity {
+    do throws(InspectionError) { return ModelIdentity(try InspectedModel(weights)) } catch { throw Failure(error) }
+  }
+
   /// For `verify`.
   func compared() throws(Failure) -> ComparedModel {
     ComparedModel(
@@ -120,10 +125,8 @@ struct RunModel {
     do throws(TokenizerError) { return try encode(tokenizer) } catch { throw Failure(error, of: path) }
   }
 
-  /// Bytes of text that tokens stand for; special tokens are none. A row of the vocabulary without a token is U+FFFD.
-  func text(of tokens: some Sequence<Int>) -> [UInt8] {
-    tokens.flatMap { (try? tokenizer.bytes(of: [$0], skippingSpecial: true)) ?? [0xEF, 0xBF, 0xBD] }
-  }
+  /// ``Tokenizer/text(of:)``.
+  func text(of tokens: some Sequence<Int>) -> [UInt8] { tokenizer.text(of: tokens) }
 }
 
 /// The rules by which a sequence is decoded, as typed.

@@ -15,20 +15,23 @@ final class StageProgress: VerificationProgress {
   /// Takes note of what others saw.
   func noteMemory(_ peak: Int) { peakMemory = max(peakMemory, peak) }
 
-  func update(_ name: String, _ share: Double) {
+  func update(_ name: String, _ share: Double) { update(name, share, detail: nil) }
+
+  /// - Parameter detail: what else is to be said of how far it is, such as `3 of 7`.
+  func update(_ name: String, _ share: Double, detail: String?) {
     let now = Clock.seconds
     if name != stage { (stage, start, last) = (name, now, now) }
     let interval = Console.stderrIsTerminal ? 0.1 : 10
     if now - last >= interval || share >= 1 {
       peakMemory = max(peakMemory, ResidentMemory.anonymous)
-      if !isQuiet, now - last >= interval { show(share, now) }
+      if !isQuiet, now - last >= interval { show(share, now, detail) }
     }
   }
 
-  private func show(_ share: Double, _ now: Double) {
+  private func show(_ share: Double, _ now: Double, _ detail: String?) {
     last = now
     let left = share > 0.01 ? ", \(Format.duration((now - start) * (1 - share) / share)) left" : ""
-    let text = "\(stage) \(Format.fixed(100 * share, 0)) %\(left)"
+    let text = "\(stage) \(Format.fixed(100 * share, 0)) %\(detail.map { ", \($0)" } ?? "")\(left)"
     if Console.stderrIsTerminal {
       let filled = min(24, max(0, Int(24 * share)))
       let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: 24 - filled)

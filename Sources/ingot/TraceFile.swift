@@ -4,14 +4,8 @@ import JSON
 import Storage
 
 /// The record of a run, one line of JSON for each forward (Formats/run.md §2).
-///
-/// Lines are appended as they happen, each with one call, rather than written beside and renamed: a trace is a log, its
-/// lines are whole whatever ends the run, and it can be watched while it grows.
-final class TraceFile {
-  private let path: String
-  private let descriptor: Int32
-  /// Bytes of whole lines.
-  private var byteCount = 0
+struct TraceFile {
+  private let log: LineLog
 
   /// Creates the file, or opens a pipe or a device.
   ///
@@ -24,28 +18,10 @@ final class TraceFile {
       if isNew, errno == EEXIST { throw Failure(outputExists: path, target: SystemCall.target(ofLink: path)) }
       throw Failure(FileError("create", path))
     }
-    self.path = path
-    descriptor = opened
+    log = LineLog(path: path, descriptor: opened)
   }
 
-  deinit { close(descriptor) }
-
-  func append(_ record: StepRecord) throws(FileError) {
-    let line = Array((record.json.text(indented: false) + "\n").utf8)
-    var rest = line[...]
-    while !rest.isEmpty {
-      let count = unsafe rest.withUnsafeBytes { unsafe write(descriptor, $0.baseAddress, $0.count) }
-      if count < 0 {
-        if errno == EINTR { continue }
-        let error = FileError("write", path)
-        // What was written of the line is taken back; a pipe or a device keeps it.
-        ftruncate(descriptor, off_t(byteCount))
-        throw error
-      }
-      rest = rest.dropFirst(count)
-    }
-    byteCount += line.count
-  }
+  func append(_ record: StepRecord) throws(FileError) { try log.append(record.json) }
 }
 
 extension StepRecord {

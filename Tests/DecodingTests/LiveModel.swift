@@ -2,7 +2,7 @@ import Models
 import TestSupport
 
 /// A tiny model whose attention and experts are far from indifferent.
-func withLiveModel(_ body: (TransformerModel) throws -> Void) throws {
+func withLiveModel(compute: Compute = Compute(threads: 1), _ body: (TransformerModel) throws -> Void) throws {
   var tiny = TinyCheckpoint()
   tiny.change = { tensors in
     for index in tensors.indices {
@@ -16,6 +16,6 @@ func withLiveModel(_ body: (TransformerModel) throws -> Void) throws {
   try withTemporaryDirectory { directory in
     try tiny.write(to: directory)
     let weights = try StoredWeights(path: directory)
-    try body(TransformerModel(weights, compute: Compute(threads: 1)))
+    try body(TransformerModel(weights, compute: compute))
   }
 }

@@ -76,6 +76,50 @@ import Testing
     }
   }
 
+  @Test("sequences with options of their own, to the last bit, whatever is beside them", arguments: CacheTests.decoders)
+  func company(decoder: DecodingOptions.Decoder) throws {
+    try withLiveModel(compute: Compute(threads: 2, treatsRowsAlike: true)) { model in
+      let decoders = try [(1, 9), (4, 16), (32, 40)].map { (blockLength, length) in
+        var options = DecodingOptions()
+        options.decoder = decoder
+        (options.blockLength, options.steps, options.generationLength) = (blockLength, blockLength, length)
+        (options.threshold, options.temperature) = (0.2, blockLength == 4 ? 0.7 : 0)
+        return try BlockDiffusion(model, options: options, special: ID.special)
+      }
+      func outputs(_ size: Int, passRows: Int) throws -> [BlockDiffusion.Output] {
+        var outputs = Array(repeating: BlockDiffusion.Output(), count: Self.prompts.count)
+        var batch = DecodingBatch(model, passRows: passRows)
+        var waiting = outputs.indices
+        repeat {
+          while let index = waiting.first, batch.count < size {
+            try batch.add(index, prompt: Self.prompts[index], decoders[index % decoders.count])
+            waiting.removeFirst()
+          }
+          for done in try batch.advance() { outputs[done.index] = done.output }
+        } while batch.count > 0 || !waiting.isEmpty
+        return outputs
+      }
+      let alone = try outputs(1, passRows: 4096)
+      #expect(alone.allSatisfy { !$0.tokens.isEmpty })
+      for (size, passRows) in [(2, 4096), (3, 48), (6, 4096), (6, 1)] {
+        #expect(try outputs(size, passRows: passRows) == alone, "\(size) sequences")
+      }
+    }
+  }
+
+  @Test("an answer ends behind the block that ends it, and goes no further than that block")
+  func endsAnswer() throws {
+    try withLiveModel { model in
+      var decoding = try BlockDiffusion(model, options: .plain(block: 4, length: 16), special: ID.special)
+      let whole = try decoding.decode(prompt: [3, 1]).tokens
+      try #require(whole.count > 8)
+      decoding.endsAnswer = { $0.count >= 4 }  // the block that the prompt begins has two of the answer's tokens
+      let cut = try decoding.decode(prompt: [3, 1])
+      #expect(cut.tokens == Array(whole[..<6]) && !cut.stopped)
+      #expect(try decoding.decodeTogether(prompts: [[3, 1]])[0].tokens == cut.tokens)
+    }
+  }
+
   @Test("seeds count by sequence: draws are those of a sequence alone")
   func draws() throws {
     try withLiveModel { model in

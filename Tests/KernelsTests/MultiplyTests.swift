@@ -77,7 +77,7 @@ struct Weights {
   /// (tokens, stride) with the planes `shift` and `2 · shift` bytes after where an array starts.
   func multiply(
     _ x: [Float], xStride: Int, tokens: Int, kernels: KernelSet, rowOffset: Int = 0, stride: Int? = nil,
-    shift: Int = 0, threads: Int = 1
+    shift: Int = 0, threads: Int = 1, alike: Bool = false
   ) -> [Float] {
     let stride = stride ?? rows
     var y = [Float](repeating: 7, count: tokens * stride)
@@ -89,7 +89,7 @@ struct Weights {
     var out = y.mutableSpan
     kernels.multiply(
       codeBytes, scales: scaleBytes, as: format, rows: rows, columns: columns, x: numbers, xStride: xStride,
-      tokens: tokens, into: &out, rowOffset: rowOffset, stride: stride, threads: threads)
+      tokens: tokens, into: &out, rowOffset: rowOffset, stride: stride, threads: threads, alike: alike)
     return y
   }
 }
@@ -194,6 +194,28 @@ func activations(count: Int, seed: UInt64) -> [Float] {
       let first = Weights(rows: 1, columns: 1024, format: test.format, seed: 5)
       let alone = first.multiply(x, xStride: 1024, tokens: tokens, kernels: test.kernels)
       #expect(alone == (0..<tokens).map { whole[$0 * 157] })
+    }
+  }
+
+  @Test("tokens that are treated alike get the bits that each gets alone", arguments: ProductCase.all)
+  func alike(test: ProductCase) {
+    // Beyond 8,192 and 16,384 columns the special way takes one token and none.
+    for (rows, columns) in [(29, 96), (50, 1024), (5, 2304), (3, 8320), (2, 16512)] where columns % test.unit == 0 {
+      let weights = Weights(rows: rows, columns: columns, format: test.format, seed: 11)
+      let most = columns > 3000 ? 9 : 70
+      let x = activations(count: most * columns, seed: 12)
+      let alone = (0..<most).flatMap { token in
+        weights.multiply(
+          Array(x[token * columns..<(token + 1) * columns]), xStride: columns, tokens: 1, kernels: test.kernels,
+          alike: true)
+      }
+      for tokens in Self.tokenCounts where tokens <= most {
+        for threads in [1, 2] {
+          let found = weights.multiply(
+            x, xStride: columns, tokens: tokens, kernels: test.kernels, threads: threads, alike: true)
+          #expect(found == Array(alone[..<(tokens * rows)]), "\(rows) × \(columns), \(tokens) tokens")
+        }
+      }
     }
   }
 

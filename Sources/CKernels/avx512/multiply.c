@@ -25,6 +25,8 @@ INLINE group_t group_of(int format, float scale) {
 INLINE V v_of_lower(I both, group_t group) { return _mm512_permutexvar_ps((__m512i)both, group.scale); }
 INLINE V v_of_upper(I both, group_t group) { return v_of_lower(both >> 4, group); }
 
+// The most tokens that multiply_special takes; 0 where it does not take such a product.
+static size_t special_tokens(const ck_product *p);
 // Does a product by a shorter way, if there is one for it.
 static int multiply_special(const ck_product *p, const float *x, float *y, size_t tokens);
 
@@ -151,6 +153,12 @@ RUNS_OF(byte, CK_SCALE_BYTE, 32)
 RUNS_OF(byte, CK_SCALE_BYTE, 64)
 RUNS_OF(byte, CK_SCALE_BYTE, 128)
 
+static size_t special_tokens(const ck_product *p) {
+  if (p->format != CK_INT4 || p->columns % RUN != 0) return 0;
+  const size_t most = RUN_NUMBERS / p->columns;
+  return most < RUN_TOKENS ? most : RUN_TOKENS;
+}
+
 static int multiply_special(const ck_product *p, const float *x, float *y, size_t tokens) {
   typedef void runs(const ck_product *p, const float *x, float *y);
 #define RUNS_BY_TOKENS(name, group) {runs_##name##_g##group##_1, runs_##name##_g##group##_2}
@@ -158,8 +166,7 @@ static int multiply_special(const ck_product *p, const float *x, float *y, size_
   static runs *const all[2][4][RUN_TOKENS] = {
       {{0}, RUNS_BY_TOKENS(bf16, 32), RUNS_BY_TOKENS(bf16, 64), RUNS_BY_TOKENS(bf16, 128)},
       {RUNS_BY_TOKENS(byte, 16), RUNS_BY_TOKENS(byte, 32), RUNS_BY_TOKENS(byte, 64), RUNS_BY_TOKENS(byte, 128)}};
-  if (p->format != CK_INT4 || tokens > RUN_TOKENS) return 0;
-  if (p->columns % RUN != 0 || tokens * p->columns > RUN_NUMBERS) return 0;
+  if (tokens > special_tokens(p)) return 0;
   _Alignas(64) float arranged[RUN_NUMBERS];
   for (size_t t = 0; t < tokens; t++) arrange(x + t * p->x_stride, p->columns, arranged + t * p->columns);
   all[p->scale][__builtin_ctz((unsigned)p->group_size) - 4][tokens - 1](p, arranged, y);

@@ -15,6 +15,9 @@ package struct Compute: Sendable {
   package let kernels: KernelSet
   package let threads: Int
   package let activations: Activations
+  /// Whether a row's result has the same bits however many rows there are, so that sequences that are decoded together do
+  /// not depend on each other's company. Products of many rows are then slower, those of full precision above all.
+  package let treatsRowsAlike: Bool
   private let counter = ProductCounter()
 
   /// Products whose activations were rounded to int8, by this value and its copies.
@@ -48,8 +51,11 @@ package struct Compute: Sendable {
   /// Tokens from which on OpenBLAS is ahead of a product that reads each weight once from memory.
   private static let blasTokens = 64
 
-  package init(kernels: KernelSet = .best, threads: Int, activations: Activations = .fp32) {
+  package init(
+    kernels: KernelSet = .best, threads: Int, activations: Activations = .fp32, treatsRowsAlike: Bool = false
+  ) {
     precondition(threads >= 1)
+    self.treatsRowsAlike = treatsRowsAlike
     self.kernels = kernels
     self.threads = threads
     self.activations = activations
@@ -102,7 +108,8 @@ package struct Compute: Sendable {
     var span = y.mutableSpan
     for block in matrix.blocks {
       let content = block.content
-      if case .float(let format) = WeightFormat(matrix.encoding), tokens >= Self.blasTokens, let blas {
+      if !treatsRowsAlike, case .float(let format) = WeightFormat(matrix.encoding), tokens >= Self.blasTokens, let blas
+      {
         blas.multiply(
           content.bytes.extracting(block.codes), as: format, rows: block.rows.count, columns: matrix.columns,
           x: x.span, tokens: tokens, into: &span, rowOffset: block.rows.lowerBound, stride: matrix.rows,
@@ -112,7 +119,7 @@ package struct Compute: Sendable {
       kernels.multiply(
         content.bytes.extracting(block.codes), scales: content.bytes.extracting(block.scales),
         as: WeightFormat(matrix.encoding), rows: block.rows.count, columns: matrix.columns, x: x.span, tokens: tokens,
-        into: &span, rowOffset: block.rows.lowerBound, stride: matrix.rows, threads: threads)
+        into: &span, rowOffset: block.rows.lowerBound, stride: matrix.rows, threads: threads, alike: treatsRowsAlike)
     }
     return y
   }
