@@ -49,6 +49,23 @@ package struct Recipe: Sendable, Equatable {
     }
   }
 
+  /// The keys of a file and of a rule in it, in a few words.
+  package static let keys: [(key: String, meaning: String)] = [
+    ("experts", "encoding of the routed experts; \(Recipe().experts) unless it is there"),
+    ("rest", "encoding of all other matrices; \(Recipe().rest) unless it is there"),
+    ("overrides", "list of rules, the last match wins"),
+  ]
+  package static let ruleKeys: [(key: String, meaning: String)] = [
+    ("match", "of a rule: a regular expression, looked for in the tensor's name"),
+    ("encoding", "of a rule: what tensors that match get"),
+    ("solver", "of a rule: how their scales are chosen; --solver's way unless it is there"),
+    ("optional", "of a rule: whether it may match nothing; false unless it is there"),
+  ]
+
+  private static func list(_ keys: [(key: String, meaning: String)]) -> String {
+    keys.map { "`\($0.key)`" }.joined(separator: ", ")
+  }
+
   /// Larger files are refused unread.
   package static var maximumByteCount: Int { 16 << 20 }
 
@@ -86,8 +103,7 @@ package struct Recipe: Sendable, Equatable {
         for rule in list { overrides.append(try Self.rule(rule, in: member)) }
       default:
         throw .file(
-          detail: "unknown key `\(member.key)`; known are `experts`, `rest`, `overrides`", byteOffset: member.byteOffset
-        )
+          detail: "unknown key `\(member.key)`; known are \(Self.list(Self.keys))", byteOffset: member.byteOffset)
       }
     }
   }
@@ -96,9 +112,9 @@ package struct Recipe: Sendable, Equatable {
     guard let object = value.object else {
       throw .file(detail: "a rule is an object, not \(value.kind)", byteOffset: list.byteOffset)
     }
-    for member in object.members where !["match", "encoding", "solver", "optional"].contains(member.key) {
+    for member in object.members where !ruleKeys.contains(where: { $0.key == member.key }) {
       throw .file(
-        detail: "unknown key `\(member.key)` of a rule; known are `match`, `encoding`, `solver`, `optional`",
+        detail: "unknown key `\(member.key)` of a rule; known are \(Self.list(ruleKeys))",
         byteOffset: member.byteOffset)
     }
     guard let match = object["match"]?.string, let encoding = object.member("encoding") else {

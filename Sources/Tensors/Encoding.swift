@@ -68,11 +68,15 @@ package struct Encoding: Sendable, Hashable, CustomStringConvertible {
 
   /// From its name, e.g. `int4-g64`, or an alias that other tools use.
   package init?(name: String) {
-    let aliases = ["q4_0": "int4-g32", "q8_0": "int8-g32", "w4a16": "int4-g128", "w8a16": "int8-g128"]
-    let wanted = aliases[name.lowercased()] ?? name.lowercased()
+    let wanted = Self.aliases[name.lowercased()] ?? name.lowercased()
     guard let found = Self.all.first(where: { $0.description == wanted }) else { return nil }
     self = found
   }
+
+  /// Names that other tools use, in small letters.
+  package static let aliases = [
+    "q4_0": "int4-g32", "q8_0": "int8-g32", "w4a16": "int4-g128", "w8a16": "int8-g128",
+  ]
 
   /// The encoding that keeps elements of this type as they are, or nil where a pack cannot hold them.
   package init?(keeping dtype: DType) {

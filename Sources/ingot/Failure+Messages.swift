@@ -287,7 +287,8 @@ extension Failure {
     case .magic:
       self.init(
         what: "this is no ingot pack", place: place,
-        hint: "inspect reads packs, .safetensors files and checkpoint directories", code: .failed)
+        hint: "name a pack that `ingot quantize` wrote, or the directory of a checkpoint, not a file in it",
+        code: .failed)
     case .readVersion, .requiredFeatures:
       self.init(what: violation.detail, place: place, hint: "a newer ingot wrote it; update to read it")
     default:

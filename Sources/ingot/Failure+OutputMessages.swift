@@ -35,6 +35,19 @@ extension Failure {
       hint: "choose another name for one of them", code: .usage)
   }
 
+  init(cardOfCheckpoint path: String) {
+    self.init(
+      what: "a card is about a pack", place: "`\(path)`",
+      hint: "make one with `ingot quantize`; `ingot inspect --markdown` tells of a checkpoint", code: .usage)
+  }
+
+  /// - Parameter source: what messages call the report.
+  init(driftReport problem: String, of source: String) {
+    self.init(
+      what: "the drift report cannot be put on the card: \(Shown.text(problem))", place: source,
+      hint: "measure this pack again with `ingot verify PACK --reference CHECKPOINT --json`, or with --attach")
+  }
+
   init(amendingStored path: String, target: String) {
     self.init(
       what: "`\(path)` is a link into a store whose files are named by their contents", place: "`\(target)`",

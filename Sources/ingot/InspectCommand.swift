@@ -55,6 +55,9 @@ struct InspectCommand: ParsableCommand {
   @Flag(help: "Print the result as JSON on stdout.")
   var json = false
 
+  @Flag(help: "Print facts and sizes as Markdown on stdout; `ingot card` writes a whole model card.")
+  var markdown = false
+
   @Option(name: .shortAndLong, help: "Threads that read. (default: the processors this process may use)")
   var threads: Int?
 
@@ -66,6 +69,9 @@ struct InspectCommand: ParsableCommand {
     let modes = [all, tensor != nil, expert != nil, check, diff != nil].count { $0 }
     if modes > 1 { throw ValidationError("use one of --all, --tensor, --expert, --check and --diff") }
     if npy != nil, tensor == nil { throw ValidationError("--npy needs --tensor NAME") }
+    if markdown, modes > 0 || json {
+      throw ValidationError("--markdown goes with none of --all, --tensor, --expert, --check, --diff and --json")
+    }
   }
 
   mutating func run() throws {
@@ -97,7 +103,13 @@ struct InspectCommand: ParsableCommand {
       } else {
         let report = InspectReport(model)
         if !quiet { Console.notes(model.notes.map(\.text)) }
-        if json { Console.print(report.json) } else { report.print(all: all) }
+        if markdown {
+          Console.print(report.markdown(name: OutputFile.split(path).name).joined(separator: "\n"))
+        } else if json {
+          Console.print(report.json)
+        } else {
+          report.print(all: all)
+        }
       }
     } catch { throw Failure(error) }
   }
@@ -107,7 +119,7 @@ struct InspectCommand: ParsableCommand {
   // MARK: States
 
   private func inspectStates() throws(Failure) {
-    guard tensor == nil, expert == nil, diff == nil, !all else { throw Failure(statesAsModel: path) }
+    guard tensor == nil, expert == nil, diff == nil, !all, !markdown else { throw Failure(statesAsModel: path) }
     do throws(StateError) {
       let file = try CalibrationFile(path: path)
       if check { for layer in file.document.layers { _ = try file.layer(layer) } }

@@ -8,9 +8,16 @@ extension AttachedReport {
   /// The report, or why there is none to be shown; and what of it is not as documented.
   var reading: (report: DriftReport?, problem: String?, leftOut: [JSONTypeError]) {
     guard let document else { return (nil, problem ?? "it is no JSON object", []) }
+    return DriftReport.reading(.object(document))
+  }
+}
+
+extension DriftReport {
+  /// A report that anybody may have written, or why it is none; and what of it is not as documented.
+  static func reading(_ document: JSONValue) -> (report: DriftReport?, problem: String?, leftOut: [JSONTypeError]) {
     var leftOut: [JSONTypeError] = []
     do throws(DriftReport.ReadingError) {
-      return (try DriftReport(json: .object(document)) { leftOut.append($0) }, nil, leftOut)
+      return (try DriftReport(json: document) { leftOut.append($0) }, nil, leftOut)
     } catch {
       switch error {
       case .noSchema: return (nil, "it names no schema", [])

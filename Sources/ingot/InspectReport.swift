@@ -20,8 +20,8 @@ struct InspectReport {
   }
 
   func print(all: Bool) {
-    for line in Format.table(facts) { Console.print(line) }
-    printSection(sizeRows, right: [1, 2, 4, 5])
+    for line in Format.table(facts(name: model.path)) { Console.print(line) }
+    printSection(sizeRows, right: Self.numbersOfSizes)
     if all { printAllTensors() } else { printFamilies() }
     printFiles(all: all)
     printWorst()
@@ -37,8 +37,9 @@ struct InspectReport {
 
   // MARK: What it is
 
-  private var facts: [[String]] {
-    var rows = [["file", "\(Shown.text(model.path)): \(kindText)"]]
+  /// - Parameter name: what the file is called.
+  func facts(name: String, showsDrift: Bool = true) -> [[String]] {
+    var rows = [["file", "\(Shown.text(name)): \(kindText)"]]
     var size = Format.bytes(sizes.fileByteCount)
     if sizes.fileByteCount >= 1000 { size += " (\(Format.count(sizes.fileByteCount)) bytes)" }
     if let header = model.header { size += ", root hash \(XXH3.text(header.rootHash))" }
@@ -52,7 +53,7 @@ struct InspectReport {
     }
     for (index, line) in sourceTexts.enumerated() { rows.append([index == 0 ? "source" : "", line]) }
     if let solutions { rows.append(["", solutions.summary(model.tensors)]) }
-    for (index, line) in driftTexts.enumerated() { rows.append([index == 0 ? "drift" : "", line]) }
+    for (index, line) in (showsDrift ? driftTexts : []).enumerated() { rows.append([index == 0 ? "drift" : "", line]) }
     return rows
   }
 
@@ -111,7 +112,10 @@ struct InspectReport {
 
   // MARK: Tables
 
-  private var sizeRows: [[String]] {
+  /// Columns of numbers in ``sizeRows``.
+  static let numbersOfSizes: Set<Int> = [1, 2, 4, 5]
+
+  var sizeRows: [[String]] {
     var rows = [["class", "tensors", "parameters", "encoding", "bytes", "bits/weight"]]
     for part in sizes.classes {
       rows.append([
@@ -204,9 +208,18 @@ struct InspectReport {
     return order.prefix(5).map { tensors[$0] }
   }
 
+  /// Columns of numbers in ``worstRows``.
+  static let numbersOfWorst = Set(1...7)
+
   private func printWorst() {
+    let rows = worstRows
+    if !rows.isEmpty { printSection(rows, right: Self.numbersOfWorst) }
+  }
+
+  /// The tensors that lost the most, behind a heading; empty where none lost anything.
+  var worstRows: [[String]] {
     let worst = Self.worst(model.tensors)
-    guard !worst.isEmpty else { return }
+    guard !worst.isEmpty else { return [] }
     var rows = [["largest relative RMSE", "", "saturated"]]
     if solutions != nil { rows[0] += Solutions.heading }
     rows += worst.map { tensor in
@@ -215,6 +228,6 @@ struct InspectReport {
         Format.fixed(100 * Double(tensor.saturatedShare ?? 0), 2) + " %",
       ] + (solutions?.row(tensor) ?? [])
     }
-    printSection(rows, right: Set(1...7))
+    return rows
   }
 }

@@ -13,17 +13,23 @@ struct Ingot: ParsableCommand {
       OWNER/NAME@REVISION; a directory of that name has priority. HF_HUB_CACHE, HF_HOME and XDG_CACHE_HOME say where such \
       downloads lie.
 
-      Exit codes: 0 done, 1 failed, 3 a quality gate failed (the report is written), 4 damaged file, 5 would exceed \
-      memory or disk (nothing started), 64 wrong usage, 75 no room or memory left on the way (try again), 130/143 interrupted.
+      `ingot help` also tells of: \(HelpTopic.names.joined(separator: ", ")).
+
+      EXIT CODES
+      \(HelpTopic.exitCodes.lines.map { "  \($0)" }.joined(separator: "\n"))
       """,
     version: VersionReport.text,
     subcommands: [
       QuantizeCommand.self, CalibrateCommand.self, InspectCommand.self, RunCommand.self, VerifyCommand.self,
-      ExportCommand.self,
+      ExportCommand.self, CardCommand.self,
     ])
 
   @Flag(help: "With --version: also kernels, threads and libraries.")
   var verbose = false
+
+  private static var subcommandNames: [String] {
+    configuration.subcommands.compactMap { $0.configuration.commandName }
+  }
 
   static func main() {
     BLAS.prepare()  // while there is one thread
@@ -32,8 +38,11 @@ struct Ingot: ParsableCommand {
     Machine.raiseDescriptorLimit()
     do {
       // Not what Swift makes of them: it repairs words that are no UTF-8, and then a file is not found by its name.
-      var command = try parseAsRoot(SystemCall.arguments)
-      try command.run()
+      let arguments = SystemCall.arguments
+      if try !HelpTopic.answers(arguments, commands: subcommandNames) {
+        var command = try parseAsRoot(arguments)
+        try command.run()
+      }
     } catch let failure as Failure {
       Console.report(failure)
       Glibc.exit(failure.code.rawValue)

@@ -175,7 +175,7 @@ struct QuantizeCommand: ParsableCommand {
     guard !Machine.isRegularFile(checkpoint) else {
       throw Failure(
         what: "`\(checkpoint)` is a file; quantize takes the directory of a checkpoint",
-        hint: "the directory that holds config.json and the safetensors files; `ingot inspect` looks into single files")
+        hint: "give the directory that holds config.json and the weights; `ingot inspect` looks into single files")
     }
     let rules = try recipe.map { path throws(Failure) in
       try TextInput.contents(of: path, limit: Recipe.maximumByteCount)

@@ -153,10 +153,12 @@ struct QuantizeReport {
       }
     }
     let worst = worstTensors(outcome)
-    guard !worst.isEmpty else { return }
-    Console.note("largest relative RMSE:")
+    if !worst.isEmpty { Console.note("largest relative RMSE:") }
     for line in Format.table(worst.map { ["  \(Format.fixed(Double($0.error), 4))", $0.name] }) { Console.note(line) }
-    Console.note("next: ingot inspect \(output ?? "")")
+    if !worst.isEmpty, let known = KnownDrift.text(plan.options) { Console.note(known) }
+    // Without a tokenizer nothing can be asked.
+    guard plan.file(named: "tokenizer.json") != nil, let output else { return }
+    Console.note("next: ingot verify \(output) --reference \(source)")
   }
 
   private func worstTensors(_ outcome: Converter.Outcome) -> [(error: Float, name: String)] {

@@ -5,9 +5,10 @@ import Testing
   @Test func aFullReportFitsOneScreen() {
     let lines = DriftScreen.lines(SyntheticReport.full())
     // A heading and seven numbers on the other candidate, and a blank line.
-    #expect(lines.count <= DriftScreen.maximumLines + 9)
+    // And a heading, up to eight parts, their sum and a blank line.
+    #expect(lines.count <= DriftScreen.maximumLines + 9 + 11)
     var alone = SyntheticReport.full()
-    alone.versus = nil
+    (alone.versus, alone.attribution) = (nil, nil)
     #expect(DriftScreen.lines(alone).count <= DriftScreen.maximumLines)
     #expect(lines.allSatisfy { $0.text.count <= 100 })
     #expect(lines.first?.text == "FAIL: 1 of 13 gates failed")
@@ -18,6 +19,25 @@ import Testing
     ] {
       #expect(text.contains(part), "\(part)")
     }
+  }
+
+  @Test func thePartsThatCostTheMostAreShown() throws {
+    var report = SyntheticReport.full()
+    let parts = try #require(report.attribution?.parts)
+    let text = DriftScreen.lines(report).map(\.text).joined(separator: "\n")
+    #expect(text.contains("where it comes from") && text.contains("all parts, each alone"))
+    for part in parts.prefix(8) {
+      let kl = try #require(part.kl)
+      let line = try #require(text.split(separator: "\n").first { $0.hasPrefix(part.part + " ") })
+      #expect(line.contains(Wording.nats(kl.mean)))
+    }
+    report.attribution?.parts = Array(repeating: parts[0], count: 12)
+    report.attribution?.leftOut = 3
+    let long = DriftScreen.lines(report).map(\.text)
+    #expect(long.count { $0.hasPrefix(parts[0].part + " ") } == 8)
+    #expect(long.contains { $0.hasPrefix("4 more in the report; 3 not measured; ") })
+    report.attribution = nil
+    #expect(!DriftScreen.lines(report).contains { $0.text.contains("where it comes from") })
   }
 
   @Test func aNarrowTerminalLosesTheMeanings() {

@@ -8,7 +8,7 @@ package enum DriftScreen {
     package let isHeading: Bool
   }
 
-  /// The most lines that are written, but for those on another candidate.
+  /// The most lines that are written, but for those on another candidate and on parts.
   package static var maximumLines: Int { 24 }
 
   /// - Parameter columns: of the terminal; nil where the width is free. Narrow ones lose the column of meanings.
@@ -18,11 +18,12 @@ package enum DriftScreen {
     let numbers = table(Headline.all(of: report), columns: columns ?? 100)
     if !numbers.isEmpty { lines += [Line(text: "", isHeading: false)] + numbers }
     let versus = self.versus(report, columns: columns ?? 100)
-    lines += versus
+    let parts = attribution(report)
+    lines += versus + parts
     let remarks = self.remarks(report).flatMap { wrapped($0, columns: columns ?? 100) }
     guard !remarks.isEmpty else { return lines }
     lines.append(Line(text: "", isHeading: false))
-    let room = max(1, maximumLines + versus.count - lines.count)
+    let room = max(1, maximumLines + versus.count + parts.count - lines.count)
     let shown = remarks.count <= room ? remarks : Array(remarks.prefix(room - 1))
     lines += shown.map { Line(text: $0, isHeading: false) }
     if shown.count < remarks.count {
@@ -71,6 +72,32 @@ package enum DriftScreen {
     rows += Headline.versus(report).map { [$0.label, $0.value, $0.detail ?? "", $0.meaning] }
     let isNarrow = Format.table(rows).contains { $0.count > columns }
     let texts = Format.table(isNarrow ? rows.map { Array($0.dropLast()) } : rows, right: [1])
+    return [Line(text: "", isHeading: false)]
+      + texts.enumerated().map { Line(text: $0.element, isHeading: $0.offset == 0) }
+  }
+
+  /// Parts that are shown, those that cost the most.
+  private static var shownParts: Int { 8 }
+
+  /// Which parts of the candidate cost how much.
+  private static func attribution(_ report: DriftReport) -> [Line] {
+    guard let attribution = report.attribution else { return [] }
+    let shown = attribution.parts.prefix(shownParts)
+    var rows = [["where it comes from", "KL, mean", "interval", "share"]]
+    rows += shown.map { part in
+      [
+        Shown.text(part.part, limit: 40), part.kl.map { Wording.nats($0.mean) } ?? "", Wording.interval(part.kl) ?? "",
+        part.share.map(Wording.percent) ?? "",
+      ]
+    }
+    var texts = Format.table(rows, right: [1, 3])
+    var rest: [String] = []
+    let others = attribution.parts.count - shown.count
+    if others > 0 { rest.append("\(Format.count(others)) more in the report") }
+    if attribution.leftOut > 0 { rest.append("\(Format.count(attribution.leftOut)) not measured") }
+    rest.append("all parts, each alone: \(Wording.nats(attribution.sum))")
+    if let whole = attribution.whole { rest.append("together: \(Wording.nats(whole))") }
+    texts.append(rest.joined(separator: "; "))
     return [Line(text: "", isHeading: false)]
       + texts.enumerated().map { Line(text: $0.element, isHeading: $0.offset == 0) }
   }

@@ -22,8 +22,8 @@ package struct HubID: Sendable, Equatable {
     (owner, name, revision) = (parts[0], parts[1], halves.count == 2 ? halves[1] : nil)
   }
 
-  /// As the hub allows them; none leads out of a directory.
-  private static func isWord(_ word: String) -> Bool {
+  /// As the hub allows owners and names; none leads out of a directory.
+  package static func isWord(_ word: String) -> Bool {
     guard let first = word.utf8.first, first != UInt8(ascii: "."), first != UInt8(ascii: "-") else { return false }
     return word.unicodeScalars.allSatisfy {
       $0.isASCII && ($0.properties.isAlphabetic || "0123456789._-".unicodeScalars.contains($0))
