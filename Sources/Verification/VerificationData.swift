@@ -37,7 +37,7 @@ package struct VerificationData: Sendable {
     prompts = Self.builtIn.map { Prompt(prompt: $0) }
   }
 
-  /// The prompts of a file: lines of JSON, each an object with `prompt` and what else there is.
+  /// The prompts of a file: lines of JSON, each an object of one of the forms of ``PromptForm``.
   ///
   /// - Parameter path: what messages call it.
   package init(prompts bytes: [UInt8], path: String) throws(VerificationError) {
@@ -59,7 +59,8 @@ package struct VerificationData: Sendable {
     prompt.line > 0 ? "\(Shown.input(source)), line \(prompt.line)" : Shown.input(source)
   }
 
-  private static let keys: Set<String> = ["prompt", "answer", "chosen", "rejected", "task"]
+  /// Keys of every form.
+  private static let keys: Set<String> = ["chosen", "rejected", "task"]
 
   private static func prompt(
     _ bytes: [UInt8], _ path: String, line: Int, unused: inout Set<String>
@@ -70,15 +71,21 @@ package struct VerificationData: Sendable {
       throw refuse("\(error.reason) at byte \(error.byteOffset) of the line")
     }
     guard let object = document.object else { throw refuse("is \(document.kind), not an object") }
-    for member in object.members where !keys.contains(member.key) { unused.insert(member.key) }
+    let form = PromptForm.of(object)
+    for member in object.members where !keys.contains(member.key) && !form.keys.contains(member.key) {
+      unused.insert(member.key)
+    }
     func text(_ key: String) throws(VerificationError) -> String? {
       guard let value = object[key], !value.isNull else { return nil }
       guard let text = value.string else { throw refuse("`\(key)` is \(value.kind), not a string") }
       return text
     }
-    guard let prompt = try text("prompt"), !prompt.isEmpty else { throw refuse("has no `prompt`") }
+    guard let question = try text(form.question), !question.isEmpty else { throw refuse("has no `\(form.question)`") }
+    let tests = form.tests.map { object[$0]?.array?.map(\.string) ?? [nil] } ?? []
+    guard !tests.contains(nil) else { throw refuse("`\(form.tests ?? "")` is no array of strings") }
     let result = Prompt(
-      prompt: prompt, answer: try text("answer"), chosen: try text("chosen"), rejected: try text("rejected"),
+      prompt: form.prompt(question, tests: tests.compactMap(\.self)), answer: try text(form.answer),
+      chosen: try text("chosen"), rejected: try text("rejected"),
       task: try text("task"), line: line)
     guard (result.chosen == nil) == (result.rejected == nil) else {
       throw refuse("has one of `chosen` and `rejected`; a pair needs both")

@@ -56,7 +56,9 @@ struct VerifyCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Lines of JSON with prompt and, where known, answer, task, chosen and rejected. (default: a small built-in set)",
+      "Lines of JSON with prompt and, where known, answer, task, chosen and rejected; or as published: "
+        + PromptForm.published.map(\.summary).joined(separator: ", ")
+        + ". Programs are compared as text, none is run. (default: a small built-in set)",
       valueName: "file.jsonl"))
   var prompts: String?
 
@@ -87,7 +89,10 @@ struct VerifyCommand: ParsableCommand {
 
   @OptionGroup var decoding: DecodingArguments
 
-  @Option(help: "When an answer is right: exact, contains, numeric, or regex (the answer is the pattern).")
+  @Option(
+    help:
+      "When an answer is right: exact, contains, numeric (the number behind ####, else the last), or regex (the answer)."
+  )
   var match = AnswerMatch.exact
 
   @Option(help: "Which parts cost how much: layers, experts or projections.")

@@ -6,7 +6,8 @@ package enum AnswerMatch: String, Sendable, CaseIterable {
   case exact
   /// The answer, without white space at its ends, occurs in the text.
   case contains
-  /// The last number in the text has the value of the last number in the answer.
+  /// The number of the text has the value of that of the answer: the one behind the first `####`, as answers of GSM8K end, or else
+  /// the last one.
   case numeric
   /// The answer is a regular expression that matches somewhere in the text.
   case regex
@@ -39,7 +40,7 @@ package struct AnswerCheck {
       guard !answer.trimmed.isEmpty else { throw .empty(line: line) }
       expected = .part(answer.trimmed)
     case .numeric:
-      guard let number = answer.lastNumber else { throw .noNumber(line: line) }
+      guard let number = answer.finalNumber else { throw .noNumber(line: line) }
       expected = .number(number)
     case .regex:
       guard !answer.isEmpty else { throw .empty(line: line) }
@@ -53,7 +54,7 @@ package struct AnswerCheck {
     switch expected {
     case .text(let answer): text.trimmed == answer
     case .part(let answer): text.contains(answer)
-    case .number(let answer): text.lastNumber == answer
+    case .number(let answer): text.finalNumber == answer
     case .pattern(let pattern): pattern.occurs(in: text)
     }
   }
@@ -66,11 +67,22 @@ extension String {
     return String(rest)
   }
 
-  /// The value of the last number written in digits: a sign, thousands with or without commas, a fraction. A point behind it
-  /// is the sentence's, and a hyphen behind a letter or digit is no sign.
-  fileprivate var lastNumber: Double? {
-    guard let found = lastMatch(of: Self.number) else { return nil }
-    var digits = self[found].filter { $0 != "," }
+  /// The number that a text comes to.
+  fileprivate var finalNumber: Double? {
+    if let mark = firstRange(of: "####") {
+      // Up to the next mark or line: a model may go on with another question.
+      let rest = self[mark.upperBound...].prefix { $0 != "#" && !$0.isNewline }
+      if let number = String(rest).numbers.first { return number }
+    }
+    return numbers.last
+  }
+
+  /// The values of the numbers written in digits: a sign, `$`, thousands with or without commas, a fraction. A point behind one is
+  /// the sentence's, and a hyphen behind a letter or digit is no sign.
+  private var numbers: [Double] { matches(of: Self.pattern).compactMap(number) }
+
+  private func number(_ found: Range<Index>) -> Double? {
+    var digits = self[found].filter { $0 != "," && $0 != "$" }
     var sign = 1.0
     if let first = digits.first, "-−+".contains(first) {
       let before = self[..<found.lowerBound].last
@@ -80,22 +92,22 @@ extension String {
     return Double(digits).map { sign * $0 }
   }
 
-  private static let number = try? SplitRegex(#"[-−+]?(?:[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?|\.[0-9]+)"#)
+  private static let pattern = try? SplitRegex(#"[-−+]?\$?(?:[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?|\.[0-9]+)"#)
 
-  /// The last of the matches, one after another.
-  private func lastMatch(of regex: SplitRegex?) -> Range<Index>? {
+  /// The matches, one after another.
+  private func matches(of regex: SplitRegex?) -> [Range<Index>] {
     let text = Array(utf8)
-    guard var matcher = regex.map({ RegexMatcher($0, byteCount: text.count) }) else { return nil }
-    var (last, offset) = (Range<Int>?.none, 0)
+    guard var matcher = regex.map({ RegexMatcher($0, byteCount: text.count) }) else { return [] }
+    var (found, offset) = ([Range<Int>](), 0)
     while offset < text.count {
       if let end = matcher.match(text, offset..<text.count) {
-        last = offset..<end
+        found.append(offset..<end)
         offset = end
       } else {
         offset += text.scalar(at: offset).count
       }
     }
-    return last.map {
+    return found.map {
       utf8.index(startIndex, offsetBy: $0.lowerBound)..<utf8.index(startIndex, offsetBy: $0.upperBound)
     }
   }
