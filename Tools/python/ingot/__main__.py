@@ -2,16 +2,15 @@
 
 import os
 import sys
-import sysconfig
+
+from . import _command
 
 
 def main() -> None:
-    schemes = ["", *(s for s in sysconfig.get_scheme_names() if s.endswith("_user"))]
-    for scheme in schemes:
-        path = os.path.join(sysconfig.get_path("scripts", scheme) if scheme else sysconfig.get_path("scripts"), "ingot")
-        if os.access(path, os.X_OK):
-            os.execv(path, [path, *sys.argv[1:]])
-    sys.exit("ingot: the command did not come with this module; it is in the wheel that Tools/wheel builds")
+    path = _command.path()
+    if path is None:
+        sys.exit("ingot: the command did not come with this module; it is in the wheel that Tools/wheel builds")
+    os.execv(path, [path, *sys.argv[1:]])
 
 
 main()
