@@ -12,6 +12,8 @@ ssize_t copy_file_range(int source, __off64_t *source_position, int target, __of
 
 int fallocate(int file, int mode, __off64_t position, __off64_t byte_count);
 
+int memfd_create(const char *name, unsigned flags);
+
 int renameat2(int old_directory, const char *old_path, int new_directory, const char *new_path, unsigned flags);
 
 // Makes the stack of the calling thread as large as any command needs it.

@@ -98,7 +98,7 @@ package struct CalibrationDocument: Sendable, Equatable {
   package var provenance: JSONValue { ["options": options, "data": data] }
 
   /// Nil where a member is missing or is not what it must be.
-  init?(_ value: JSONValue) {
+  package init?(_ value: JSONValue) {
     guard let document = value.object, document["schema"]?.string == Self.schema,
       let model = document["model"]?.object, let type = model["type"]?.string,
       let hash = model["hash"]?.string.flatMap(XXH3.parse), let sizes = document["sizes"]?.object,

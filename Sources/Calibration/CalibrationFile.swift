@@ -103,8 +103,11 @@ package final class CalibrationFile: StateSource, Sendable {
     return document
   }
 
-  package func forEachLayer(_ body: (LayerStates) -> Bool) throws(StateError) {
-    for layer in document.layers {
+  /// The hash of the states of all layers, as a pack names it.
+  package var statesHash: UInt64 { SolutionRecord.hash(ofLayers: hashes) }
+
+  package func forEachLayer(in layers: Range<Int>, _ body: (LayerStates) -> Bool) throws(StateError) {
+    for layer in layers.clamped(to: document.layers) {
       let states = try self.layer(layer)
       guard body(states) else { return }
       states.states.release()

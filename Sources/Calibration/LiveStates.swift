@@ -26,7 +26,8 @@ package final class LiveStates: StateSource {
     StatePass.workingByteCount(copies, model.configuration) + 2 * document.rows * document.sizes.hidden
   }
 
-  package func forEachLayer(_ body: (LayerStates) -> Bool) throws(StateError) {
+  /// Layers before are computed, too, since each feeds the next.
+  package func forEachLayer(in layers: Range<Int>, _ body: (LayerStates) -> Bool) throws(StateError) {
     let held = Held()
     let sizes = document.sizes
     try StatePass(model, copies).run(
@@ -35,7 +36,8 @@ package final class LiveStates: StateSource {
         return true
       },
       finished: { layer in
-        body(held.take(layer: layer, columns: sizes.hidden, slots: sizes.slots, classes: copies.classes))
+        let states = held.take(layer: layer, columns: sizes.hidden, slots: sizes.slots, classes: copies.classes)
+        return !layers.contains(layer) || body(states)
       }, progress: progress)
   }
 

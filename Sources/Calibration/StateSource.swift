@@ -7,15 +7,20 @@ package protocol StateSource {
   var document: CalibrationDocument { get }
   /// Bytes of memory that are held while the states of a layer are looked at.
   var heldByteCount: Int { get }
-  /// Gives the states of each layer with experts, in order; `body` is done with them when it returns, and may return false to
+  /// Gives the states of some layers with experts, in order; `body` is done with them when it returns, and may return false to
   /// stop.
-  func forEachLayer(_ body: (LayerStates) -> Bool) throws(StateError)
+  func forEachLayer(in layers: Range<Int>, _ body: (LayerStates) -> Bool) throws(StateError)
   /// Refuses what was read of a file that is no longer what it was when it was opened.
   func requireUnchanged() throws(StateError)
 }
 
 extension StateSource {
   package func requireUnchanged() throws(StateError) {}
+
+  /// The same of all layers.
+  package func forEachLayer(_ body: (LayerStates) -> Bool) throws(StateError) {
+    try forEachLayer(in: document.layers, body)
+  }
 }
 
 /// Why there are no states.

@@ -7,6 +7,13 @@ package enum Compression: String, Sendable, CaseIterable {
   case none, zstd
 }
 
+extension Compression {
+  /// The version of what decides the stored bytes: of the zstd library, or nil.
+  package var libraryVersion: String? {
+    self == .none ? nil : unsafe String(cString: ZSTD_versionString())
+  }
+}
+
 /// A chunk ready to be written: its stored bytes and what its record says of them.
 package final class EncodedChunk: Sendable {
   package let stored: SharedBuffer
@@ -17,7 +24,7 @@ package final class EncodedChunk: Sendable {
   package let storedHash: UInt64
   package let contentHash: UInt64
 
-  init(
+  package init(
     stored: consuming AlignedBuffer, storedLength: Int, contentLength: Int, tailOffset: Int, codec: ChunkRecord.Codec,
     storedHash: UInt64, contentHash: UInt64
   ) {

@@ -42,8 +42,9 @@ package struct PackAssembler: Sendable {
       codec: chunk.codec, storedHash: chunk.storedHash, contentHash: chunk.contentHash)
   }
 
+  /// The same of a chunk whose bytes are elsewhere.
   @discardableResult
-  private mutating func place(
+  package mutating func place(
     storedLength: Int, contentLength: Int, tailOffset: Int, codec: ChunkRecord.Codec, storedHash: UInt64,
     contentHash: UInt64
   ) -> ChunkRecord {
@@ -72,7 +73,8 @@ package struct PackAssembler: Sendable {
     place(storedLength: length, contentLength: length, tailOffset: tail, codec: .raw, storedHash: 0, contentHash: 0)
   }
 
-  private var end: Int { records.last?.byteRange.upperBound ?? PackHeader.byteCount }
+  /// Where the last chunk ends that has a place.
+  package var end: Int { records.last?.byteRange.upperBound ?? PackHeader.byteCount }
 
   package var tablesOffset: Int { end.roundedUp(to: PackLimits.alignment) }
 

@@ -24,12 +24,24 @@ package struct PackWriter: ~Copyable {
     output = try SequentialOutput(file, depth: depth, byteCount: byteCount)
   }
 
+  /// Goes on with a pack whose first chunks are in the file already.
+  ///
+  /// - Parameter assembler: that gave those chunks their places.
+  package init(continuing file: consuming OutputFile, _ assembler: PackAssembler) throws(FileError) {
+    self.assembler = assembler
+    output = try SequentialOutput(continuing: file, at: assembler.end)
+  }
+
   /// Writes the next chunk of the plan.
-  package mutating func append(_ chunk: EncodedChunk) throws(PackError) {
+  ///
+  /// - Returns: where it lies.
+  @discardableResult
+  package mutating func append(_ chunk: EncodedChunk) throws(PackError) -> ChunkRecord {
     let record = assembler.place(chunk)
     do { try output.append(chunk.stored, byteCount: chunk.storedLength, at: record.offset) } catch {
       throw .system(error)
     }
+    return record
   }
 
   /// Writes the embedded files, the tables and the header.

@@ -61,7 +61,10 @@ package struct Checkpoint: Sendable {
     if path.hasSuffix(".safetensors") { try self.init(file: path) } else { try self.init(directory: path) }
   }
 
-  private init(directory: String, files: [SafetensorsFile]) throws(SafetensorsError) {
+  /// Takes shards that were opened already, sorted by name; what an index says of them is not asked.
+  ///
+  /// - Throws: `tensorInTwoShards`.
+  package init(directory: String, files: [SafetensorsFile]) throws(SafetensorsError) {
     self.directory = directory
     self.files = files
     var fileOfTensor: [String: Int] = [:]
@@ -132,7 +135,7 @@ package struct Checkpoint: Sendable {
   }
 
   /// Whether the name stays in its directory. A zero byte would end the name early for the system.
-  static func isPlainFileName(_ name: String) -> Bool {
+  package static func isPlainFileName(_ name: String) -> Bool {
     !name.isEmpty && name != "." && name != ".." && !name.utf8.contains { $0 == UInt8(ascii: "/") || $0 == 0 }
   }
 

@@ -19,6 +19,16 @@ package final class SafetensorsFile: Sendable {
     self.file = file
   }
 
+  /// Stands for a file that is not here, whose header and length are known; its tensors must not be read.
+  ///
+  /// - Throws: `system`, or the first rule that the header breaks.
+  package init(standingFor path: String, byteCount: Int, header: RawSpan) throws(SafetensorsError) {
+    do throws(FileError) {
+      file = try MappedFile(standingFor: path, byteCount: byteCount, start: header)
+    } catch { throw SafetensorsError(error) }
+    table = try SafetensorsHeader.parse(header: header, fileByteCount: byteCount, path: path)
+  }
+
   package var path: String { file.path }
 
   /// Bytes in front of the data: the 8 of the length and the JSON with its padding.

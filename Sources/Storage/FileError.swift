@@ -48,6 +48,11 @@ package struct FileError: Error, Equatable {
   /// Whether the process, or the system, has as many files open as it may.
   package var isTooManyOpen: Bool { code == EMFILE || code == ENFILE }
 
+  /// Whether a file system that lies elsewhere did not answer, or what it answered no longer holds: it may do better later.
+  package var isPassing: Bool {
+    [ESTALE, ETIMEDOUT, EHOSTDOWN, EHOSTUNREACH, ENETDOWN, ENETUNREACH, ENOTCONN, ECONNRESET, ENOLINK].contains(code)
+  }
+
   /// Whether there is simply no file of this name.
   package var isMissing: Bool { code == ENOENT }
 

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// A read-only mapping of a whole file, unmapped when the last reference goes.
@@ -7,6 +8,8 @@ import Glibc
 @safe package final class MappedFile: Sendable {
   package let path: String
   package let byteCount: Int
+  /// Whether the file itself is not here.
+  package let isStandIn: Bool
   let descriptor: Int32
   private let state: FileState
   private let residencyIsTold: Bool
@@ -16,9 +19,34 @@ import Glibc
   ///
   /// - Throws: what `open`, `fstat` or `mmap` says; EISDIR or ENODEV for what is no regular file; ``FileError/pointer`` for
   ///   what only stands for a file.
-  package init(path: String) throws(FileError) {
+  package convenience init(path: String) throws(FileError) {
     let (descriptor, state) = try openRegularFile(path)
-    let byteCount = state.byteCount
+    try self.init(path: path, descriptor, state, byteCount: state.byteCount, isStandIn: false)
+    if isPointer { throw FileError("open", path, code: FileError.pointer) }
+  }
+
+  /// Stands for a file that is not here and of which the first bytes are known. Whoever reads others meets the end of the file, as
+  /// in one that has become shorter: nothing is made up.
+  ///
+  /// - Throws: what `memfd_create`, `write` or `mmap` says.
+  package convenience init(standingFor path: String, byteCount: Int, start: RawSpan) throws(FileError) {
+    let descriptor = unsafe memfd_create("ingot", 1)  // MFD_CLOEXEC
+    guard descriptor >= 0 else { throw FileError("open", path) }
+    let file = OpenFile(path: path, descriptor: dup(descriptor), isUnnamed: true)
+    var status = stat()
+    do throws(FileError) {
+      try file.write(start, at: 0)
+      guard unsafe fstat(descriptor, &status) == 0 else { throw FileError("stat", path) }
+    } catch {
+      close(descriptor)
+      throw error
+    }
+    try self.init(path: path, descriptor, FileState(status), byteCount: byteCount, isStandIn: true)
+  }
+
+  private init(
+    path: String, _ descriptor: Int32, _ state: FileState, byteCount: Int, isStandIn: Bool
+  ) throws(FileError) {
     guard let base = unsafe mmap(nil, max(byteCount, 1), PROT_READ, MAP_SHARED, descriptor, 0),
       unsafe base != MAP_FAILED
     else {
@@ -30,9 +58,9 @@ import Glibc
     self.byteCount = byteCount
     self.descriptor = descriptor
     self.state = state
+    self.isStandIn = isStandIn
     residencyIsTold = Self.isResidencyTold(of: descriptor, path: path)
     unsafe self.base = UnsafeRawPointer(base)
-    if isPointer { throw FileError("open", path, code: FileError.pointer) }
   }
 
   /// What a clone without Git LFS has in the place of large files.
@@ -103,6 +131,9 @@ import Glibc
   /// Whether the name still leads to this file: another may have been put in its place.
   package var hasItsName: Bool { identity != nil && identity == FileIdentity(of: path) }
 
+  /// Seconds and nanoseconds of the last writing before it was opened.
+  package var written: [Int] { state.written }
+
   var identity: FileIdentity? { FileIdentity(of: descriptor) }
 
   /// Refuses what was read where the file is not as it was when it was opened: some of it may be from before, some from after.
@@ -111,6 +142,7 @@ import Glibc
   ///   then no longer what the name stands for.
   /// - Throws: ``FileError/changed``.
   package func requireUnchanged(mayBeReplaced: Bool = false) throws(FileError) {
+    guard !isStandIn else { return }
     var status = stat()
     guard unsafe fstat(descriptor, &status) == 0 else { throw FileError("stat", path) }
     let now = FileState(status)

@@ -50,8 +50,10 @@ package struct OutputFile: ~Copyable {
   /// - Parameters:
   ///   - working: its name until then, on the same file system.
   ///   - replaces: whether `commit` may replace a file that has the final name by then.
-  /// - Throws: what `open` says.
+  /// - Throws: what `open` says, and what is in the way of the final name.
   package init(goingOnWith working: String, as path: String, replaces: Bool) throws(FileError) {
+    let (directory, name) = Self.split(path)
+    if let code = Self.obstacle(path, directory, name) { throw FileError("create", path, code: code) }
     let descriptor = SystemCall.open(working, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode: 0o666)
     guard descriptor >= 0 else { throw FileError("open", working) }
     self.path = path

@@ -125,7 +125,7 @@ package final class ReadOnlyFile: Sendable {
 struct FileState: Equatable {
   let byteCount: Int
   /// Seconds and nanoseconds of the last writing, and of the last change of anything, its names among it.
-  private let written: [Int]
+  let written: [Int]
   private let changed: [Int]
 
   init(_ status: stat) {

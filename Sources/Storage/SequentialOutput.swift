@@ -20,6 +20,8 @@ package struct SequentialOutput: ~Copyable {
   /// Where the gathered bytes belong: a multiple of the alignment.
   private var start = 0
   private var count = 0
+  /// Whether each run is in the file when a call returns.
+  private let isImmediate: Bool
 
   /// Where the next byte goes.
   package var end: Int { start + count }
@@ -38,6 +40,20 @@ package struct SequentialOutput: ~Copyable {
     self.file.isDirect = true
     writes = WriteQueue(self.file.open, depth: depth)
     gathered = pool.take()
+    isImmediate = false
+  }
+
+  /// Goes on with a file of which some bytes are there, and keeps nothing back: what `append` returned from outlasts the process.
+  ///
+  /// - Parameter position: where the next byte goes; what the file holds behind it is gone.
+  package init(continuing file: consuming OutputFile, at position: Int) throws(FileError) {
+    try file.end(at: position)
+    self.file = file
+    reserved = 0
+    writes = WriteQueue(self.file.open, depth: 0)
+    gathered = pool.take()
+    start = position
+    isImmediate = true
   }
 
   /// Writes the first bytes of a buffer at a position.
@@ -45,6 +61,7 @@ package struct SequentialOutput: ~Copyable {
   /// - Precondition: the position is not before ``end``.
   /// - Throws: the error of this or an earlier write.
   package mutating func append(_ buffer: SharedBuffer, byteCount: Int, at position: Int) throws(FileError) {
+    if isImmediate { return try append(buffer.bytes.extracting(first: byteCount), at: position) }
     var done = 0
     if position % DirectAccess.alignment == 0, byteCount >= Self.leastDirectByteCount {
       try skip(to: position)
@@ -60,6 +77,12 @@ package struct SequentialOutput: ~Copyable {
   ///
   /// - Precondition: the position is not before ``end``.
   package mutating func append(_ bytes: RawSpan, at position: Int) throws(FileError) {
+    if isImmediate {
+      precondition(position >= end)
+      try file.write(bytes, at: position)  // what is left out is a hole, which reads as zeros
+      start = position + bytes.byteCount
+      return
+    }
     try skip(to: position)
     var rest = bytes
     while rest.byteCount > 0 {

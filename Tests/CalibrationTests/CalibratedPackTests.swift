@@ -132,8 +132,8 @@ import Testing
     let change: (LayerStates) -> LayerStates
     var document: CalibrationDocument { base.document }
     var heldByteCount: Int { 0 }
-    func forEachLayer(_ body: (LayerStates) -> Bool) throws(StateError) {
-      try base.forEachLayer { body(change($0)) }
+    func forEachLayer(in layers: Range<Int>, _ body: (LayerStates) -> Bool) throws(StateError) {
+      try base.forEachLayer(in: layers) { body(change($0)) }
     }
   }
 
