@@ -41,7 +41,7 @@ final class KeptMeasurements {
     case .journal(let place): (share, isComplete, journal, output) = (nil, false, try opened(place, nil), nil)
     case .part(let own, let path, let replaces, let journal):
       if journal != nil, !replaces, Self.isPart(path) {
-        do throws(PartError) {
+        do throws(ReportPartError) {
           let (share, head, _) = try Self.part(path)
           try Self.requireSame(run, head, path)
           guard share == own else { throw .otherShare(share.index, of: share.count, path: path) }
@@ -55,7 +55,7 @@ final class KeptMeasurements {
       lines = [head(own)]
     case .parts(let paths):
       (share, isComplete, journal, output) = (nil, true, nil, nil)
-      do throws(PartError) { try read(paths, run) } catch { throw .part(error) }
+      do throws(ReportPartError) { try read(paths, run) } catch { throw .part(error) }
     }
     if let journal {
       for entry in journal.entries {
@@ -107,7 +107,7 @@ final class KeptMeasurements {
     else { throw .part(.broken("a measurement stands in it twice, or does not say what it is of", path: path)) }
   }
 
-  private func read(_ paths: [String], _ run: JSONValue) throws(PartError) {
+  private func read(_ paths: [String], _ run: JSONValue) throws(ReportPartError) {
     var seen: [Int: String] = [:]
     var count: Int?
     var run = run
@@ -135,7 +135,7 @@ final class KeptMeasurements {
     guard missing.isEmpty else { throw .missing(missing, of: count ?? 0) }
   }
 
-  private static func requireSame(_ run: JSONValue, _ head: JSONObject, _ path: String) throws(PartError) {
+  private static func requireSame(_ run: JSONValue, _ head: JSONObject, _ path: String) throws(ReportPartError) {
     guard let difference = run.difference(to: head["run"] ?? .null) else { return }
     throw .other(
       difference.path, here: difference.own.text(indented: false), there: difference.other.text(indented: false),
@@ -153,7 +153,7 @@ final class KeptMeasurements {
   /// Reads a part.
   private static func part(
     _ path: String
-  ) throws(PartError) -> (share: Share, head: JSONObject, measurements: [JSONValue]) {
+  ) throws(ReportPartError) -> (share: Share, head: JSONObject, measurements: [JSONValue]) {
     let file: MappedFile
     do throws(FileError) { file = try MappedFile(path: path) } catch { throw .file(error) }
     guard isPart(path) else { throw .foreign(path: path) }

@@ -47,7 +47,7 @@ package struct JournalPlace: Sendable {
 }
 
 /// Why parts do not make a report.
-package enum PartError: Error, Sendable, Equatable {
+package enum ReportPartError: Error, Sendable, Equatable {
   case file(FileError)
   /// A file of something else.
   case foreign(path: String)

@@ -28,7 +28,7 @@ package enum VerificationError: Error {
   /// A reference that was to be recorded and did not say numbers everywhere.
   case unrecordable(NonFiniteFinding)
   case journal(JournalError)
-  case part(PartError)
+  case part(ReportPartError)
 
   var isOfKeeping: Bool {
     switch self {

@@ -23,7 +23,7 @@ extension Failure {
     }
   }
 
-  init(_ error: PartError) {
+  init(_ error: ReportPartError) {
     switch error {
     case .file(let error): self.init(error)
     case .foreign(let path):
