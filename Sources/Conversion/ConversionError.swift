@@ -37,6 +37,8 @@ package enum ConversionError: Error {
   case memory(needed: Int, limit: Int)
   /// The file system has too little room; both in bytes.
   case diskSpace(needed: Int, free: Int, path: String)
+  /// A plan, a part or what a resumable run has kept.
+  case part(PartError)
   /// Stopped by a signal.
   case interrupted
 }

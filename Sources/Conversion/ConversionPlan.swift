@@ -47,12 +47,22 @@ package struct ConversionPlan: Sendable {
 
   /// Reads headers and small files only.
   package init(checkpoint directory: String, options: Options) throws(ConversionError) {
-    let drops: [TensorDrop]
-    do throws(RecipeError) { drops = try RecipeMatcher.drops(options.drops) } catch { throw .recipe(error) }
+    _ = try Self.drops(options)
     let checkpoint: Checkpoint
     do throws(SafetensorsError) { checkpoint = try Checkpoint(directory: directory) } catch {
       throw .model(.source(error))
     }
+    try self.init(checkpoint, options: options)
+  }
+
+  private static func drops(_ options: Options) throws(ConversionError) -> [TensorDrop] {
+    do throws(RecipeError) { return try RecipeMatcher.drops(options.drops) } catch { throw .recipe(error) }
+  }
+
+  /// The same of a checkpoint whose files are open.
+  package init(_ checkpoint: Checkpoint, options: Options) throws(ConversionError) {
+    let directory = checkpoint.directory
+    let drops = try Self.drops(options)
     let model: ModelStore
     var files: [PackPlan.File] = []
     var emptyFiles: [String] = []
@@ -117,6 +127,13 @@ package struct ConversionPlan: Sendable {
   /// Whether a chunk holds matrices that are solved with states.
   func needsStates(_ chunk: PackPlan.Chunk) -> Bool {
     chunk.tensors.contains { solvers[$0] is any CalibratedSolver && pack.tensors[$0].encoding.isGrouped }
+  }
+
+  /// From the first layer that some chunks are solved in to the last.
+  func solvedLayers(in range: Range<Int>) -> Range<Int> {
+    let layers = range.filter { needsStates(pack.chunks[$0]) }.map { pack.chunks[$0].layer }
+    guard let first = layers.min(), let last = layers.max() else { return 0..<0 }
+    return first..<last + 1
   }
 
   /// Refuses what was encoded where a shard is not what it was when the plan was made: the pack would be of two checkpoints,

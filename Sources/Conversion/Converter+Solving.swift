@@ -13,13 +13,14 @@ import Tensors
 extension Converter {
   /// Gives each layer's states and what solves its experts; nil where none of them is solved.
   func eachLayer(
-    of states: any StateSource, _ body: (LayerStates, LayerSolver?) throws(ConversionError) -> Void
+    of states: any StateSource, in layers: Range<Int>? = nil,
+    _ body: (LayerStates, LayerSolver?) throws(ConversionError) -> Void
   ) throws(ConversionError) {
     let document = states.document
     let solved = Set(plan.pack.chunks.filter { $0.kind == .expert && plan.needsStates($0) }.map(\.layer))
     var failure: ConversionError?
     do throws(StateError) {
-      try states.forEachLayer { layer in
+      try states.forEachLayer(in: layers ?? document.layers) { layer in
         do throws(ConversionError) {
           let classes = ClassWeights(edits: document.edits, isLast: layer.layer == document.layers.upperBound - 1)
           let solver =

@@ -108,22 +108,20 @@ package struct Converter: Sendable {
         file, plan: plan.pack, depth: budget.writes,
         byteCount: plan.options.compression == .none ? plan.rawByteCount : nil)
     } catch { throw .pack(.system(error)) }
-    var expertByteCount = 0
-    let (statistics, solutions) = try encodeAll(states, progress: progress, isInterrupted: isInterrupted) {
-      (kind, chunk) throws(ConversionError) in
-      if kind == .expert { expertByteCount += chunk.storedLength }
-      do throws(PackError) { try writer.append(chunk) } catch { throw .pack(error) }
+    var tally = Tally(plan)
+    try encodeAll(states, &tally, progress: progress, isInterrupted: isInterrupted) {
+      (_, result) throws(ConversionError) in
+      do throws(PackError) { try writer.append(result.chunk) } catch { throw .pack(error) }
     }
-    let errors = statistics.map {
-      PackAssembler.TensorErrors(relativeRMSE: $0.relativeRMSE, saturatedShare: $0.saturatedShare)
-    }
+    return try finish(writer, tally)
+  }
+
+  /// Ends a pack whose chunks are written.
+  func finish(_ writer: consuming PackWriter, _ tally: Tally) throws(ConversionError) -> Written {
     do throws(PackError) {
       let pack = try writer.finish(
-        errors: errors, codec: ChunkCodec(plan.options.compression), files: Self.files(solutions))
-      let outcome = Outcome(
-        byteCount: pack.header.fileLength, expertByteCount: expertByteCount, rootHash: pack.header.rootHash,
-        statistics: statistics, solutions: solutions)
-      return Written(outcome: outcome, pack: pack)
+        errors: tally.errors, codec: ChunkCodec(plan.options.compression), files: tally.files)
+      return Written(outcome: tally.outcome(pack.header), pack: pack)
     } catch { throw .pack(error) }
   }
 
@@ -138,82 +136,91 @@ package struct Converter: Sendable {
         solutions: nil)
     }
     var assembler = PackAssembler(plan: plan.pack)
-    var expertByteCount = 0
-    let (statistics, solutions) = try encodeAll(states, progress: progress, isInterrupted: isInterrupted) {
-      kind, chunk in
-      if kind == .expert { expertByteCount += chunk.storedLength }
-      assembler.place(chunk)
+    var tally = Tally(plan)
+    try encodeAll(states, &tally, progress: progress, isInterrupted: isInterrupted) { _, result in
+      assembler.place(result.chunk)
     }
     let codec = ChunkCodec(plan.options.compression)
-    let known = Self.files(solutions)
     for file in plan.pack.files {
-      assembler.place(codec.encode(known.first { $0.name == file.name } ?? file))
+      assembler.place(codec.encode(tally.files.first { $0.name == file.name } ?? file))
     }
-    let errors = statistics.map { _ in PackAssembler.TensorErrors() }
-    let header = assembler.assemble(errors: errors).header
-    return Outcome(
-      byteCount: header.fileLength, expertByteCount: expertByteCount, rootHash: nil, statistics: statistics,
-      solutions: solutions)
+    return tally.outcome(assembler.assemble(errors: tally.errors).header, isWritten: false)
   }
 
-  private static func files(_ solutions: SolutionRecord?) -> [PackPlan.File] {
-    solutions.map { [.init(name: SolutionRecord.fileName, bytes: $0.bytes)] } ?? []
-  }
-
+  /// Encodes all chunks and tells what they come to.
   private func encodeAll(
-    _ states: (any StateSource)?, progress: (Int) -> Void, isInterrupted: () -> Bool,
-    _ consume: (ChunkRecord.Kind, EncodedChunk) throws(ConversionError) -> Void
-  ) throws(ConversionError) -> ([QuantizationStatistics], SolutionRecord?) {
-    var statistics = plan.pack.tensors.map { _ in QuantizationStatistics() }
-    var solutions = plan.options.calibration.map { SolutionRecord($0.sizes) }
-    var done = 0
+    _ states: (any StateSource)?, _ tally: inout Tally, progress: (Int) -> Void, isInterrupted: () -> Bool,
+    _ consume: (Int, EncodedResult) throws(ConversionError) -> Void
+  ) throws(ConversionError) {
+    let hash = try encode(
+      plan.pack.chunks.indices, states, window: budget.window, progress: progress, isInterrupted: isInterrupted
+    ) { (index, result) throws(ConversionError) in
+      try consume(index, result)
+      tally.add(index, result)
+    }
+    if let hash { tally.setStates(hash) }
+  }
+
+  /// Encodes some chunks, one behind the other, and hands them over in order.
+  ///
+  /// - Parameters:
+  ///   - window: chunks that may exist at once.
+  ///   - progress: called after each chunk with the source bytes done so far.
+  ///   - isInterrupted: asked before each chunk is handed over; true stops with ``ConversionError/interrupted``.
+  /// - Returns: the hash of the states of all layers that were looked at.
+  func encode(
+    _ range: Range<Int>, _ states: (any StateSource)?, window: Int, progress: (Int) -> Void,
+    isInterrupted: () -> Bool, _ consume: (Int, EncodedResult) throws(ConversionError) -> Void
+  ) throws(ConversionError) -> UInt64? {
+    var (next, done) = (range.lowerBound, 0)
     // Asked before the first byte is read: what we ask the system to read ahead would look as if it had been there.
-    let wasResident = plan.pack.chunks.indices.map { index in
+    let wasResident = range.map { index in
       parts(of: index).allSatisfy { $0.file.isCached($0.range) }
     }
     func take(_ index: Int, _ result: EncodedResult) throws(ConversionError) {
       if isInterrupted() { throw .interrupted }
-      let chunk = plan.pack.chunks[index]
-      try consume(chunk.kind, result.chunk)
-      for (tensor, part) in zip(chunk.tensors, result.statistics) { statistics[tensor] += part }
-      for (projection, matrix) in result.solutions.enumerated() {
-        if let matrix { solutions?[layer: chunk.layer, expert: chunk.expert, projection: projection] = matrix }
-      }
+      try consume(index, result)
       done += result.byteCount
       progress(done)
     }
-    var next = 0
+    func advance(to end: Int, _ solver: LayerSolver?) throws(ConversionError) {
+      guard next < end else { return }
+      try self.encode(next..<end, solver, window: window, { wasResident[$0 - range.lowerBound] }, take)
+      next = end
+    }
+    var hash: UInt64?
     if let states {
       var hashes: [UInt64] = []
-      try eachLayer(of: states) { (layer, solver) throws(ConversionError) in
+      // All layers where all chunks are asked for: their hash stands in the pack.
+      let layers = range == plan.pack.chunks.indices ? states.document.layers : plan.solvedLayers(in: range)
+      try eachLayer(of: states, in: layers) { (layer, solver) throws(ConversionError) in
         hashes.append(layer.hash)
-        let end = plan.pack.chunks.lastIndex { $0.kind == .expert && $0.layer == layer.layer }.map { $0 + 1 } ?? next
-        try encode(next..<end, solver, wasResident, take)
-        next = end
+        let last = plan.pack.chunks.lastIndex { $0.kind == .expert && $0.layer == layer.layer }
+        try advance(to: min(last.map { $0 + 1 } ?? next, range.upperBound), solver)
       }
-      solutions?.statesHash = SolutionRecord.hash(ofLayers: hashes)
+      hash = SolutionRecord.hash(ofLayers: hashes)
     }
-    try encode(next..<plan.pack.chunks.count, nil, wasResident, take)
+    try advance(to: range.upperBound, nil)
     do { try plan.requireUnchangedSources() } catch { throw .source(error) }
     do throws(StateError) { try states?.requireUnchanged() } catch { throw .states(error) }
-    return (statistics, solutions)
+    return hash
   }
 
   /// Some chunks, in order.
   private func encode(
-    _ range: Range<Int>, _ solver: LayerSolver?, _ wasResident: [Bool],
+    _ range: Range<Int>, _ solver: LayerSolver?, window: Int, _ wasResident: @escaping @Sendable (Int) -> Bool,
     _ consume: (Int, EncodedResult) throws(ConversionError) -> Void
   ) throws(ConversionError) {
     let compression = plan.options.compression
     // One more than encodes, at least, so that the calling thread can write meanwhile.
-    let workers = wasResident.allSatisfy { $0 } ? max(threads, 2) : max(threads, budget.readers)
+    let workers = range.allSatisfy(wasResident) ? max(threads, 2) : max(threads, budget.readers)
     try inOrder(
-      count: range.count, threads: min(workers, budget.window), window: budget.window,
+      count: range.count, threads: min(workers, window), window: window,
       makeWorkspace: { ChunkCodec(compression, buffers: contents) },
       work: { codec, place in
         let index = range.lowerBound + place
         do throws(ConversionError) {
-          return .success(try encode(index, codec, solver, wasResident: wasResident[index]))
+          return .success(try encode(index, codec, solver, wasResident: wasResident(index)))
         } catch { return .failure(error) }
       },
       consume: { (place, result: EncodedResult) throws(ConversionError) in

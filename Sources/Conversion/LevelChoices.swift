@@ -208,6 +208,6 @@ extension ConversionPlan {
   package func with(_ encodings: [String: Encoding]) throws(ConversionError) -> ConversionPlan {
     var options = options
     options.chosen = encodings
-    return try ConversionPlan(checkpoint: checkpoint.directory, options: options)
+    return try ConversionPlan(checkpoint, options: options)
   }
 }

@@ -20,6 +20,8 @@ extension SafetensorsError {
     default: false
     }
   }
+
+  fileprivate var isPassing: Bool { if case .system(let cause) = reason { cause.isPassing } else { false } }
 }
 
 extension RegexError {
@@ -96,6 +98,7 @@ extension Failure {
       self.init(
         what: "the pack takes \(Format.bytes(needed)), the disk has \(Format.bytes(free)) free", place: "`\(path)`",
         hint: "write to another disk with -o, or free \(Format.bytes(needed - free))", code: .limit)
+    case .part(let error): self.init(error)
     case .interrupted:
       self.init(
         what: "interrupted; `\(output)` was not written and no partial file is left", code: Interrupt.status)
@@ -132,7 +135,7 @@ extension Failure {
     let hint = if case .system(let cause) = error.reason { Self.hint(cause) } else { error.hint }
     self.init(
       what: error.message, place: String(error.location.dropFirst("in ".count)), hint: hint,
-      code: error.isIntegrity ? .integrity : .failed)
+      code: error.isIntegrity ? .integrity : error.isPassing ? .temporary : .failed)
   }
 
   init(_ error: ModelError) {

@@ -57,7 +57,7 @@ extension Failure {
   init(_ error: FileError) {
     self.init(
       what: "cannot \(error.operation) `\(error.path)`: \(error.reason)", hint: Self.hint(error),
-      code: error.isNoRoom || error.isNoMemory ? .temporary : .failed)
+      code: error.isNoRoom || error.isNoMemory || error.isPassing ? .temporary : .failed)
   }
 
   /// What was meant for stdout and could not be delivered.

@@ -11,19 +11,6 @@ import Tensors
 // States to quantize with, and what they say of a target.
 
 extension QuantizeCommand {
-  /// The file of states that was named.
-  func statesFile() throws(Failure) -> CalibrationFile? {
-    guard let calibration else { return nil }
-    let file: CalibrationFile
-    do throws(StateError) { file = try CalibrationFile(path: calibration) } catch { throw Failure(error) }
-    let identity: ModelIdentity
-    do throws(InspectionError) { identity = ModelIdentity(try InspectedModel(path: checkpoint)) } catch {
-      throw Failure(error)
-    }
-    guard file.document.modelHash == identity.hash else { throw Failure(otherModel: calibration, of: checkpoint) }
-    return file
-  }
-
   /// States that are made on the way; nil where experts are to be solved without.
   func madeStates(_ kernels: KernelSet, _ progress: StageProgress) throws(Failure) -> (any StateSource)? {
     guard data.hasData else { return nil }
@@ -62,20 +49,6 @@ extension QuantizeCommand {
   /// Bytes that states take; where they were made or drift is checked here, models are open, too.
   func statesHeld(_ states: (any StateSource)?) -> Int {
     (states?.heldByteCount ?? 0) + (data.hasData || targetKL != nil ? ResidentMemory.anonymous : 0)
-  }
-
-  /// Measures what each level of each expert would cost.
-  func levels(
-    of plan: ConversionPlan, _ states: any StateSource, _ kernels: KernelSet
-  ) throws(ConversionError) -> LevelChoices {
-    let converter = try converter(of: plan, states, kernels)
-    let total = plan.sources.reduce(0) { $0 + ($1.role == .expert ? $1.byteCount ?? 0 : 0) }
-    var progress = Progress("measuring levels", total: total, isQuiet: quiet)
-    defer { progress.finish() }
-    let damage = try Interrupt.lookingOut { () throws(ConversionError) in
-      try converter.damage(of: states, progress: { progress.update($0) }, isInterrupted: { Interrupt.isRequested })
-    }
-    return try LevelChoices(plan, damage: damage)
   }
 }
 

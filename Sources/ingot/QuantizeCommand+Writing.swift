@@ -76,11 +76,11 @@ extension QuantizeCommand {
   }
 
   /// What zstd will save is not known before; a disk that fills up is then found while writing.
-  private func requireRoom(for report: QuantizeReport) throws(ConversionError) {
+  func requireRoom(for report: QuantizeReport) throws(ConversionError) {
     guard let output, !dryRun, let free = OutputFile.freeBytes(beside: output), free < report.rawByteCount else {
       return
     }
-    guard compress == .zstd else { throw .diskSpace(needed: report.rawByteCount, free: free, path: output) }
+    guard content.compress == .zstd else { throw .diskSpace(needed: report.rawByteCount, free: free, path: output) }
     let missing = Format.bytes(report.rawByteCount - free)
     if !quiet { Console.note("note: the disk has room for this pack only if zstd saves \(missing)") }
   }

@@ -29,57 +29,18 @@ struct QuantizeCommand: ParsableCommand {
       """)
 
   @Argument(
-    help: "The checkpoint: a directory with config.json and safetensors, or the id of a downloaded model of the hub.")
-  var checkpoint: String
+    help: ArgumentHelp(
+      "The checkpoint: a directory with config.json and safetensors, or the id of a downloaded model of the hub. Where --plan is "
+        + "given, only needed if it lies elsewhere than the plan says.", valueName: "checkpoint"))
+  var checkpointName: String?
 
-  @Option(name: .shortAndLong, help: "The pack to write. Needed unless --dry-run or --explain is given.")
+  @Option(name: .shortAndLong, help: "The pack to write. Needed unless --dry-run, --explain or --plan is given.")
   var output: String?
 
   @Flag(name: .shortAndLong, help: "Replace an existing file; of a link, the link itself.")
   var force = false
 
-  @Option(help: ArgumentHelp("Encoding of the routed experts. (default: int4-g64)", valueName: "encoding"))
-  var experts: String?
-
-  @Option(help: ArgumentHelp("Encoding of all other matrices. (default: keep)", valueName: "encoding"))
-  var rest: String?
-
-  @Option(
-    name: [.customLong("override")],
-    help: ArgumentHelp(
-      "Encoding of tensors whose name matches; repeatable, the last match wins.", valueName: "regex=encoding"))
-  var overrides: [String] = []
-
-  @Option(help: ArgumentHelp("A recipe file (Formats/recipe.md); the options above add to it.", valueName: "file"))
-  var recipe: String?
-
-  @Option(
-    name: [.customLong("drop")],
-    help: ArgumentHelp(
-      "Leave out tensors whose name matches and that the model does without; repeatable.", valueName: "regex"))
-  var drops: [String] = []
-
-  @Option(
-    help: ArgumentHelp(
-      "How scales are chosen where the recipe does not say: "
-        + Solvers.all.map { "\($0.name) (\($0.summary))" }.joined(separator: ", ")
-        + ". Experts of which there are states are solved by \(Solvers.standardCalibrated.name) where no other solver of "
-        + "states is named. "
-        + "(default: \(Solvers.standard.name))",
-      valueName: "solver"))
-  var solver: SolverName?
-
-  @Option(
-    help: ArgumentHelp(
-      "States that the experts are fed, from `ingot calibrate`: far less drift at the same size.",
-      valueName: "file"))
-  var calibration: String?
-
-  @Option(
-    help: ArgumentHelp(
-      "Bits a weight of the experts (4.25bpw) or bytes of the pack (9GB); states tell which matrices are worth more. "
-        + "The recommended way: --target 4.25bpw.", valueName: "size"))
-  var target: PrecisionTarget?
+  @OptionGroup var content: PackArguments
 
   @Option(
     name: .customLong("target-kl"),
@@ -96,17 +57,15 @@ struct QuantizeCommand: ParsableCommand {
         + "plain text.", valueName: "file"))
   var heldOut: String?
 
-  @Option(
-    help: ArgumentHelp(
-      "Let a target choose only what an engine can serve after `ingot export`, which makes many matrices share a level and "
-        + "costs much of what a target gains: " + ServingEngine.all.map(\.name).joined(separator: ", ") + ".",
-      valueName: "engine"))
-  var servable: ServingEngine?
-
   @OptionGroup(title: "Calibrating in the same run") var data: CalibrationArguments
 
-  @Option(help: "none keeps chunks mappable; zstd saves about 14 % more and is unpacked when read.")
-  var compress = Compression.none
+  @OptionGroup(title: "Making one part of a plan") var parts: PartArguments
+
+  @Flag(
+    help: ArgumentHelp(
+      "Keep in OUT.resume what is done, so that the same command goes on after any interruption; it is gone at the end."
+    ))
+  var resume = false
 
   @Option(name: .shortAndLong, help: "Threads that encode. (default: the processors this process may use)")
   var threads: Int?
@@ -129,10 +88,13 @@ struct QuantizeCommand: ParsableCommand {
 
   func validate() throws {
     if let threads, !(1...1024).contains(threads) { throw ValidationError("--threads must be 1 to 1024") }
-    if calibration != nil, let option = data.hasData ? "data" : data.idleOption {
+    if parts.plan != nil { return try validatePart() }
+    if checkpointName == nil { throw ValidationError("name the checkpoint") }
+    if let option = parts.idleOption { throw ValidationError("\(option) needs a plan: --plan FILE, from `ingot plan`") }
+    if content.calibration != nil, let option = data.hasData ? "data" : data.idleOption {
       throw ValidationError("--calibration has its own data and options: leave out \(option)")
     }
-    if !data.hasData, calibration == nil, let option = data.idleOption {
+    if !data.hasData, content.calibration == nil, let option = data.idleOption {
       throw ValidationError("\(option) needs data to calibrate on: --prompts or --text")
     }
     if let targetKL, !(targetKL > 0 && targetKL < 100) {
@@ -141,12 +103,16 @@ struct QuantizeCommand: ParsableCommand {
     if targetKL != nil, explain != nil {
       throw ValidationError("what --target-kl leads to is known when packs were checked: --explain goes with --target")
     }
-    if target != nil, targetKL != nil { throw ValidationError("give --target or --target-kl, not both") }
+    if content.target != nil, targetKL != nil { throw ValidationError("give --target or --target-kl, not both") }
     if wanted != nil {
-      let name = target == nil ? "--target-kl" : "--target"
-      if calibration == nil, !data.hasData { throw ValidationError("\(name) needs states: --calibration, or data") }
-      if experts != nil { throw ValidationError("\(name) chooses what --experts would say: leave one of them out") }
-    } else if servable != nil {
+      let name = content.target == nil ? "--target-kl" : "--target"
+      if content.calibration == nil, !data.hasData {
+        throw ValidationError("\(name) needs states: --calibration, or data")
+      }
+      if content.experts != nil {
+        throw ValidationError("\(name) chooses what --experts would say: leave one of them out")
+      }
+    } else if content.servable != nil {
       throw ValidationError("--servable restricts what a target may choose: give --target or --target-kl")
     }
     guard (targetKL == nil) == (heldOut == nil) else {
@@ -155,75 +121,75 @@ struct QuantizeCommand: ParsableCommand {
     if output == nil, !dryRun, explain == nil {
       throw ValidationError("say where to write with -o OUT.ingot, or use --dry-run")
     }
+    if resume { try validateResume() }
   }
 
   var writes: Bool { !dryRun && explain == nil }
 
+  var checkpoint: String { checkpointName ?? "" }
+
   /// What the experts' levels are chosen by.
-  var wanted: PrecisionTarget? { target ?? targetKL.map { .divergence($0) } }
+  var wanted: PrecisionTarget? { content.target ?? targetKL.map { .divergence($0) } }
 
   mutating func run() throws {
-    try HubModel.find(&checkpoint, isQuiet: quiet)
-    try quantize()
+    let kernels = try KernelSet.chosen()
+    if let plan = parts.plan { return try makePart(of: plan, kernels) }
+    try HubModel.find(&checkpointName, isQuiet: quiet)
+    try quantize(kernels)
   }
 
-  private func quantize() throws {
-    guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
-      throw Failure(unknownKernels: KernelSet.forcedName ?? "")
-    }
-    guard Machine.exists(checkpoint) else { throw Failure(noModel: checkpoint) }
-    guard !Machine.isRegularFile(checkpoint) else {
-      throw Failure(
-        what: "`\(checkpoint)` is a file; quantize takes the directory of a checkpoint",
-        hint: "give the directory that holds config.json and the weights; `ingot inspect` looks into single files")
-    }
-    let rules = try recipe.map { path throws(Failure) in
-      try TextInput.contents(of: path, limit: Recipe.maximumByteCount)
-    }
-    if let output, writes {
+  private func quantize(_ kernels: KernelSet) throws {
+    try PackArguments.requireDirectory(checkpoint)
+    let rules = try content.rules()
+    // Of a run that ended between the pack's getting its name and its saying so, the name is taken by what was asked for.
+    let isFinished = try hasFinished()
+    if let output, writes, !isFinished {
       var outputs = Outputs(
-        models: [checkpoint], files: [recipe, calibration, data.generator, heldOut] + data.prompts + data.text,
+        models: [checkpoint],
+        files: [content.recipe, content.calibration, data.generator, heldOut] + data.prompts + data.text,
         force: force, isQuiet: quiet)
       try outputs.require(output)
     }
     let progress = StageProgress(isQuiet: quiet)
     // What can be found out before the work is, and the checkpoint's own words are the first of it.
-    let file = try statesFile()
+    let file = try content.statesFile(of: checkpoint)
     let check = try driftCheck(file, kernels, progress)
     let states = try file ?? madeStates(kernels, progress)
-    if let named = solver?.solver as? any CalibratedSolver, states == nil {
+    if let named = content.solver?.solver as? any CalibratedSolver, states == nil {
       throw Failure(solverNeedsStates: named.name)
     }
     var plan: ConversionPlan
     var choices: LevelChoices?
     var choice: PrecisionChoice?
+    var journal: Journal?
     do throws(ConversionError) {
-      var options = try options(recipe: rules)
-      options.calibration = states?.document
-      options.target = wanted
-      options.engine = servable
-      if wanted != nil {
-        guard options.recipe.experts == Recipe().experts else { throw .targetWithExperts }
-        options.recipe.experts = .byTarget
+      plan = try content.plan(checkpoint, states: states?.document, target: wanted, recipe: rules)
+      if resume, let output { journal = try openJournal(for: output, plan, file) }
+      if let found = journal?.plan {
+        choice = found.choice
+      } else if wanted != nil, let states {
+        choices = try PackArguments.levels(try converter(of: plan, states, kernels), states, isQuiet: quiet)
+        if let target = content.target { choice = try choices?.choose(target) }
       }
-      plan = try ConversionPlan(checkpoint: checkpoint, options: options)
-      if experts != nil { try plan.requireExperts(options.recipe.experts) }
-      if wanted != nil, let states { choices = try levels(of: plan, states, kernels) }
-      if let target, let choices {
-        choice = try choices.choose(target)
-        plan = try plan.with(choice?.encodings ?? [:])
-      }
+      if let choice { plan = try plan.with(choice.encodings) }
       if let explain { return try printExplanation(plan, of: explain, choices) }
-    } catch { throw Failure(error, output: output ?? "", recipe: recipe) }
-    try requireTokenizer(plan)
+    } catch { throw Failure(error, output: output ?? "", recipe: content.recipe) }
+    try PackArguments.requireTokenizer(plan, of: checkpoint, isQuiet: quiet)
     if let targetKL, let choices, let states, let check {
       return try convert(within: targetKL, choices, plan, states, check, kernels, progress)
     }
-    do throws(ConversionError) {
-      let converter = try converter(of: plan, states, kernels)
-      let report = QuantizeReport(converter, source: checkpoint, output: dryRun ? nil : output, choice)
-      try convert(converter, states, report)
-    } catch { throw Failure(error, output: output ?? "") }
+    let converter: Converter
+    do throws(ConversionError) { converter = try self.converter(of: plan, states, kernels) } catch {
+      throw Failure(error, output: output ?? "")
+    }
+    let report = QuantizeReport(converter, source: checkpoint, output: dryRun ? nil : output, choice)
+    if let journal { return try write(journal, converter, file, choice, report) }
+    if let output, writes, Journal.exists(for: output), !quiet {
+      Console.note("note: `\(Journal.directory(of: output))` keeps what another run did; --resume goes on with it")
+    }
+    do throws(ConversionError) { try convert(converter, states, report) } catch {
+      throw Failure(error, output: output ?? "")
+    }
   }
 
   func converter(
@@ -233,59 +199,7 @@ struct QuantizeCommand: ParsableCommand {
       plan, kernels: kernels, threads: threads ?? Machine.threads, memoryLimit: maxMemory.value,
       statesHeld: statesHeld(states))
   }
-
-  private func options(recipe: [UInt8]?) throws(ConversionError) -> ConversionPlan.Options {
-    var options = ConversionPlan.Options()
-    do throws(RecipeError) {
-      if let recipe { options.recipe = try Recipe(json: recipe) }
-      if let experts { options.recipe.experts = try choice(experts) }
-      if let rest { options.recipe.rest = try choice(rest) }
-      for text in overrides { options.recipe.overrides.append(try Recipe.rule(parsing: text)) }
-    } catch { throw .recipe(error) }
-    options.drops = drops
-    switch solver?.solver {
-    case let own as any GroupwiseSolver: options.solver = own
-    case let own as any CalibratedSolver: options.calibrated = own
-    default: break
-    }
-    options.compression = compress
-    options.tool = "ingot \(toolVersion)"
-    return options
-  }
-
-  private func choice(_ name: String) throws(RecipeError) -> Recipe.Choice {
-    guard let choice = Recipe.Choice(name: name) else { throw .unknownEncoding(name) }
-    return choice
-  }
-
-  /// Refuses the files of a tokenizer that no command could read from the pack, and tells of a template that none could use.
-  /// The vocabulary is looked at when it is used, as that takes seconds. Without a tokenizer a checkpoint can be packed all
-  /// the same.
-  private func requireTokenizer(_ plan: ConversionPlan) throws(Failure) {
-    var files: [TokenizerError.File: [UInt8]] = [:]
-    for file in TokenizerError.File.allCases {
-      if plan.emptyFiles.contains(file.rawValue) { throw Failure(emptyFile: "\(checkpoint)/\(file.rawValue)") }
-      files[file] = plan.file(named: file.rawValue)
-    }
-    do throws(TokenizerError) {
-      if let json = files[.tokenizer] {
-        do throws(JSONError) { try unsafe JSONParser.check(json.span.bytes) } catch { throw .json(.tokenizer, error) }
-      }
-      if let fault = try Tokenizer.checkSettings(files), !quiet {
-        let reason = Failure(fault, of: checkpoint).what
-        Console.note("note: the chat template cannot be used, prompts will need --raw: \(reason)")
-      }
-    } catch { throw Failure(error, of: checkpoint) }
-  }
 }
 
 /// A tensor's name for the examples of help texts.
 let exampleName = Architectures.name(of: TensorID(.head, .weight))
-
-extension Compression: ExpressibleByArgument {}
-
-extension ServingEngine: ExpressibleByArgument {
-  package init?(argument: String) { self.init(name: argument) }
-
-  package static var allValueStrings: [String] { all.map(\.name) }
-}
