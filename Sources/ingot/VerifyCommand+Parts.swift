@@ -96,10 +96,9 @@ extension VerifyCommand {
   }
 
   private var journalPlace: JournalPlace? {
-    journalPath.map { path in
-      JournalPlace(
-        path: path, source: .array([reference, candidate, versus].compactMap(\.self).map(SourceState.json(of:))))
-    }
+    // A pack that the report is put into is another file then; its hash says that it is the same.
+    let models = [reference, attach ? nil : candidate, versus].compactMap(\.self)
+    return journalPath.map { JournalPlace(path: $0, source: .array(models.map(SourceState.json(of:)))) }
   }
 
   /// What a person should know of the way in which the work is divided.
