@@ -248,9 +248,9 @@ static void multiply_part(const ck_product *p, const float *x, float *y, size_t 
 }
 
 // Few tokens, in parts of at most MOST_TOKENS, whose x stays in the first-level cache; a chunk of rows comes from the
-// caches when the second part needs it. Tokens that are to be treated alike go the special way in all parts or in none.
+// caches when the second part needs it. In the order of one alone all parts go the special way, or none.
 static void multiply_parts(const ck_product *p, const float *x, float *y, size_t tokens) {
-  const size_t special = special_tokens(p), most = p->alike && special > 0 ? special : MOST_TOKENS;
+  const size_t special = special_tokens(p), most = p->order == CK_ORDER_ALONE && special > 0 ? special : MOST_TOKENS;
   const size_t parts = (tokens + most - 1) / most;
   const size_t height = CHUNK_BYTES / bytes_of(p->format, p->columns) / 24 * 24;
   const size_t step = parts == 1 ? p->rows : height < 24 ? 24 : height;
@@ -267,8 +267,9 @@ static void multiply_parts(const ck_product *p, const float *x, float *y, size_t
 }
 
 void SET(ck_multiply)(const ck_product *p) {
+  const size_t least = p->order == CK_ORDER_FASTEST ? PANEL_LEAST : p->order == CK_ORDER_PANEL ? 1 : SIZE_MAX;
   size_t t = 0;
-  for (; !p->alike && p->tokens - t >= PANEL_LEAST; t += PANEL_TOKENS) {
+  for (; p->tokens - t >= least; t += PANEL_TOKENS) {
     size_t rest = p->tokens - t, count = rest < PANEL_TOKENS ? rest : PANEL_TOKENS;
     blocks[format_of(p)][MOST_TOKENS](p, p->x + t * p->x_stride, p->y + t * p->y_stride, count);
     if (rest <= PANEL_TOKENS) return;

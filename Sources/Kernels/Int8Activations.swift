@@ -85,7 +85,7 @@ extension KernelSet {
             weights: weights.baseAddress!, scales: scales.baseAddress, rows: rows, columns: x.columns,
             format: weightFormat.id, group_size: Int32(format.groupSize), scale: format.scaleID, tokens: x.tokens,
             x: nil, x_stride: 0,
-            y: y.baseAddress! + rowOffset, y_stride: stride, alike: 1)
+            y: y.baseAddress! + rowOffset, y_stride: stride, order: 0)
           unsafe multiply(product, as: weightFormat, x, threads: threads)
         }
       }

@@ -1,12 +1,29 @@
 import CKernels
 
+/// In which order a product sums, as far as that depends on the number of tokens.
+package enum SumOrder: Sendable, CaseIterable {
+  case fastest
+  /// For each token the bits that it gets alone, however many there are: slower with many.
+  case alone
+  /// For each token the bits that it gets among many, however few there are: with few as slow as with 32.
+  case panel
+
+  var id: Int32 {
+    switch self {
+    case .fastest: Int32(CK_ORDER_FASTEST)
+    case .alone: Int32(CK_ORDER_ALONE)
+    case .panel: Int32(CK_ORDER_PANEL)
+    }
+  }
+}
+
 extension KernelSet {
   /// Multiplies activations with the rows of a matrix:
   /// `y[t · stride + rowOffset + r] = Σ w[r, k] · x[t · xStride + k]`, with w the decoded weights.
   ///
   /// Weights are decoded in registers; nothing is allocated. All arithmetic is binary32. The order of a sum depends on the
   /// set and on the number of tokens, but not on the number of rows or threads, so that splitting a matrix by rows changes
-  /// no bit; with `alike` it does not depend on the number of tokens either. NaN and infinities go through as IEEE 754 has it.
+  /// no bit; where another order than the fastest is asked for, it does not depend on the number of tokens either. NaN and infinities go through as IEEE 754 has it.
   ///
   /// The error against exact arithmetic is at most (depth + 1) · 2⁻²⁴ · Σ |w · x|, with depth the roundings on the longest
   /// way of a term through its sum, `productDepth(columns:tokens:)`.
@@ -19,12 +36,12 @@ extension KernelSet {
   ///   - xStride: from token to token; `columns` where it is nil.
   ///   - y: (tokens, stride), of which rowOffset ..< rowOffset + rows is overwritten.
   ///   - threads: how many threads share the rows. A part of one has at least 2¹⁷ multiplications.
-  ///   - alike: whether each token gets the bits that it gets alone, however many there are: slower with many.
+  ///   - order: of the sums.
   @_lifetime(y: copy y)
   package func multiply(
     _ weights: RawSpan, scales: RawSpan = RawSpan(), as format: WeightFormat, rows: Int, columns: Int, x: Span<Float>,
     xStride: Int? = nil, tokens: Int, into y: inout MutableSpan<Float>, rowOffset: Int = 0, stride: Int,
-    threads: Int = 1, alike: Bool = false
+    threads: Int = 1, order: SumOrder = .fastest
   ) {
     let xStride = xStride ?? columns
     precondition(rows >= 0 && columns >= 0 && tokens >= 0 && rowOffset >= 0)
@@ -49,7 +66,7 @@ extension KernelSet {
               weights: weights.baseAddress!, scales: scales.baseAddress, rows: rows, columns: columns,
               format: format.id, group_size: Int32(format.groupSize), scale: format.scaleID, tokens: tokens,
               x: x.baseAddress!,
-              x_stride: xStride, y: y.baseAddress! + rowOffset, y_stride: stride, alike: alike ? 1 : 0)
+              x_stride: xStride, y: y.baseAddress! + rowOffset, y_stride: stride, order: order.id)
             // A multiple of all block heights in the multiply.c of the sets.
             unsafe splitRows(of: product, as: format, threads: threads, multiple: 24) {
               unsafe table.pointee.multiply(&$0)

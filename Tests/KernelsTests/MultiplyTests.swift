@@ -77,7 +77,7 @@ struct Weights {
   /// (tokens, stride) with the planes `shift` and `2 · shift` bytes after where an array starts.
   func multiply(
     _ x: [Float], xStride: Int, tokens: Int, kernels: KernelSet, rowOffset: Int = 0, stride: Int? = nil,
-    shift: Int = 0, threads: Int = 1, alike: Bool = false
+    shift: Int = 0, threads: Int = 1, order: SumOrder = .fastest
   ) -> [Float] {
     let stride = stride ?? rows
     var y = [Float](repeating: 7, count: tokens * stride)
@@ -89,7 +89,7 @@ struct Weights {
     var out = y.mutableSpan
     kernels.multiply(
       codeBytes, scales: scaleBytes, as: format, rows: rows, columns: columns, x: numbers, xStride: xStride,
-      tokens: tokens, into: &out, rowOffset: rowOffset, stride: stride, threads: threads, alike: alike)
+      tokens: tokens, into: &out, rowOffset: rowOffset, stride: stride, threads: threads, order: order)
     return y
   }
 }
@@ -197,8 +197,10 @@ func activations(count: Int, seed: UInt64) -> [Float] {
     }
   }
 
-  @Test("tokens that are treated alike get the bits that each gets alone", arguments: ProductCase.all)
-  func alike(test: ProductCase) {
+  @Test(
+    "in an order that is the same for all a token's bits do not depend on its company", arguments: ProductCase.all,
+    [SumOrder.alone, .panel])
+  func company(test: ProductCase, order: SumOrder) {
     // Beyond 8,192 and 16,384 columns the special way takes one token and none.
     for (rows, columns) in [(29, 96), (50, 1024), (5, 2304), (3, 8320), (2, 16512)] where columns % test.unit == 0 {
       let weights = Weights(rows: rows, columns: columns, format: test.format, seed: 11)
@@ -207,12 +209,12 @@ func activations(count: Int, seed: UInt64) -> [Float] {
       let alone = (0..<most).flatMap { token in
         weights.multiply(
           Array(x[token * columns..<(token + 1) * columns]), xStride: columns, tokens: 1, kernels: test.kernels,
-          alike: true)
+          order: order)
       }
       for tokens in Self.tokenCounts where tokens <= most {
         for threads in [1, 2] {
           let found = weights.multiply(
-            x, xStride: columns, tokens: tokens, kernels: test.kernels, threads: threads, alike: true)
+            x, xStride: columns, tokens: tokens, kernels: test.kernels, threads: threads, order: order)
           #expect(found == Array(alone[..<(tokens * rows)]), "\(rows) × \(columns), \(tokens) tokens")
         }
       }

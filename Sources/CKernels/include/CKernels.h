@@ -79,12 +79,13 @@ typedef struct ck_product {
   size_t x_stride;
   float *y;         // likewise
   size_t y_stride;
-  int32_t alike;  // whether each token's sum runs in the order that it has where the token is alone
+  int32_t order;  // CK_ORDER_FASTEST, CK_ORDER_ALONE or CK_ORDER_PANEL
 } ck_product;
 
 // y[t · y_stride + r] = Σ w[r, k] · x[t · x_stride + k] over all columns k, where w are the decoded weights. The order
-// of the sum depends on the set and, unless they are to be treated alike, on the number of tokens, never on the other rows
-// of the same call.
+// of the sum depends on the set, never on the other rows of the same call, and in the order that is the fastest on the number of
+// tokens. The two others do not: each token has the order of one alone, or that of one among many, which is slow with few.
+enum { CK_ORDER_FASTEST, CK_ORDER_ALONE, CK_ORDER_PANEL };
 typedef void ck_multiply(const ck_product *product);
 
 // Activations as int8, with the group size of the weights they are multiplied with.

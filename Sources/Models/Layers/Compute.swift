@@ -16,8 +16,9 @@ package struct Compute: Sendable {
   package let threads: Int
   package let activations: Activations
   /// Whether a row's result has the same bits however many rows there are, so that sequences that are decoded together do
-  /// not depend on each other's company. Products of many rows are then slower, those of full precision above all.
-  package let treatsRowsAlike: Bool
+  /// not depend on each other's company. Products of full precision are then slower, since they go without OpenBLAS.
+  package var treatsRowsAlike: Bool { order != .fastest }
+  private var order: SumOrder
   private let counter = ProductCounter()
 
   /// Products whose activations were rounded to int8, by this value and its copies.
@@ -55,10 +56,17 @@ package struct Compute: Sendable {
     kernels: KernelSet = .best, threads: Int, activations: Activations = .fp32, treatsRowsAlike: Bool = false
   ) {
     precondition(threads >= 1)
-    self.treatsRowsAlike = treatsRowsAlike
+    order = treatsRowsAlike ? .panel : .fastest
     self.kernels = kernels
     self.threads = threads
     self.activations = activations
+  }
+
+  /// The same for experts, each of which has few rows of many.
+  var ofExperts: Compute {
+    var compute = self
+    if treatsRowsAlike { compute.order = .alone }
+    return compute
   }
 
   /// x · Wᵀ for matrices that share their input, which is rounded once for all of them where ``activations`` asks for it.
@@ -119,7 +127,7 @@ package struct Compute: Sendable {
       kernels.multiply(
         content.bytes.extracting(block.codes), scales: content.bytes.extracting(block.scales),
         as: WeightFormat(matrix.encoding), rows: block.rows.count, columns: matrix.columns, x: x.span, tokens: tokens,
-        into: &span, rowOffset: block.rows.lowerBound, stride: matrix.rows, threads: threads, alike: treatsRowsAlike)
+        into: &span, rowOffset: block.rows.lowerBound, stride: matrix.rows, threads: threads, order: order)
     }
     return y
   }

@@ -124,7 +124,7 @@ struct MixtureOfExperts: Sendable {
       var gathered: [Float] = []
       gathered.reserveCapacity(users[index].count * hidden)
       for row in users[index] { gathered += x[row * hidden..<(row + 1) * hidden] }
-      return mlps[index].apply(to: gathered, rows: users[index].count, compute)
+      return mlps[index].apply(to: gathered, rows: users[index].count, compute.ofExperts)
     }
     guard mlps.count >= 2 * compute.threads else { return mlps.indices.map(answer) }
     return Parallel.map(count: mlps.count, threads: compute.threads, answer)
