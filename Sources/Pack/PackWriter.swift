@@ -26,10 +26,12 @@ package struct PackWriter: ~Copyable {
 
   /// Goes on with a pack whose first chunks are in the file already.
   ///
-  /// - Parameter assembler: that gave those chunks their places.
-  package init(continuing file: consuming OutputFile, _ assembler: PackAssembler) throws(FileError) {
+  /// - Parameters:
+  ///   - assembler: that gave those chunks their places.
+  ///   - depth: chunks that may still be on their way to the disk when `append` returns.
+  package init(continuing file: consuming OutputFile, _ assembler: PackAssembler, depth: Int) throws(FileError) {
     self.assembler = assembler
-    output = try SequentialOutput(continuing: file, at: assembler.end)
+    output = try SequentialOutput(continuing: file, at: assembler.end, depth: depth)
   }
 
   /// Writes the next chunk of the plan.

