@@ -10,8 +10,8 @@ What follows `--` goes to `ingot plan`: -- --calibration mini.calibration --targ
 
 Needs dask.distributed, and dask-jobqueue for Slurm. Checkpoint and parts lie where all workers see them under the same names; `ingot` is on their
 PATH or named with --ingot. A plan that is there is used again, and so is each part that is there and sound, so that the same command goes on after
-any interruption. A part that ends with 75, by a signal, or with its worker is tried again, elsewhere where there is another worker; what ends with
-another code would end so again, and ends the run when all else is done. Exits with 0, or with the code of what failed.
+any interruption. A part that ends with 75, by a signal, or with its worker is tried again, wherever a worker is free; what ends with another code
+would end so again, and ends the run when all else is done. Exits with 0, or with the code of what failed.
 """
 
 import argparse
@@ -24,11 +24,9 @@ TEMPORARY = 75
 
 
 def make(command):
-    """On a worker: how a part ended, what was said of it, and where that was."""
-    from distributed import get_worker
-
+    """On a worker: how a part ended, and what was said of it."""
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
-    return done.returncode, done.stderr.strip(), get_worker().address
+    return done.returncode, done.stderr.strip()
 
 
 def arguments():
@@ -80,13 +78,12 @@ def run(client, commands, options):
     """Makes all parts; the code of the first that failed for good, or 0."""
     from distributed import as_completed
 
-    tries, places, failed = {part: 0 for part in commands}, {part: set() for part in commands}, {}
+    tries, failed = {part: 0 for part in commands}, {}
 
     def submit(part):
         tries[part] += 1
-        others = set(client.scheduler_info(n_workers=-1)["workers"]) - places[part]
-        where = {"workers": sorted(others), "allow_other_workers": True} if places[part] and others else {}
-        future = client.submit(make, commands[part], key=f"part-{part}-{tries[part]}-{os.getpid()}", pure=False, **where)
+        # Not with `workers=`, others than the last one: a part whose chosen workers are all gone waits for ever.
+        future = client.submit(make, commands[part], key=f"part-{part}-{tries[part]}-{os.getpid()}", pure=False)
         part_of[future.key] = part
         return future
 
@@ -97,8 +94,7 @@ def run(client, commands, options):
     for future in queue:
         part = part_of[future.key]
         if future.status == "finished":
-            code, said, place = future.result()
-            places[part].add(place)
+            code, said = future.result()
         else:
             code, said = TEMPORARY, f"its worker died: {future.exception()!r}"
         if code == 0:
