@@ -1,5 +1,7 @@
 import Glibc
 import JSON
+import Pack
+import Storage
 import TestSupport
 import Testing
 
@@ -206,11 +208,9 @@ import Testing
     }
   }
 
-  private func hashed(_ text: String) throws -> [UInt8] {
-    let script = "import sys, xxhash; sys.stdout.write(xxhash.xxh3_64_hexdigest(sys.argv[1].encode()))"
-    let result = try Command(shell: "/usr/bin/python3 -c '\(script)' '\(text)'", in: "/tmp").wait()
-    guard result.code == 0 else { throw TestFailure("no xxhash: \(result.err)") }
-    return Array("\(result.out) \(text)\n".utf8)
+  private func hashed(_ text: String) -> [UInt8] {
+    let bytes = Array(text.utf8)
+    return Array("\(XXH3.text(XXH3.hash(bytes.bytes))) \(text)\n".utf8)
   }
 
   @Test func onlyOneProcessWritesAnOutput() throws {
