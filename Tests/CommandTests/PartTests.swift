@@ -246,7 +246,8 @@ import Testing
     var killed = 0
     for _ in 0..<kills {
       let command = try Command(arguments, in: directory)
-      usleep(UInt32(Double.random(in: 0...seconds, using: &random) * 1e6))
+      // The first kill comes before any end.
+      usleep(killed == 0 ? 5000 : UInt32(Double.random(in: 0...seconds, using: &random) * 1e6))
       command.signal(SIGKILL)
       let result = try command.wait()
       guard result.wasKilled else { return (result, killed) }
