@@ -67,23 +67,22 @@ package struct GPTQ: Sendable {
     _ weights: Span<Float>, _ solved: SolvedRows, least: [Float]
   ) -> QuantizationStatistics {
     var sums = QuantizationSums()
-    let codes = codeRange
+    let (first, last) = (SIMD16(repeating: codeRange.lowerBound), SIMD16(repeating: codeRange.upperBound))
     let groupsOfRow = solved.scales.count / max(least.count, 1)
+    let (weightBytes, codeBytes) = unsafe (weights.bytes, solved.codes.span.bytes)
     for (group, scale) in solved.scales.enumerated() {
       var error = SIMD16<Float>.zero
       var weight = SIMD16<Float>.zero
+      var ends = SIMD16<Int8>.zero
       for start in stride(from: group * groupSize, to: (group + 1) * groupSize, by: 16) {
-        var x = SIMD16<Float>.zero
-        var code = SIMD16<Int8>.zero
-        for i in 0..<16 {
-          x[i] = weights[start + i]
-          code[i] = solved.codes[start + i]
-          if scale != 0, code[i] == codes.lowerBound || code[i] == codes.upperBound { sums.saturated += 1 }
-        }
+        let x = unsafe weightBytes.unsafeLoadUnaligned(fromByteOffset: 4 * start, as: SIMD16<Float>.self)
+        let code = unsafe codeBytes.unsafeLoadUnaligned(fromByteOffset: start, as: SIMD16<Int8>.self)
         let lost = x - SIMD16<Float>(code) * scale
         error += lost * lost
         weight += x * x
+        ends &+= SIMD16<Int8>.zero.replacing(with: 1, where: (code .== first) .| (code .== last))
       }
+      if scale != 0 { sums.saturated += Int(ends.wrappedSum()) }
       if grid == .byte, isClamped(weights, group, least: least[group / groupsOfRow]) { sums.clamped += 1 }
       sums.squaredError += Double(Self.sumInPairs(error))
       sums.squaredWeight += Double(Self.sumInPairs(weight))
