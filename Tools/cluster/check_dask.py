@@ -72,7 +72,7 @@ def finish(process, name, code=0):
     if code == 0:
         require((base / f"{name}.ingot").exists() and digest(base / f"{name}.ingot") == expected, f"{name} is another pack")
         left = [file.name for file in (base / f"{name}.ingot.parts").iterdir()
-                if file.name != "plan.json" and not (file.name.startswith("part-") and file.name[5:].isdigit())]
+                if file.name not in ("plan.json", "plan.command") and not (file.name.startswith("part-") and file.name[5:].isdigit())]
         require(not left, f"{name} leaves {left}")
     (base / f"{name}.ingot").unlink(missing_ok=True)
     return said
@@ -158,6 +158,12 @@ shard.symlink_to(target)
 said = finish(process, "late")
 require("ended with 75" in said and shard.name in said, f"nobody missed {shard.name}: {said[-1000:]}")
 print(f"{shard.name} was missing for a while: said, tried again, the same pack")
+
+# A plan of another command is not used.
+process = parts("n7", 5)
+said = finish(process, "n7", 64)
+require("was made by" in said, f"a plan of another command: {said[-1000:]}")
+print("a plan of another command: refused")
 
 # An edited plan ends at once; a damaged part is named, and made again.
 plan = base / "n7.ingot.parts/plan.json"

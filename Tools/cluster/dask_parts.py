@@ -9,18 +9,22 @@
 What follows `--` goes to `ingot plan`: -- --calibration mini.calibration --target 4.25bpw.
 
 Needs dask.distributed, and dask-jobqueue for Slurm. Checkpoint and parts lie where all workers see them under the same names; `ingot` is on their
-PATH or named with --ingot. A plan that is there is used again, and so is each part that is there and sound, so that the same command goes on after
-any interruption. A part that ends with 75, by a signal, or with its worker is tried again, wherever a worker is free; what ends with another code
-would end so again, and ends the run when all else is done. Exits with 0, or with the code of what failed.
+PATH or named with --ingot. A plan that is there is used again if the same command made it, which `plan.command` beside it tells, and so is each part that
+is there and sound, so that the same command goes on after any interruption. A part that ends with 75, by a signal (129, 130, 143, or a negative code), or
+with its worker is tried again, wherever a worker is free; what ends with another code would end so again, and ends the run when all else is done. Exits
+with 0, or with the code of what failed; 64 where the plan that is there is of another command.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import time
 
 TEMPORARY = 75
+# Of a process that was asked to end, by SIGHUP, SIGINT or SIGTERM; a negative code is one that a signal ended.
+ASKED = {129, 130, 143}
 
 
 def make(command):
@@ -102,7 +106,7 @@ def run(client, commands, options):
             print(f"{done} of {len(commands)} parts", file=sys.stderr)
             continue
         print(f"part {part}, try {tries[part]}, ended with {code}: {said}", file=sys.stderr)
-        if (code == TEMPORARY or code < 0) and tries[part] < options.tries:
+        if (code == TEMPORARY or code in ASKED or code < 0) and tries[part] < options.tries:
             time.sleep(options.wait)
             queue.add(submit(part))
         else:
@@ -112,6 +116,37 @@ def run(client, commands, options):
     return next((max(code, 1) for code in failed.values()), 0)
 
 
+def planned(plan, checkpoint, options, more):
+    """How many parts the plan has, which is made where there is none."""
+    wanted = ["plan", checkpoint, "--parts", str(options.parts), *more]
+    note = f"{os.path.dirname(plan)}/plan.command"
+    if not os.path.exists(plan):
+        # First, so that there is no plan without it.
+        with open(note, "w") as file:
+            json.dump(wanted, file)
+        done = subprocess.run([options.ingot, *wanted, "-o", plan], stdout=subprocess.DEVNULL)
+        if done.returncode:
+            sys.exit(done.returncode)
+    elif os.path.exists(note):
+        with open(note) as file:
+            made = json.load(file)
+        if made != wanted:
+            print(f"error: `{plan}` was made by `ingot {' '.join(made)}`, and `ingot {' '.join(wanted)}` is asked for\n\n"
+                  "hint: give the same options, another --parts-dir, or remove that directory", file=sys.stderr)
+            sys.exit(64)
+    else:
+        print(f"note: `{plan}` was not made by this program: it decides, whatever options are given", file=sys.stderr)
+    try:
+        with open(plan) as file:
+            count = len(json.load(file)["parts"])
+    except (ValueError, KeyError, TypeError):
+        print(f"error: `{plan}` is no plan", file=sys.stderr)
+        sys.exit(4)
+    if count != options.parts:
+        print(f"note: the plan has {count} parts, not {options.parts}", file=sys.stderr)
+    return count
+
+
 def main():
     options, more = arguments()
     directory = os.path.abspath(options.parts_dir or f"{options.output}.parts")
@@ -119,15 +154,11 @@ def main():
     plan, checkpoint = f"{directory}/plan.json", options.checkpoint
     if os.path.isdir(checkpoint):
         checkpoint = os.path.abspath(checkpoint)
-    if not os.path.exists(plan):
-        done = subprocess.run([options.ingot, "plan", checkpoint, "--parts", str(options.parts), "-o", plan, *more],
-                              stdout=subprocess.DEVNULL)
-        if done.returncode:
-            sys.exit(done.returncode)
+    count = planned(plan, checkpoint, options, more)
     commands = {
         part: [options.ingot, "quantize", "--plan", plan, "--part", str(part), "--parts-dir", directory, "--threads",
                str(options.threads), "-q"]
-        for part in range(options.parts)
+        for part in range(count)
     }
     client, made = cluster(options)
     try:
