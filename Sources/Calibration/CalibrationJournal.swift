@@ -27,15 +27,10 @@ package final class CalibrationJournal {
 
   private static func log(_ directory: String) -> String { "\(directory)/log" }
 
-  /// Whether the pass that has this journal is at its end, and may have written its output: of what is taken away behind
-  /// that the directory is the last.
-  package static func isDone(_ directory: String) -> Bool {
-    Journal.isDone(log(directory)) || SystemCall.names(in: directory).map { $0.count == 2 } ?? false
-  }
-
-  /// Whether the output has its name, and nothing is left to do.
-  package var hasOutput: Bool {
-    Self.isDone(directory) && SystemCall.statusOfLink("\(directory)/states") == nil
+  /// Whether the pass that has this journal has given its output the name, and only the journal is left. Before that a file of
+  /// the name is a stranger's.
+  package static func hasOutput(_ directory: String) -> Bool {
+    Journal.isDone(log(directory)) && SystemCall.statusOfLink("\(directory)/states") == nil
   }
 
   /// Bytes that it takes beside the output: the hidden states behind two layers.
@@ -212,14 +207,10 @@ package final class CalibrationJournal {
     do throws(JournalError) { try log.finish() } catch { throw .journal(error) }
   }
 
-  /// Takes the journal away.
-  package func remove() throws(StateError) {
-    for name in SystemCall.names(in: directory) ?? [] where ![".", "..", "log"].contains(name) {
-      _ = SystemCall.unlink("\(directory)/\(name)")
-    }
-    do throws(JournalError) { try log.remove() } catch { throw .journal(error) }
-    guard SystemCall.removeDirectory(directory) == 0 else {
-      throw .file(SafetensorsError(FileError("remove", directory)))
+  /// Takes the journal away in one step, so that nobody finds a half of it.
+  package func remove(beside output: String) throws(StateError) {
+    do throws(FileError) { try FileTree.removeAtOnce(directory, beside: output) } catch {
+      throw .file(SafetensorsError(error))
     }
   }
 }

@@ -1,4 +1,5 @@
 package import JSON
+import Journals
 package import Models
 import Pack
 import Safetensors
@@ -34,8 +35,9 @@ package struct CalibrationPart {
     var text: String { json.text(indented: false) }
 
     init?(_ text: String) {
-      guard let object = (try? JSONParser.parse(text))?.object, let index = object["index"]?.int,
-        let count = object["of"]?.int, count > 0, (0..<count).contains(index),
+      guard let object = (try? JSONParser.parse(text))?.object,
+        object["version"]?.int == CalibrationLayout.version, let index = object["index"]?.int,
+        let count = object["of"]?.int, (1...PartCount.limit).contains(count), (0..<count).contains(index),
         let ends = object["rows"]?.array?.compactMap(\.int), ends.count == 2, ends[0] >= 0, ends[0] <= ends[1],
         let computation = object["computation"]
       else { return nil }
@@ -56,6 +58,9 @@ package struct CalibrationPart {
   package init(path: String) throws(StateError) {
     do throws(SafetensorsError) { file = try SafetensorsFile(path: path) } catch { throw .file(error) }
     guard let text = file.metadata[CalibrationLayout.Key.part] else { throw .noPart(path: path) }
+    if let version = (try? JSONParser.parse(text))?.object?["version"]?.int, version != CalibrationLayout.version {
+      throw .version("\(version)", path: path)
+    }
     guard let facts = Facts(text) else {
       throw .broken("`\(CalibrationLayout.Key.part)` of its metadata does not say which part it is", path: path)
     }
@@ -79,15 +84,29 @@ package struct CalibrationPart {
 
   package var path: String { file.path }
 
+  /// States, experts and weights of a layer, when their hash is right.
+  private func entries(_ layer: Int) throws(StateError) -> [TensorEntry] {
+    let owner = file
+    let entries = ["states", "experts", "weights"].map { owner[CalibrationLayout.name(layer, $0)]! }  // of the layout
+    guard
+      CalibrationLayout.hash(of: entries.map { XXH3.hash(owner.bytes(of: $0)) })
+        == hashes[layer - document.sizes.firstDense]
+    else { throw .broken("layer \(layer) is not as it was written: its hash differs", path: path) }
+    return entries
+  }
+
+  /// Refuses states that are not as they were written; reads all of them.
+  package func requireSound() throws(StateError) {
+    for layer in document.layers {
+      for entry in try entries(layer) { file.file.release(entry.byteRange) }
+    }
+  }
+
   /// Gives the states of a layer to a writer, when their hash is right.
   func copy(_ layer: Int, to writer: CalibrationWriter) throws(StateError) {
     let owner = file
-    func bytes(_ part: String) -> TensorEntry { owner[CalibrationLayout.name(layer, part)]! }  // of the layout
-    let (states, experts, weights) = (bytes("states"), bytes("experts"), bytes("weights"))
-    let hash = CalibrationLayout.hash(of: [states, experts, weights].map { XXH3.hash(owner.bytes(of: $0)) })
-    guard hash == hashes[layer - document.sizes.firstDense] else {
-      throw .broken("layer \(layer) is not as it was written: its hash differs", path: path)
-    }
+    let own = try entries(layer)
+    let (states, experts, weights) = (own[0], own[1], own[2])
     do throws(SafetensorsError) {
       try writer.add(
         layer, first: facts.rows.lowerBound, owner.bytes(of: states), experts: owner.bytes(of: experts),

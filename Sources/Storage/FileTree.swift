@@ -1,7 +1,18 @@
 import Glibc
 
 /// What lies below a name.
-enum FileTree {
+package enum FileTree {
+  /// Takes a file, or a directory with all that is in it, away from its name in one step: it gets a temporary name of the output that it
+  /// lies beside, then it is removed. What a process leaves that ends between the two goes with the leftovers of that output
+  /// (``OutputFile/removeLeftovers(of:)``).
+  ///
+  /// - Throws: what `rename` says; that there is nothing is no error.
+  package static func removeAtOnce(_ path: String, beside output: String) throws(FileError) {
+    let (directory, name) = OutputFile.split(output)
+    let temporary = TemporaryName(in: directory, for: name) { SystemCall.renameUnlessTaken(path, $0) == 0 ? 0 : errno }
+    guard temporary != nil || errno == ENOENT else { throw FileError("remove", path) }
+  }
+
   /// Removes a file, or a directory with all that is in it. Links are removed, not followed.
   ///
   /// - Returns: the bytes of all files; nil where something is left.

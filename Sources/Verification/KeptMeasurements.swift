@@ -168,7 +168,7 @@ final class KeptMeasurements {
       throw .broken("its end is missing", path: path)
     }
     guard let part = head["part"]?.object, let index = part["index"]?.int, let count = part["of"]?.int,
-      (0..<max(count, 0)).contains(index)
+      (1...PartCount.limit).contains(count), (0..<count).contains(index)
     else { throw .broken("its first line does not say which part it is", path: path) }
     return (Share(index: index, count: count), head, Array(documents.dropFirst().dropLast()))
   }

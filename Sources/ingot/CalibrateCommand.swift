@@ -77,7 +77,7 @@ struct CalibrateCommand: ParsableCommand {
   func validate() throws {
     if let threads, !(1...1024).contains(threads) { throw ValidationError("--threads must be 1 to 1024") }
     if !merge.isEmpty {
-      guard checkpoint == nil, !data.hasData, part == nil, !resume else {
+      guard checkpoint == nil, !data.hasData, data.idleOption == nil, part == nil, !resume else {
         throw ValidationError("--merge needs nothing but the parts and -o FILE")
       }
       return
@@ -101,13 +101,14 @@ struct CalibrateCommand: ParsableCommand {
     }
     guard Machine.exists(checkpoint) else { throw Failure(noModel: checkpoint) }
     guard Machine.isDirectory(checkpoint) else { throw Failure(notCheckpoint: checkpoint) }
-    // The output of a run that ended while it was given its name is its own.
-    let replaces = force || journalPath.map(CalibrationJournal.isDone) ?? false
+    // The output of a run that ended behind its getting its name is its own.
+    let hasOutput = journalPath.map(CalibrationJournal.hasOutput) ?? false
+    var replaces = force || hasOutput
     var outputs = Outputs(
       models: [checkpoint], files: data.prompts + data.text + [data.generator], force: replaces, isQuiet: quiet)
     // With --resume a part that is there already is looked at when it is known which it must be.
     let isThere = resume && !replaces && part != nil && CalibrationPart.isPart(output)
-    if !isThere { try outputs.require(output) }
+    if isThere { outputs.removeLeftovers(of: output) } else { try outputs.require(output) }
     Interrupt.advise(resume ? .goesOn : .resume)
     let compute = Compute(kernels: kernels, threads: threads ?? Machine.threads)
     let progress = StageProgress(isQuiet: quiet)
@@ -121,9 +122,11 @@ struct CalibrateCommand: ParsableCommand {
     let byteCount = CalibrationWriter.byteCount(input.document, part: facts)
     do throws(StateError) {
       if isThere, let facts {
-        try CalibrationPart(path: output).requireSame(facts, input.document)
-        Console.data(FileName.bytes(of: output) + [UInt8(ascii: "\n")])
-        return
+        if try isMade(facts, input.document) {
+          Console.data(FileName.bytes(of: output) + [UInt8(ascii: "\n")])
+          return
+        }
+        replaces = true
       }
       var journal: CalibrationJournal?
       if let journalPath {
@@ -131,16 +134,30 @@ struct CalibrateCommand: ParsableCommand {
           journalPath, input.document, part: facts,
           run: SourceState.json(ofCheckpoint: checkpoint, computation: CalibrationInput.computation(kernels)))
       }
-      if !(journal?.hasOutput ?? false && Machine.exists(output)) {
+      if !(hasOutput && Machine.exists(output)) {
         try requireRoom(byteCount, rows: rows, hidden: input.document.sizes.hidden)
         try input.write(to: output, replacing: replaces, facts, journal, progress)
       }
-      try journal?.remove()
+      try journal?.remove(beside: output)
       progress.finish()
       if !quiet { Console.notes(compute.remarks) }
       if facts == nil { try end(input.document, byteCount: byteCount, checkpoint) }
     } catch { throw Failure(error) }
     Console.data(FileName.bytes(of: output) + [UInt8(ascii: "\n")])
+  }
+
+  /// Whether the part that is there is sound. What is damaged is made again, and that is said.
+  ///
+  /// - Throws: where it is another part.
+  private func isMade(_ facts: CalibrationPart.Facts, _ document: CalibrationDocument) throws(StateError) -> Bool {
+    let part = try CalibrationPart(path: output)
+    try part.requireSame(facts, document)
+    do throws(StateError) { try part.requireSound() } catch {
+      guard case .broken(let detail, let path) = error else { throw error }
+      if !quiet { Console.note("note: `\(path)` is damaged: \(detail); it is made again") }
+      return false
+    }
+    return true
   }
 
   /// Refuses what the disk has no room for, beside what a journal holds already.

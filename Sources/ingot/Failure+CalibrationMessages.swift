@@ -19,7 +19,7 @@ extension Failure {
     case .broken(let detail, let path):
       self.init(
         what: "the file of states is damaged: \(detail)", place: "`\(path)`",
-        hint: "make it again with `ingot calibrate`", code: .integrity)
+        hint: "make it again with `ingot calibrate … --force`", code: .integrity)
     case .version(let version, let path):
       self.init(
         what: "the file of states is of version `\(version)`, which this ingot does not know", place: "`\(path)`",

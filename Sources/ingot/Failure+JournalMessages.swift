@@ -37,7 +37,7 @@ extension Failure {
     case .broken(let detail, let path):
       self.init(
         what: "the part is damaged: \(detail)", place: path.isEmpty ? nil : "`\(path)`",
-        hint: "measure it again with the same --part", code: .integrity)
+        hint: "measure it again with the same --part and --force", code: .integrity)
     case .other(let key, let here, let there, let path):
       self.init(
         what: "the part is of another run: `\(key)` is \(there) there and \(here) here", place: "`\(path)`",

@@ -41,15 +41,20 @@ struct Outputs {
   /// Refuses a file that cannot be written, or that may not be replaced.
   mutating func require(_ path: String) throws(Failure) {
     if Machine.isStream(path) { throw Failure(outputIsStream: path) }
+    removeLeftovers(of: path)
     try requireFree(path)
     do throws(FileError) {
-      for (name, byteCount) in OutputFile.removeLeftovers(of: path) where !isQuiet {
-        Console.note(note(removed: name, byteCount))
-      }
       // Whether there is the directory, and whether it may be written, nothing tells as surely as writing there.
       _ = try OutputFile(path: path)
     } catch { throw Failure(error) }
     if force, !isQuiet, let target = SystemCall.target(ofLink: path) { Console.note(note(replacing: path, to: target)) }
+  }
+
+  /// Takes away what killed writers of a file left.
+  func removeLeftovers(of path: String) {
+    for (name, byteCount) in OutputFile.removeLeftovers(of: path) where !isQuiet {
+      Console.note(note(removed: name, byteCount))
+    }
   }
 
   /// The same of a directory. What is there is replaced only if it is empty or holds a file by which we know it.

@@ -80,6 +80,7 @@ import Testing
     arguments: [
       ([pico, "--text", "a", "--merge", "a"], "--merge needs nothing"), (["--text", "a"], "name a checkpoint"),
       ([pico, "--text", "a", "--part", "1/1"], "--part"), (["--merge", "a", "--resume"], "--merge needs nothing"),
+      (["--merge", "a", "--seed", "1"], "--merge needs nothing"),
     ])
   func usage(more: [String], word: String) throws {
     try withTemporaryDirectory { directory in
@@ -113,9 +114,43 @@ import Testing
       // A part that is there is made already; another is not replaced.
       guard !more.isEmpty else { return }
       #expect(try ingot(command, in: directory).out == "out\n")
+      // One that is damaged is made again.
+      var damaged = try contents(of: directory + "/out")
+      damaged[damaged.count / 2] ^= 1
+      try write(damaged, to: directory + "/out")
+      #expect(try ingot(command, in: directory).code == 0)
+      #expect(try contents(of: directory + "/out") == contents(of: directory + "/whole"))
       let other = try ingot(Self.command + ["--part", "0/2", "-o", "out", "--resume"], in: directory)
       #expect(other.code == 4 && other.err.contains("`index` is 1, in this command it is 0"), "\(other)")
       #expect(try contents(of: directory + "/out") == contents(of: directory + "/whole"))
+    }
+  }
+
+  @Test func anEmptyJournalIsOfARunThatBeganNothing() throws {
+    try withTemporaryDirectory { directory in
+      try makeDirectory(directory + "/out.journal")
+      try write([1], to: directory + "/out")
+      let result = try ingot(Self.command + ["-o", "out", "--resume"], in: directory)
+      #expect(result.code == 1 && result.err.contains("exists already"), "\(result)")
+      #expect(try contents(of: directory + "/out") == [1])
+    }
+  }
+
+  @Test("what a part says of itself is not believed", arguments: [(#"\"of\":1"#, 18), (#"\"version\":1"#, 1)])
+  func hostile(key: String, digits: Int) throws {
+    try withTemporaryDirectory { directory in
+      let bytes = try contents(of: directory + "/" + part(0, of: 1, in: directory))
+      let length = Int(bytes[0]) | Int(bytes[1]) << 8 | Int(bytes[2]) << 16
+      let header = String(decoding: bytes[8..<8 + length], as: UTF8.self)
+      try #require(header.contains(key))
+      // As long as a multiple of eight more.
+      var changed = Array(header.replacing(key, with: key.dropLast() + String(repeating: "4", count: digits)).utf8)
+      while changed.count % 8 != length % 8 { changed.append(UInt8(ascii: " ")) }
+      let count = (0..<8).map { UInt8(truncatingIfNeeded: changed.count >> (8 * $0)) }
+      try write(count + changed + bytes[(8 + length)...], to: directory + "/0.part")
+      let result = try ingot(["calibrate", "--merge", "0.part", "-o", "merged", "-q"], in: directory)
+      let words = digits == 1 ? "version `4`" : "does not say which part"
+      #expect(result.code == (digits == 1 ? 1 : 4) && result.err.contains(words), "\(result)")
     }
   }
 

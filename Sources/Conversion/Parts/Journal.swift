@@ -76,11 +76,8 @@ package final class Journal {
     self.plan = plan
   }
 
-  /// Forgets all of it.
-  package func remove() {
-    for path in [packPath, planPath, log.path] { _ = SystemCall.unlink(path) }
-    _ = SystemCall.removeDirectory(directory)
-  }
+  /// Forgets all of it in one step, so that nobody finds a half of it.
+  package func remove() { try? FileTree.removeAtOnce(directory, beside: output) }
 
   // MARK: Lines
 
@@ -162,9 +159,11 @@ package final class Journal {
   /// Notes that the pack is whole and about to get its name.
   func append(root: UInt64) throws(FileError) { try append(["root_xxh3": .string(XXH3.text(root))]) }
 
-  /// Whether the pack that was begun has its name already, and only what was kept is left.
+  /// Whether the pack that was begun has its name already, and only what was kept is left. Which pack that is, its plan tells: see
+  /// ``require(_:)``.
   package var isFinished: Bool {
-    guard SystemCall.statusOfLink(packPath) == nil, let lines = try? lines(), let pack = try? PackFile(path: output)
+    guard let plan, SystemCall.statusOfLink(packPath) == nil, let lines = try? lines(),
+      lines.first?.value.object?["plan"] == .string(XXH3.text(plan.hash)), let pack = try? PackFile(path: output)
     else {
       return false
     }
