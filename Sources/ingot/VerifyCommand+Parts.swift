@@ -15,7 +15,8 @@ struct DivisionArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "Measure only one part of the prompts: 2/8 is the third of eight, since parts count from 0; task/8 takes the number "
-        + "from SLURM_ARRAY_TASK_ID. Gates, --record, --html and --attach wait for --merge.", valueName: "i/N"))
+        + "from SLURM_ARRAY_TASK_ID. Gates, --record and --attach wait for --merge; --html and --json are given to it alone.",
+      valueName: "i/N"))
   var part: PartNumber?
 
   @Option(name: .shortAndLong, help: ArgumentHelp("The file of a part.", valueName: "file"))
@@ -63,7 +64,7 @@ struct PartNumber: ExpressibleByArgument {
 
   init?(argument: String) {
     let words = argument.split(separator: "/", omittingEmptySubsequences: false)
-    guard words.count == 2, let count = Int(words[1]), (1...1_000_000).contains(count) else { return nil }
+    guard words.count == 2, let count = Int(words[1]), (1...PartCount.limit).contains(count) else { return nil }
     let index = words[0] == "task" ? Self.task.flatMap { Int($0) } : Int(words[0])
     guard let index, (0..<count).contains(index) else { return nil }
     share = Share(index: index, count: count)
@@ -84,10 +85,11 @@ extension VerifyCommand {
     return Journal.path(beside: division.output ?? record ?? html ?? "\(model).verify")
   }
 
-  /// Whether outputs may be replaced: those of a run that ended while they were written are its own.
-  var replaces: Bool { force || journalPath.map(Journal.isDone) ?? false }
+  /// Whether outputs may be replaced: those of a run that ended while they were written are its own. To be asked before the work, at
+  /// whose end the journal would say so of any run.
+  var mayReplace: Bool { force || journalPath.map(Journal.isDone) ?? false }
 
-  var keeping: Keeping {
+  func keeping(replacing replaces: Bool) -> Keeping {
     if !division.merge.isEmpty { return .parts(division.merge) }
     if let part = division.part, let output = division.output {
       return .part(part.share, path: output, replaces: replaces, journal: journalPlace)

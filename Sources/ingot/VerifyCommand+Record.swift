@@ -110,7 +110,7 @@ extension VerifyCommand {
   }
 
   /// Refuses files that could not be written, before any work.
-  func requireOutputs() throws(Failure) {
+  func requireOutputs(replacing replaces: Bool) throws(Failure) {
     var outputs = Outputs(
       models: [reference] + [candidate, versus].compactMap(\.self),
       files: [prompts, text] + division.merge.map { $0 as String? },
@@ -124,7 +124,7 @@ extension VerifyCommand {
     if attach, let candidate { try outputs.requireAmendable(candidate) }
   }
 
-  func write(_ kept: DriftRecord) throws(Failure) {
+  func write(_ kept: DriftRecord, replacing replaces: Bool) throws(Failure) {
     guard let record else { return }
     do throws(SafetensorsError) { try kept.write(to: record, replaces: replaces, tool: toolVersion) } catch {
       if case .system(let cause) = error.reason { throw Failure(cause) }

@@ -7,6 +7,7 @@ import JSON
 import Journals
 import Kernels
 import Models
+import Storage
 import Tensors
 import Text
 import Verification
@@ -150,6 +151,9 @@ struct VerifyCommand: ParsableCommand {
     if let limit, limit < 1 { throw ValidationError("--limit must be 1 or more") }
     try validateRecording()
     try division.validate(attribute: attribute)
+    if division.part != nil, json || html != nil {
+      throw ValidationError("a part is no report: give \(json ? "--json" : "--html") with --merge")
+    }
     guard maskRatios?.values.allSatisfy({ $0 > 0 && $0 <= 1 }) ?? true, maskRatios?.values.isEmpty != true else {
       throw ValidationError("--mask-ratios must lie above 0 and be 1 at most")
     }
@@ -185,7 +189,8 @@ struct VerifyCommand: ParsableCommand {
     let gates: Gates
     do throws(GateError) { gates = try Gates(gate + failIf) } catch { throw Failure(error) }
     if attach, let candidate, ModelFiles.Kind(of: candidate) != .pack { throw Failure(notAttachable: candidate) }
-    try requireOutputs()
+    let replaces = mayReplace
+    try requireOutputs(replacing: replaces)
     let first = try openReference(compute)
     let input = try input(for: first)
     if versus != nil, !input.options.levels.contains(.masked) {
@@ -223,7 +228,8 @@ struct VerifyCommand: ParsableCommand {
     Interrupt.advise(division.resume ? .goesOn : .resume)
     let verification = Verification(
       reference: reference, candidate: candidate, versus: other, special: input.special, options: input.options,
-      data: input.data, records: record != nil, keeping: keeping, referenceHash: try first.recordHash(),
+      data: input.data, records: record != nil, keeping: keeping(replacing: replaces),
+      referenceHash: try first.recordHash(),
       tool: toolVersion, progress: progress, sentence: { Failure($0).sentence })
     let outcome: Verification.Outcome
     do throws(VerificationError) { outcome = try verification.run() } catch { throw Failure(error) }
@@ -232,7 +238,8 @@ struct VerifyCommand: ParsableCommand {
     if division.part != nil { return try endPart(outcome.journal) }
     let report = outcome.report.map(gates.judge)
     // An end with exit code 3 is an end, too.
-    try tell(outcome.record, report, outcome.failure.map { Failure($0) }, outcome.journal, progress)
+    try tell(
+      outcome.record, report, outcome.failure.map { Failure($0) }, outcome.journal, replacing: replaces, progress)
     if let status = report?.status { Glibc.exit(status.rawValue) }
   }
 
@@ -256,11 +263,18 @@ struct VerifyCommand: ParsableCommand {
   ///   - failure: why not everything is there; thrown at the end.
   ///   - journal: of the run; it stays where something could not be written.
   private func tell(
-    _ kept: DriftRecord?, _ report: DriftReport?, _ failure: Failure?, _ journal: Journal?, _ progress: StageProgress
+    _ kept: DriftRecord?, _ report: DriftReport?, _ failure: Failure?, _ journal: Journal?,
+    replacing replaces: Bool, _ progress: StageProgress
   ) throws(Failure) {
     do throws(Failure) {
+      if !replaces {
+        // Of a journal that is at its end the next run would take what got the name meanwhile for its own.
+        for case let path? in [kept == nil ? nil : record, report == nil ? nil : html] where Machine.isTaken(path) {
+          throw Failure(outputExists: path, target: SystemCall.target(ofLink: path))
+        }
+      }
       do throws(JournalError) { try journal?.finish() } catch { throw Failure(error) }
-      if let kept { try write(kept) }
+      if let kept { try write(kept, replacing: replaces) }
       if let report, let html { try report.writePage(to: html, replacing: replaces) }
       if let report, attach, let candidate {
         try report.attach(to: candidate) { progress.update("attaching", $0) }

@@ -158,7 +158,8 @@ import Testing
       (["--part", "0/2"], "-o FILE"), (["-o", "x"], "-o names"), (["--part", "2/2", "-o", "x"], "--part"),
       (["--part", "-1/2", "-o", "x"], "--part"), (["--part", "task/2", "-o", "x"], "--part"),
       (["--merge", "a", "--resume"], "--merge"), (["--part", "0/2", "-o", "x", "--attribute", "experts"], "experts"),
-      (["--together", "0"], "--together"),
+      (["--together", "0"], "--together"), (["--part", "0/2", "-o", "x", "--json"], "--json"),
+      (["--part", "0/2", "-o", "x", "--html", "y"], "--html"),
     ])
   func usage(more: [String], word: String) throws {
     try withTemporaryDirectory { directory in
@@ -207,6 +208,13 @@ import Testing
         codes[result.code, default: 0] += 1
       }
       #expect(codes[4, default: 0] > 20, "\(codes)")
+      // No list is made of parts that nobody can have made.
+      let head = documents[0].text(indented: false).replacing(#""of":1"#, with: #""of":4611686018427387904"#)
+      let text = Array(head.utf8)
+      let line = "\(XXH3.text(XXH3.hash(text.bytes))) \(head)\n"
+      try write(Array((line + lines.dropFirst().joined(separator: "\n") + "\n").utf8), to: directory + "/0.part")
+      let result = try ingot(["verify"] + arguments + ["-q", "--merge", "0.part"], in: directory)
+      #expect(result.code == 4 && result.err.contains("which part"), "\(result)")
     }
   }
 
@@ -310,6 +318,21 @@ import Testing
       #expect(listing(of: directory) == ["int4-g64", "page.html.journal"])
       #expect(try ingot(arguments, in: directory).code == 0)
       #expect(listing(of: directory) == ["int4-g64", "page.html"])
+    }
+  }
+
+  @Test func whatAppearsDuringTheWorkIsNotReplaced() throws {
+    try withTemporaryDirectory { directory in
+      try quantize("int4-g64", in: directory)
+      let arguments = ["verify", "int4-g64"] + Self.data + ["--resume", "-q", "--html", "page.html"]
+      let command = try Command(arguments, in: directory)
+      while !listing(of: directory).contains("page.html.journal") { usleep(2000) }
+      try write([1], to: directory + "/page.html")
+      let result = try command.wait()
+      #expect(result.code == 1 && result.err.contains("exists already"), "\(result)")
+      let again = try ingot(arguments, in: directory)
+      #expect(again.code == 1 && again.err.contains("exists already"), "\(again)")
+      #expect(try contents(of: directory + "/page.html") == [1])
     }
   }
 
