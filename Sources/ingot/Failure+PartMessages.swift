@@ -25,7 +25,7 @@ extension Failure {
     case .planDiffers(let member, let path):
       self.init(
         what:
-          "the plan does not agree with this ingot and this checkpoint: planned here, `\(Shown.text(member))` would be other",
+          "the plan does not agree with this ingot and this checkpoint: planning here gives another `\(Shown.text(member))`",
         place: "`\(path)`",
         hint: "use the same build of ingot everywhere, or \(anew)", code: .integrity)
     case .otherSource(let name, let directory):
@@ -52,7 +52,7 @@ extension Failure {
         hint: "give a number below \(Format.count(count)) with --part", code: .usage)
     case .foreignPart(let path):
       self.init(
-        what: "`\(path)` is no part of this plan, or another one",
+        what: "`\(path)` belongs to another plan, or is another part of this one",
         hint: "use another --parts-dir for each plan, or remove the file", code: .integrity)
     case .damagedPart(let part, let what, let path, let range):
       let place = range.map { ", bytes \(Format.count($0.lowerBound)) to \(Format.count($0.upperBound))" } ?? ""
@@ -67,7 +67,7 @@ extension Failure {
         place: "`\(directory)`",
         hint: named.flatMap { named in
           parts.first.map { "make \(parts.count == 1 ? "it" : "them"): \(named.command(of: $0))" }
-        })
+        }, code: .integrity)
     case .foreignJournal(let path):
       self.init(
         what: "`\(path)` was not made by a run that can go on, and --resume needs that name",
@@ -97,6 +97,24 @@ extension Failure {
     case "files", "sources": "the files of the checkpoint were others, or were written to since"
     default: "its `\(member)` differs"
     }
+  }
+
+  init(planWithoutStates path: String) {
+    self.init(
+      what: "the plan was made without states: there is nothing that --calibration could give", place: "`\(path)`",
+      hint: "leave out --calibration, or make a plan with it", code: .usage)
+  }
+
+  /// What stopped a run that keeps nothing of what it has done.
+  ///
+  /// - Parameter couldResume: whether the same run could have kept it.
+  init(_ error: ConversionError, output: String, couldResume: Bool) {
+    self.init(error, output: output)
+    var isInterrupted = false
+    if case .interrupted = error { isInterrupted = true }
+    guard couldResume, isInterrupted || code == .temporary else { return }
+    let way = "with --resume a run keeps what is done, and the same command goes on"
+    hint = hint.map { "\($0); \(way)" } ?? way
   }
 
   /// What stopped a run that keeps what it has done.

@@ -25,6 +25,7 @@ extension QuantizeCommand {
     guard let directory = parts.partsDir, let number = parts.chosenNumber else { return }  // validated
     let named = NamedPlan(path: path, partsDirectory: directory)
     let plan = try named.read()
+    if content.calibration != nil, plan.states == nil { throw Failure(planWithoutStates: path) }
     guard plan.parts.indices.contains(number) else { throw named.failure(.noPart(number, count: plan.parts.count)) }
     let output = PartFile.path(of: number, in: directory)
     let isThere = try named.has(number, of: plan, isQuiet: quiet)

@@ -188,7 +188,7 @@ struct QuantizeCommand: ParsableCommand {
       Console.note("note: `\(Journal.directory(of: output))` keeps what another run did; --resume goes on with it")
     }
     do throws(ConversionError) { try convert(converter, states, report) } catch {
-      throw Failure(error, output: output ?? "")
+      throw Failure(error, output: output ?? "", couldResume: writes && !data.hasData)
     }
   }
 

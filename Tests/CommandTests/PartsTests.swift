@@ -202,7 +202,7 @@ import Testing
       for strange in [[], Array("note".utf8), Array("not a part".utf8) + sound.dropFirst(10)] {
         try write(strange, to: path)
         let foreign = try make(0, in: directory)
-        #expect(foreign.code == 4 && foreign.err.contains("no part of this plan"), "\(foreign)")
+        #expect(foreign.code == 4 && foreign.err.contains("belongs to another plan"), "\(foreign)")
         #expect(try contents(of: path) == strange)
       }
       try write(sound + [0], to: path)
@@ -294,7 +294,7 @@ import Testing
       let parts = try JSONParser.parse(one.out).object?["parts"]?.array ?? []
       #expect(one.code == 1 && parts.compactMap { $0.object?["state"]?.string } == ["missing", "done", "missing"])
       let unmerged = try merge(in: directory)
-      #expect(unmerged.code == 1 && unmerged.err.contains("2 parts are missing: 0, 2"), "\(unmerged)")
+      #expect(unmerged.code == 4 && unmerged.err.contains("2 parts are missing: 0, 2"), "\(unmerged)")
       for part in [0, 2] { #expect(try make(part, in: directory).code == 0) }
       #expect(try status(in: directory).code == 0)
     }
@@ -321,6 +321,7 @@ import Testing
       ["quantize", "--plan", "plan.json", "--part", "0"],
       ["quantize", "--plan", "plan.json", "--part", "2", "--parts-dir", "parts"],
       ["quantize", "--plan", "plan.json", "--part", "0", "--parts-dir", "parts", "--experts", "keep"],
+      ["quantize", "--plan", "plan.json", "--part", "0", "--parts-dir", "parts", "--calibration", "states"],
       ["quantize", "--plan", "plan.json", "--part", "0", "--parts-dir", "parts", "-o", "out.ingot"],
       ["quantize", pico, "-o", "out.ingot", "--part", "0"], ["quantize", "-o", "out.ingot"],
     ])

@@ -201,8 +201,13 @@ import Testing
       let digits = String(root, radix: 16)
       let line = #"{"root_xxh3":"\#(String(repeating: "0", count: 16 - digits.count) + digits)"}"#
       try makeDirectory(directory + "/out.ingot.resume")
-      try write(plan, to: directory + "/out.ingot.resume/plan.json")
       try write(lines + hashed(line), to: directory + "/out.ingot.resume/chunks")
+      // Without its plan it vouches for no command, and with it for one.
+      let unplanned = try ingot(quantize(), in: directory)
+      #expect(unplanned.code == 1 && unplanned.err.contains("exists already"), "\(unplanned)")
+      try write(plan, to: directory + "/out.ingot.resume/plan.json")
+      let other = try ingot(quantize(["--rest", "int8-g32"]), in: directory)
+      #expect(other.code == 4 && other.err.contains("other options"), "\(other)")
       let again = try finish(directory, expected)
       #expect(again.err.contains("wrote "), "\(again)")
     }
@@ -231,6 +236,15 @@ import Testing
       let result = try ingot(quantize(), in: directory)
       #expect(result.code == 1 && result.err.contains("out.ingot.resume"), "\(result)")
       #expect(kept(in: directory) == ["letter.txt"] && !exists(directory + "/out.ingot"))
+    }
+  }
+
+  @Test func whatALostRunCouldHaveKeptIsSaid() throws {
+    try withCheckpoint(small) { directory in
+      let command = ["quantize", "model", "-o", "out.ingot", "--experts", "int8-g32"]
+      let result = try ingot(command, in: directory, before: "ulimit -f 128")
+      #expect(result.code == 75 && result.err.contains("with --resume"), "\(result)")
+      #expect(listing(of: directory) == ["model"])
     }
   }
 
