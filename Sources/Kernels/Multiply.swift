@@ -26,7 +26,7 @@ extension KernelSet {
   /// no bit; where another order than the fastest is asked for, it does not depend on the number of tokens either. NaN and infinities go through as IEEE 754 has it.
   ///
   /// The error against exact arithmetic is at most (depth + 1) · 2⁻²⁴ · Σ |w · x|, with depth the roundings on the longest
-  /// way of a term through its sum, `productDepth(columns:tokens:)`.
+  /// way of a term through its sum, `productDepth(columns:tokens:order:)`.
   ///
   /// - Parameters:
   ///   - weights: plane 0 of `rows` rows, at any alignment.
@@ -98,12 +98,13 @@ extension KernelSet {
   }
 
   /// At least as many roundings as a term of a product's sum goes through, its own product included.
-  package func productDepth(columns: Int, tokens: Int) -> Int {
+  package func productDepth(columns: Int, tokens: Int, order: SumOrder = .fastest) -> Int {
     // Few tokens: a part of the sum in every lane, then pairs of lanes. One more for sets without fused multiply-add.
     let along = unsafe columns / Int(table.pointee.lanes) + 7
     // Many: blocks of 128 columns, sums of up to 8 of them, and the sum of those.
     let across = min(columns, 128) + min(columns / 128, 8) + columns / 1024 + 2
-    return name == "scalar" || tokens <= 12 ? along : max(along, across)
+    let isAlong = order == .alone || order == .fastest && tokens <= 12
+    return name == "scalar" || isAlong ? along : max(along, across)
   }
 
   /// Adds up rows with weights: `y[t · yStride + c] = Σ p[t · pStride + j] · v[j · vStride + c]` over j < count, such as

@@ -108,8 +108,8 @@ func activations(count: Int, seed: UInt64) -> [Float] {
 
   /// |error| ≤ γ · Σ |w · x|, γ = n · 2⁻²⁴ / (1 − n · 2⁻²⁴) with n roundings on the way of a term (Higham, Accuracy and
   /// Stability of Numerical Algorithms, section 3.1), and one more for the binary64 reference.
-  static func tolerance(_ kernels: KernelSet, columns: Int, tokens: Int) -> Double {
-    let nu = Double(kernels.productDepth(columns: columns, tokens: tokens) + 1) * 0x1p-24
+  static func tolerance(_ kernels: KernelSet, columns: Int, tokens: Int, order: SumOrder) -> Double {
+    let nu = Double(kernels.productDepth(columns: columns, tokens: tokens, order: order) + 1) * 0x1p-24
     return nu / (1 - nu)
   }
 
@@ -119,25 +119,28 @@ func activations(count: Int, seed: UInt64) -> [Float] {
     let xStride = weights.columns + 3, stride = weights.rows + 5
     let x = activations(count: tokens * xStride, seed: seed)
     let expected = weights.exact(x, xStride: xStride, tokens: tokens)
-    let y = weights.multiply(
-      x, xStride: xStride, tokens: tokens, kernels: kernels, rowOffset: 2, stride: stride, shift: shift)
-    let gamma = Self.tolerance(kernels, columns: weights.columns, tokens: tokens)
-    var wrong = 0
-    for t in 0..<tokens {
-      for column in 0..<stride {
-        let found = y[t * stride + column]
-        let row = column - 2
-        guard row >= 0 && row < weights.rows else {
-          if found != 7 { wrong += 1 }  // not ours to write
-          continue
+    for order in SumOrder.allCases {
+      let y = weights.multiply(
+        x, xStride: xStride, tokens: tokens, kernels: kernels, rowOffset: 2, stride: stride, shift: shift, order: order)
+      let gamma = Self.tolerance(kernels, columns: weights.columns, tokens: tokens, order: order)
+      var wrong = 0
+      for t in 0..<tokens {
+        for column in 0..<stride {
+          let found = y[t * stride + column]
+          let row = column - 2
+          guard row >= 0 && row < weights.rows else {
+            if found != 7 { wrong += 1 }  // not ours to write
+            continue
+          }
+          let index = t * weights.rows + row
+          // Not `>`: a NaN is wrong too.
+          if !(abs(Double(found) - expected.y[index]) <= gamma * expected.magnitude[index]) { wrong += 1 }
         }
-        let index = t * weights.rows + row
-        // Not `>`: a NaN is wrong too.
-        if !(abs(Double(found) - expected.y[index]) <= gamma * expected.magnitude[index]) { wrong += 1 }
       }
+      #expect(
+        wrong == 0,
+        "\(weights.rows) × \(weights.columns), \(tokens) tokens, \(order), shift \(shift), seed \(seed)")
     }
-    #expect(
-      wrong == 0, "\(weights.rows) × \(weights.columns), \(tokens) tokens, shift \(shift), seed \(seed)")
   }
 
   @Test("every number of tokens and rows", arguments: ProductCase.all)
