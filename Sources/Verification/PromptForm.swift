@@ -31,9 +31,11 @@ package struct PromptForm: Sendable {
     "\(name) (\(question)\(tests.map { " with \($0)" } ?? ""), \(answer))"
   }
 
-  /// The form of a line.
+  /// The form of a line. A `prompt` is the question wherever there is one.
   static func of(_ line: JSONObject) -> PromptForm {
-    published.first { $0.keys.allSatisfy { line[$0] != nil } } ?? own
+    published.first { form in
+      form.keys.allSatisfy { line[$0] != nil } && (form.question == own.question || line[own.question] == nil)
+    } ?? own
   }
 
   /// The question with its tests, in the words of the paper that brought MBPP (Austin et al. 2021).

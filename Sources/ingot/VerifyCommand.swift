@@ -92,7 +92,7 @@ struct VerifyCommand: ParsableCommand {
 
   @Option(
     help:
-      "When an answer is right: exact, contains, numeric (the number behind ####, else the last), or regex (the answer)."
+      "When an answer is right: exact, contains, numeric (equal numbers: the one right behind ####, else the last), or regex (the answer)."
   )
   var match = AnswerMatch.exact
 

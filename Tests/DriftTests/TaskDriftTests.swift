@@ -71,15 +71,20 @@ import Testing
   }
 
   @Test(
-    "the number that both come to, as lm-eval's strict and flexible extraction of GSM8K have it",
+    "numbers are compared by value: the one right behind ####, or else the last",
     arguments: [
       ("42", "So 6 · 7 = 42.", true), ("1234", "1,234", true), ("1234567", "it is 1,234,567.", true),
       ("#### 3", "3.0", true), ("-2", "x = -2", true), ("-2", "x = −2", true), ("2", "7-2", true), ("5", "+5", true),
-      ("0.5", ".5", true), ("3", "1, 2, 3", true), ("3", "1,2,3", true), ("42", "43", false), ("42", "none", false),
+      ("0.5", ".5", true), ("3", "1, 2, 3", true), ("123", "1,2,3", true), ("42", "43", false), ("42", "none", false),
       ("2", "-2", false), ("4", "GPT-4", true), ("12", "12, that is", true), ("3.14", "3.14", true),
       ("48/2=<<48/2=24>>24\n48+24=72\n#### 72", "She sold 72.", true), ("#### 1,200", "#### $1,200.", true),
       ("#### 72", "#### 72\n\nQuestion: 5 apples? #### 5", true), ("#### 72", "72 so far\n#### 71", false),
       ("#### -5", "-$5", true), ("#### 10", "It costs $10.00.", true), ("#### 3", "#### none\nIt is 3", true),
+      ("#### 42", "#### Step 1: add\n#### Step 2: so it is 42", true),
+      ("#### 42", "#### Step 1\n20 + 22 = 42\n#### 42.\nNext: 7", true), ("#### 2", "#### 2. The sum is 42", true),
+      ("#### -42", "#### -42.", true), ("#### -42", "#### -$42", true), ("#### 42", "#### -42", false),
+      ("#### 100000", "#### 1,00,000", true), ("#### 1234.5", "#### $1,234.50 in all, of 7", true),
+      ("#### 5", "####5 and 6", false), ("#### 6", "####5 and 6", true), ("#### 5", "####   5 of 6", true),
     ])
   func numeric(answer: String, text: String, isRight: Bool) throws {
     #expect(try accepts(.numeric, answer, text) == isRight)

@@ -28,6 +28,7 @@ import Verification
       {"source_file": "x", "task_id": 2, "prompt": "Write a function to negate.", "code": "def f(x): return -x", "test_imports": [], "test_list": ["assert f(1) == -1"]}
       {"task_id": "HumanEval/0", "prompt": "def one():\n", "entry_point": "one", "canonical_solution": "    return 1\n", "test": "def check(c): assert c() == 1"}
       {"prompt": "ours", "answer": "a", "task": "t"}
+      {"prompt": "ours too", "question": "which?", "answer": "b"}
       """#)
     #expect(data.prompts[0].prompt == "Natalia sold clips to 48 friends. How many?")
     #expect(data.prompts[0].answer?.hasSuffix("#### 72") == true)
@@ -39,9 +40,11 @@ import Verification
     #expect(data.prompts[2].prompt.contains("negate. Your code"))
     #expect(data.prompts[3].prompt == "def one():\n" && data.prompts[3].answer == "    return 1\n")
     #expect(data.prompts[4].answer == "a" && data.prompts[4].task == "t")
+    #expect(data.prompts[5].prompt == "ours too" && data.prompts[5].answer == "b")
     #expect(
       data.unusedKeys == [
-        "challenge_test_list", "entry_point", "source_file", "task_id", "test", "test_imports", "test_setup_code",
+        "challenge_test_list", "entry_point", "question", "source_file", "task_id", "test", "test_imports",
+        "test_setup_code",
       ])
   }
 

@@ -6,7 +6,7 @@ package enum AnswerMatch: String, Sendable, CaseIterable {
   case exact
   /// The answer, without white space at its ends, occurs in the text.
   case contains
-  /// The number of the text has the value of that of the answer: the one behind the first `####`, as answers of GSM8K end, or else
+  /// The number of the text has the value of that of the answer: the first one right behind `####`, as answers of GSM8K end, or else
   /// the last one.
   case numeric
   /// The answer is a regular expression that matches somewhere in the text.
@@ -69,16 +69,13 @@ extension String {
 
   /// The number that a text comes to.
   fileprivate var finalNumber: Double? {
-    if let mark = firstRange(of: "####") {
-      // Up to the next mark or line: a model may go on with another question.
-      let rest = self[mark.upperBound...].prefix { $0 != "#" && !$0.isNewline }
-      if let number = String(rest).numbers.first { return number }
-    }
+    // The first: a model may go on with another question. A heading of Markdown has its number behind other words.
+    if let marked = matches(of: Self.markedPattern).first { return String(self[marked]).numbers.last }
     return numbers.last
   }
 
-  /// The values of the numbers written in digits: a sign, `$`, thousands with or without commas, a fraction. A point behind one is
-  /// the sentence's, and a hyphen behind a letter or digit is no sign.
+  /// The values of the numbers written in digits: a sign, `$`, digits with or without commas between them, a fraction. A point behind
+  /// one is the sentence's, and a hyphen behind a letter or digit is no sign.
   private var numbers: [Double] { matches(of: Self.pattern).compactMap(number) }
 
   private func number(_ found: Range<Index>) -> Double? {
@@ -92,7 +89,9 @@ extension String {
     return Double(digits).map { sign * $0 }
   }
 
-  private static let pattern = try? SplitRegex(#"[-−+]?\$?(?:[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?|\.[0-9]+)"#)
+  private static let numberPattern = #"[-−+]?\$?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)"#
+  private static let pattern = try? SplitRegex(numberPattern)
+  private static let markedPattern = try? SplitRegex("#### +" + numberPattern)
 
   /// The matches, one after another.
   private func matches(of regex: SplitRegex?) -> [Range<Index>] {
