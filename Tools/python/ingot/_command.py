@@ -13,6 +13,6 @@ def path() -> Optional[str]:
     schemes = ["", *(s for s in sysconfig.get_scheme_names() if s.endswith("_user"))]
     for scheme in schemes:
         found = os.path.join(sysconfig.get_path("scripts", scheme) if scheme else sysconfig.get_path("scripts"), "ingot")
-        if os.access(found, os.X_OK):
+        if os.path.isfile(found) and os.access(found, os.X_OK):
             return found
     return shutil.which("ingot")

@@ -29,8 +29,16 @@ import sys
 import tempfile
 from typing import Any, Optional
 
-from lm_eval.api.model import LM
-from lm_eval.api.registry import register_model
+try:
+    from lm_eval.api.model import LM
+    from lm_eval.api.registry import register_model
+except ModuleNotFoundError as error:
+    if error.name is None or error.name.split(".")[0] != "lm_eval":
+        raise
+    advice = "ingot.lm_eval needs lm-eval: pip install lm-eval"
+    if __name__ == "__main__":
+        sys.exit(advice)
+    raise ModuleNotFoundError(advice, name=error.name) from error
 
 from ingot import _command
 
@@ -81,7 +89,8 @@ class IngotLM(LM):  # type: ignore[misc]
 
     @property
     def tokenizer_name(self) -> str:
-        return f"ingot:{self.pretrained}"
+        """A part of the name of lm-eval's cache of requests: of a file."""
+        return f"ingot:{self.pretrained}".replace("/", "__")
 
     def chat_template(self, chat_template: Any = False) -> str:
         """lm-eval names the template by it; the model's own is used whatever it says."""
