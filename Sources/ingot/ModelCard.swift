@@ -31,10 +31,19 @@ struct ModelCard {
 
   private var frontMatter: [String] {
     var lines = ["---", "library_name: ingot", "pipeline_tag: text-generation"]
-    if let license { lines.append("license: \(license)") }
-    if let baseModel { lines += ["base_model: \(baseModel)", "base_model_relation: quantized"] }
-    lines += ["tags:"] + tags.map { "- \($0)" }
+    if let license { lines.append("license: \(Self.scalar(license))") }
+    if let baseModel { lines += ["base_model: \(Self.scalar(baseModel))", "base_model_relation: quantized"] }
+    lines += ["tags:"] + tags.map { "- \(Self.scalar($0))" }
     return lines + ["---"]
+  }
+
+  /// A string in YAML: plain where no reader takes it for anything else, such as a number, a truth value or nothing.
+  private static func scalar(_ text: String) -> String {
+    let others: Set = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"]
+    let isPlain =
+      text.first.map { $0.isASCII && $0.isLetter } ?? false && !others.contains(text.lowercased())
+      && text.split(separator: "/", omittingEmptySubsequences: false).allSatisfy { HubID.isWord(String($0)) }
+    return isPlain ? text : JSONValue.string(text).text(indented: false)
   }
 
   private var tags: [String] {
@@ -44,9 +53,14 @@ struct ModelCard {
   }
 
   private var summary: String {
-    let base = baseModel.map { "[\($0)](https://huggingface.co/\($0))" } ?? "a LLaDA2 checkpoint"
+    let base = baseModel.map { "[\($0)](https://huggingface.co/\($0))" } ?? original
     let bits = report.sizes.expertBitsPerWeight.map { ", its experts at \(Format.fixed($0, 3)) bits a weight" } ?? ""
     return "A block-diffusion language model: \(base) in one mapped, hashed file\(bits)."
+  }
+
+  private var original: String {
+    let isLLaDA2 = model.description.modelType.map { LLaDA2.modelTypes.contains($0) } ?? false
+    return isLLaDA2 ? "a LLaDA2 checkpoint" : "a checkpoint"
   }
 
   // MARK: How it was made
@@ -110,29 +124,48 @@ struct ModelCard {
   // MARK: How it is used
 
   private var use: [String] {
-    let file = word(name)
+    let file = Self.argument(name)
     var lines = [
       "", "## Use", "", "```", "ingot run \(file) -p 'Why is the sky blue?'", "ingot run \(file) --chat",
       "ingot inspect \(file) --check    # every byte against its hash", "```", "",
     ]
-    let formats = Self.formats(ofPackAt: model.path)
-    guard !formats.isEmpty else { return lines + ["No other engine's format holds this pack without loss."] }
+    let (formats, areAllKnown) = Self.formats(ofPackAt: model.path)
+    guard !formats.isEmpty else {
+      return lines + [
+        areAllKnown
+          ? "No other engine's format holds this pack without loss."
+          : "Whether another engine's format holds this pack is not known: `ingot export` tells what is in the way."
+      ]
+    }
     lines += [
-      "Other engines read it after `ingot export \(file) --to FORMAT -o OUT`, with the same codes and scales:", "",
+      "Other engines read it after `ingot export \(file.contains("`") ? "PACK" : file) --to FORMAT -o OUT`, with the same codes and scales:",
+      "",
     ]
     return lines + MarkdownText.table([["format", "read by"]] + formats.map { [$0.name, $0.engines] })
   }
 
-  /// The formats that hold the pack.
-  private static func formats(ofPackAt path: String) -> [any ExportFormat.Type] {
-    ExportFormats.all.filter { format in
+  /// The formats that hold the pack, and whether each of the others was found not to: a file that cannot be read says nothing of that.
+  private static func formats(ofPackAt path: String) -> (holding: [any ExportFormat.Type], areAllKnown: Bool) {
+    var (holding, areAllKnown) = ([any ExportFormat.Type](), true)
+    for format in ExportFormats.all {
       do throws(ExportError) {
         _ = try ExportPlan(try ExportSource(path: path, outputName: "model", options: ExportOptions()), as: format)
-        return true
-      } catch { return false }
+        holding.append(format)
+      } catch {
+        if case .refused = error { continue }
+        areAllKnown = false
+      }
     }
+    return (holding, areAllKnown)
   }
 
-  /// A word of a command line within a block of code, where a stranger's text must not end either.
+  /// A file's name as an argument: a shell reads no sign of its own in it, and the command no option.
+  private static func argument(_ name: String) -> String {
+    let path = Shown.text(name.hasPrefix("-") ? "./" + name : name)
+    let isPlain = path.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "._-/+=@:,%".contains($0)) }
+    return isPlain ? path : "'" + path.replacing("'", with: "'\\''") + "'"
+  }
+
+  /// A word within code, which a stranger's text must not end.
   private func word(_ text: String) -> String { String(Shown.text(text).map { "`\n'\" ".contains($0) ? "_" : $0 }) }
 }

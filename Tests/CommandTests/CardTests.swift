@@ -63,6 +63,24 @@ import Testing
     }
   }
 
+  @Test(
+    "names are quoted for the shell, and words that YAML reads as something else for it",
+    arguments: [("a b;$x&`y`|'.ingot", #"'a b;$x&`y`|'\''.ingot'"#), ("-q.ingot", "./-q.ingot")])
+  func quoting(name: String, argument: String) throws {
+    try withPack { directory in
+      unsafe _ = rename(directory + "/pico.ingot", directory + "/" + name)
+      let arguments = ["--base-model", "1.0/no", "--license", "null"]
+      let result = try ingot(["card", "./" + name] + arguments, in: directory)
+      let lines = result.out.split(separator: "\n").map(String.init)
+      #expect(lines.contains("ingot run \(argument) --chat"), "\(result)")
+      #expect(lines.contains(#"base_model: "1.0/no""#) && lines.contains(#"license: "null""#), "\(result)")
+      for license in ["no", "true", "1.0", "Yes"] {
+        let card = try ingot(["card", "./" + name, "--license", license], in: directory)
+        #expect(card.out.contains("license: \"\(license)\"\n"), "\(card)")
+      }
+    }
+  }
+
   @Test func aReportAboutAnotherFileIsRefused() throws {
     try withPack { directory in
       let made = try ingot(["quantize", pico, "-o", "other.ingot", "-q", "--experts", "int8-g64"], in: directory)
