@@ -17,7 +17,7 @@ package struct FileIdentity: Hashable, Sendable {
   }
 
   /// The identity of an open file.
-  init?(of descriptor: Int32) {
+  package init?(of descriptor: Int32) {
     var status = stat()
     guard unsafe fstat(descriptor, &status) == 0 else { return nil }
     self.init(status)

@@ -92,8 +92,9 @@ private struct LineReader {
 
   func line(_ number: Int, unused: inout Set<String>) throws(Failure) -> BatchPrompts.Line {
     for member in object.members where !Self.keys.contains(member.key) { unused.insert(member.key) }
-    let line = BatchPrompts.Line(
-      line: number, content: try content(), id: object["id"], raw: try value("raw", "true or false", \.bool),
+    return BatchPrompts.Line(
+      line: number, content: try content(unused: &unused), id: object["id"],
+      raw: try value("raw", "true or false", \.bool),
       system: try value("system", "a string", \.string), stop: try stop(),
       generationLength: try value("gen_length", "an integer", \.int),
       blockLength: try value("block_length", "an integer", \.int), steps: try value("steps", "an integer", \.int),
@@ -101,13 +102,9 @@ private struct LineReader {
       temperature: try value("temperature", "a number", \.double).map { Float($0) },
       topK: try value("top_k", "an integer", \.int), topP: try value("top_p", "a number", \.double).map { Float($0) },
       seed: try value("seed", "an integer from 0 on", \.seed))
-    if case .messages = line.content, line.raw == true || line.system != nil {
-      throw Failure(batchLine: "`messages` goes with neither `raw` nor `system`", place: place)
-    }
-    return line
   }
 
-  private func content() throws(Failure) -> BatchPrompts.Line.Content {
+  private func content(unused: inout Set<String>) throws(Failure) -> BatchPrompts.Line.Content {
     let text = try value("prompt", "a string", \.string)
     guard let messages = try value("messages", "an array", \.array) else {
       guard let text else { throw Failure(batchLine: "it has no `prompt`", place: place) }
@@ -115,8 +112,12 @@ private struct LineReader {
       return .text(text)
     }
     guard text == nil else { throw Failure(batchLine: "it has both `prompt` and `messages`", place: place) }
+    guard !messages.isEmpty else { throw Failure(batchLine: "`messages` is empty", place: place) }
     return .messages(
       try messages.map { message throws(Failure) in
+        for member in message.object?.members ?? [] where member.key != "role" && member.key != "content" {
+          unused.insert("messages: \(member.key)")
+        }
         guard let role = (message.object?["role"]?.string).flatMap({ ChatTemplate.Message.Role(rawValue: $0) }),
           let content = message.object?["content"]?.string
         else {

@@ -31,12 +31,10 @@ struct BatchSequence {
     answering = try Answering(
       model, options: options, special: try model.specialTokens(stopsAtTurnEnd: name == .llada22),
       stops: line.stop ?? command.stop, place: place)
+    let content = try Self.content(line, command, place)
     prompt = try model.ids(of: line.byteCount, from: place) { tokenizer throws(TokenizerError) in
-      switch line.content {
-      case .text(let text) where line.raw ?? command.raw: return try tokenizer.encode(text)
-      case .text(let text):
-        let system = (line.system ?? command.system).map { [ChatTemplate.Message(.system, $0)] } ?? []
-        return try tokenizer.encode(conversation: system + [.init(.user, text)], prompting)
+      switch content {
+      case .text(let text): return try tokenizer.encode(text)
       case .messages(let messages): return try tokenizer.encode(conversation: messages, prompting)
       }
     }
@@ -46,6 +44,29 @@ struct BatchSequence {
       throw Failure(
         sequenceOf: positions, needs: 8 * (positions * memory.bytesPerPosition / 3 + 1), of: command.maxMemory.value,
         place: place)
+    }
+  }
+
+  /// The whole prompt as a text, or the conversation that the chat template makes one of. `raw` and `system` may each be the line's
+  /// or the command line's.
+  private static func content(
+    _ line: BatchPrompts.Line, _ command: RunCommand, _ place: String
+  ) throws(Failure) -> BatchPrompts.Line.Content {
+    let raw = line.raw ?? command.raw
+    let system = (line.system ?? command.system).map { [ChatTemplate.Message(.system, $0)] } ?? []
+    guard !raw || system.isEmpty else {
+      throw Failure(batchLine: "`raw` goes without `system`: there is no chat template to put it in", place: place)
+    }
+    switch line.content {
+    case .text(let text): return raw ? .text(text) : .messages(system + [.init(.user, text)])
+    case .messages(let messages):
+      guard !raw else {
+        throw Failure(batchLine: "`messages` goes without `raw`: it needs the chat template", place: place)
+      }
+      guard system.isEmpty || !messages.contains(where: { $0.role == .system }) else {
+        throw Failure(batchLine: "`messages` has a message of the system, and `system` is given, too", place: place)
+      }
+      return .messages(system + messages)
     }
   }
 

@@ -36,8 +36,8 @@ extension Failure {
 
   init(noBatchLog path: String) {
     self.init(
-      what: "a file that no batch left has the name under which answers are kept", place: "`\(path)`",
-      hint: "move it away, or choose another name with -o")
+      what: "`\(path)` exists and is not a batch file", place: nil,
+      hint: "answers are kept there until the batch is done; move it away, or choose another name with -o")
   }
 
   /// - Parameter key: what differs.
@@ -47,6 +47,12 @@ extension Failure {
       hint:
         "repeat that run's command to go on with it, or begin anew with --force, which discards its \(answers) answers",
       code: .usage)
+  }
+
+  init(markedBatch path: String) {
+    self.init(
+      what: "the answers kept here are damaged: they begin with a byte order mark, which an editor may have put there",
+      place: "`\(path)`", hint: "take the first three bytes out, or delete the file to begin anew", code: .integrity)
   }
 
   init(damagedBatch path: String, line: Int) {

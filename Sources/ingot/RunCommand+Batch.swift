@@ -8,10 +8,11 @@ import Models
 import Pack
 import Storage
 import Text
+import Tokenizers
 
 /// `run --batch`: many prompts decoded together (Formats/run.md §6).
 extension RunCommand {
-  /// Prompts under work at a time unless `--batch-size` says otherwise: beyond that, weights are read hardly less often.
+  /// Prompts in progress at a time unless `--batch-size` says otherwise: beyond that, weights are read hardly less often.
   static let mostTogether = 64
 
   func validateBatch() throws {
@@ -31,7 +32,10 @@ extension RunCommand {
     try TextInput.requireApart([("--batch", path), ("--tools", tools)])
     let compute = try compute(treatsRowsAlike: true)
     var outputs = Outputs(models: [model], files: [path, tools], force: force, isQuiet: quiet)
-    try outputs.require(output)
+    // With both there a run may have ended between writing the one and removing the other.
+    let mayBeWritten =
+      !force && Machine.isRegularFile(output) && Machine.isRegularFile(BatchLog.path(for: output))
+    if !mayBeWritten { try outputs.require(output) }
     try outputs.requireApart(BatchLog.path(for: output))
     let bytes = try TextInput.contents(of: path)
     let prompts = try BatchPrompts(bytes, path: path)
@@ -39,7 +43,9 @@ extension RunCommand {
       path: model, compute: compute, cacheBudget: maxMemory.value / 2, checksChunks: checkWeights)
     let options = try options(opened)
     let prompting = try prompting()
-    warn(opened, options, prompting, usesTemplate: !raw)
+    warn(
+      opened, options, prompting, usesTemplate: prompts.lines.contains { !($0.raw ?? raw) },
+      draws: prompts.lines.contains { ($0.temperature ?? temperature) != 0 })
     if !quiet, !prompts.unusedKeys.isEmpty {
       Console.notes(["\(Shown.input(path)) has keys that nothing reads: \(SourceNote.list(prompts.unusedKeys))"])
     }
@@ -50,6 +56,12 @@ extension RunCommand {
     var log = try BatchLog(
       for: output, header: try batchHeader(opened, options, bytes, compute), lines: prompts.lines.map(\.line),
       startsAnew: force)
+    if mayBeWritten {
+      guard try log.removeIfWritten(as: output) else { return try outputs.require(output) }
+      if !quiet { Console.note("all answers are in `\(output)` already; `\(BatchLog.path(for: output))` is removed") }
+      return
+    }
+    if !quiet, let remark = log.remark { Console.notes([remark]) }
     if !quiet, !log.answers.isEmpty {
       Console.note("\(log.answers.count) of \(sequences.count) answers are there already; the rest follows")
     }
@@ -95,9 +107,10 @@ extension RunCommand {
     guard !quiet else { return }
     progress.finish()
     let seconds = Clock.seconds - start
+    let time = seconds < 10 ? "\(Format.fixed(seconds, 2)) s" : Format.duration(seconds)
     Console.note(
       "\(Format.count(answered)) answers, \(Format.count(tokenCount)) tokens, \(Format.count(forwards)) forwards in "
-        + "\(Format.duration(seconds)), \(Format.fixed(Double(tokenCount) / max(seconds, 1e-9), 1)) tokens/s")
+        + "\(time), \(Format.fixed(Double(tokenCount) / max(seconds, 1e-9), 1)) tokens/s")
   }
 
   private func batchFailure(
@@ -120,11 +133,21 @@ extension RunCommand {
   ) throws(Failure) -> [(key: String, value: JSONValue)] {
     let hex = { (bytes: [UInt8]) in JSONValue(String(unsafe XXH3.hash(bytes.span.bytes), radix: 16)) }
     let editing = options.decoder.editing
+    let decoder = decoding.name(for: model)
+    let special = try model.specialTokens(stopsAtTurnEnd: decoder == .llada22)
+    var files: [(key: String, value: JSONValue)] = []
+    for name in ["config.json", GenerationConfiguration.fileName] + TokenizerError.File.allCases.map(\.rawValue) {
+      do throws(ModelError) { files.append((name, try model.weights.file(named: name).map(hex) ?? .null)) } catch {
+        throw Failure(error)
+      }
+    }
     return [
       ("schema", .string(BatchLog.schema)), ("tool", .string(toolVersion)),
       ("model", .string(String(try model.identity().hash, radix: 16))),
+    ] + files + [
+      ("mask", JSONValue(special.mask)), ("stop_ids", .array(special.stops.map { JSONValue($0) })),
       ("prompts", hex(prompts)), ("kernels", .string(compute.kernels.name)),
-      ("activations", .string(compute.activations.rawValue)), ("decoder", .string(decoding.name(for: model).rawValue)),
+      ("activations", .string(compute.activations.rawValue)), ("decoder", .string(decoder.rawValue)),
       ("gen_length", JSONValue(options.generationLength)), ("block_length", JSONValue(options.blockLength)),
       ("steps", JSONValue(options.steps)), ("threshold", JSONValue(options.threshold)),
       ("editing_threshold", editing.map { JSONValue($0.threshold) } ?? .null),

@@ -12,7 +12,7 @@ struct RunCommand: ParsableCommand {
     commandName: "run",
     abstract: "Answer a prompt with a pack or a checkpoint.",
     discussion: """
-      The prompt is -p, --tokens, or stdin; --batch answers a file of them together. On a terminal the block under work is shown while its masks fill in; a pipe \
+      The prompt is -p, --tokens, or stdin; --batch answers a file of them together. On a terminal the block in progress is shown while its masks fill in; a pipe \
       gets the finished text alone, block by block. Ctrl-C prints what is finished and exits with 130.
 
       Decoders: 2.0 commits above a threshold (0.95); 2.1-quality (0.7) and 2.1-speed (0.5) also edit what is written; \
@@ -44,7 +44,7 @@ struct RunCommand: ParsableCommand {
   @Option(
     help: ArgumentHelp(
       "Answer many prompts together: lines of JSON with prompt or messages and, by name, options of their own; - is stdin. "
-        + "An interrupted run is taken up by the same command.", valueName: "file.jsonl"))
+        + "The same command resumes an interrupted run.", valueName: "file.jsonl"))
   var batch: String?
 
   @Option(
@@ -55,7 +55,7 @@ struct RunCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "With --batch: most prompts under work at a time. (default: as many as --max-memory has room for, "
+      "With --batch: most prompts in progress at a time. (default: as many as --max-memory has room for, "
         + "\(RunCommand.mostTogether) at most)", valueName: "count"))
   var batchSize: Int?
 
@@ -103,7 +103,7 @@ struct RunCommand: ParsableCommand {
   @Option(
     help: ArgumentHelp(
       "Memory to keep unpacked experts of a compressed pack in; all else comes on top. With --batch a half of it is for "
-        + "that, the rest for what the prompts under work take.", valueName: "size"))
+        + "that, the rest for what the prompts in progress take.", valueName: "size"))
   var maxMemory = ByteCount(argument: "2GiB")!  // a valid literal
 
   @Flag(
@@ -119,7 +119,7 @@ struct RunCommand: ParsableCommand {
   @Flag(
     name: .shortAndLong,
     help:
-      "Replace an existing trace (of a link, what it leads to) or file of answers, and discard what another batch left."
+      "Replace an existing trace (of a link, what it leads to) or file of answers. A batch begins anew: answers kept of an interrupted one are discarded."
   )
   var force = false
 
@@ -169,7 +169,7 @@ struct RunCommand: ParsableCommand {
       opened, options: try options(opened),
       special: try opened.specialTokens(stopsAtTurnEnd: name == .llada22), stops: stop, recordsExperts: traceExperts)
     let prompting = try prompting()
-    warn(opened, answering.options, prompting, usesTemplate: !raw && tokens == nil)
+    warn(opened, answering.options, prompting, usesTemplate: !raw && tokens == nil, draws: temperature != 0)
     if chat {
       defer { if !quiet { Console.notes(compute.remarks) } }
       return try Conversation(answering, prompting, isQuiet: quiet).run(system: system, first: prompt)
@@ -201,19 +201,24 @@ struct RunCommand: ParsableCommand {
   }
 
   /// Tells what a person should know before it begins.
+  ///
+  /// - Parameters:
+  ///   - usesTemplate: whether a prompt goes through the chat template.
+  ///   - draws: whether an answer is drawn at a temperature.
   func warn(
-    _ model: RunModel, _ options: DecodingOptions, _ prompting: ChatTemplate.Options, usesTemplate: Bool
+    _ model: RunModel, _ options: DecodingOptions, _ prompting: ChatTemplate.Options, usesTemplate: Bool,
+    draws: Bool
   ) {
     guard !quiet else { return }
     if usesTemplate { Console.notes(model.promptRemarks + model.remarks(on: prompting, system: system)) }
     Console.notes(model.notes(options))
-    warnOfIdleOptions(decoding.name(for: model))
+    warnOfIdleOptions(decoding.name(for: model), draws: draws)
   }
 
-  private func warnOfIdleOptions(_ decoder: DecoderName) {
-    let draws = [("--top-k", topK != nil), ("--top-p", topP != nil), ("--seed", seed != nil)].filter(\.1).map(\.0)
-    if temperature == 0, !draws.isEmpty {
-      Console.note("note: \(draws.joined(separator: ", ")) changes nothing: at --temperature 0 nothing is drawn")
+  private func warnOfIdleOptions(_ decoder: DecoderName, draws: Bool) {
+    let options = [("--top-k", topK != nil), ("--top-p", topP != nil), ("--seed", seed != nil)].filter(\.1).map(\.0)
+    if !draws, !options.isEmpty {
+      Console.note("note: \(options.joined(separator: ", ")) changes nothing: at --temperature 0 nothing is drawn")
     }
     Console.notes(decoding.idleOptions(decoder))
   }

@@ -54,7 +54,8 @@ enum TextInput {
     return try readAll(descriptor, path, limit: limit)
   }
 
-  private static func readAll(_ descriptor: Int32, _ path: String, limit: Int) throws(Failure) -> [UInt8] {
+  /// What a descriptor gives up to its end.
+  static func readAll(_ descriptor: Int32, _ path: String, limit: Int = .max) throws(Failure) -> [UInt8] {
     var bytes: [UInt8] = []
     while let more = try read(descriptor, path) {
       bytes += more

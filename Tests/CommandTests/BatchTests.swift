@@ -139,7 +139,10 @@ import Testing
       (#"{"prompt": "a", "stop": [""]}"#, "`stop`"), (#"{"prompt": "a", "raw": "yes"}"#, "`raw` is a string"),
       (#"{"prompt": "a", "gen_length": 5000}"#, "positions"), (#"{"prompt": "a", "messages": []}"#, "both"),
       (#"{"messages": [{"role": "tool", "content": "x"}]}"#, "`messages`"),
-      (#"{"messages": [{"role": "user", "content": "x"}], "raw": true}"#, "`messages`"),
+      (#"{"messages": [{"role": "user", "content": "x"}], "raw": true}"#, "`messages` goes without `raw`"),
+      (#"{"messages": []}"#, "`messages` is empty"),
+      (#"{"prompt": "a", "raw": true, "system": "x"}"#, "without `system`"),
+      (#"{"messages": [{"role": "system", "content": "x"}], "system": "y"}"#, "message of the system"),
     ])
   func badLines(line: String, complaint: String) throws {
     try withTemporaryDirectory { directory in
@@ -151,13 +154,60 @@ import Testing
     }
   }
 
+  @Test(
+    "raw and system do not go together, whichever of the line and the command line says so",
+    arguments: [
+      (["--raw"], #"{"prompt": "a", "system": "x"}"#, "without `system`"),
+      (["--system", "x"], #"{"prompt": "a", "raw": true}"#, "without `system`"),
+      (["--raw"], #"{"messages": [{"role": "user", "content": "x"}]}"#, "without `raw`"),
+      (["--system", "x"], #"{"messages": [{"role": "system", "content": "x"}]}"#, "message of the system"),
+    ])
+  func templateOptions(more: [String], line: String, complaint: String) throws {
+    try withTemporaryDirectory { directory in
+      try write([line], to: directory + "/p")
+      let result = try ingot(["run", pico, "--batch", "p", "-o", "a"] + more, in: directory)
+      #expect(result.code == 64 && result.err.contains(complaint) && result.err.contains("line 1"), "\(result)")
+    }
+  }
+
+  @Test func aSystemTextStandsBeforeMessages() throws {
+    try withTemporaryDirectory { directory in
+      // The template of pico leaves out a message of the system that comes first.
+      try changePicoWeights(to: directory + "/m", [:])
+      let settings = directory + "/m/tokenizer_config.json"
+      let text = String(decoding: try contents(of: settings), as: UTF8.self)
+      try TestSupport.write(Array(text.replacing(" and not loop.first", with: "").utf8), to: settings)
+      let (system, user) = (#"{"role": "system", "content": "Be brief."}"#, #"{"role": "user", "content": "Hello"}"#)
+      let whole = try run([#"{"messages": [\#(system), \#(user)]}"#], [], model: "m", in: directory)
+      #expect(try run([#"{"messages": [\#(user)]}"#], ["--system", "Be brief."], model: "m", in: directory) == whole)
+      #expect(try run([#"{"messages": [\#(user)], "system": "Be brief."}"#], [], model: "m", in: directory) == whole)
+      #expect(try run([#"{"messages": [\#(user)]}"#], [], model: "m", in: directory) != whole)
+    }
+  }
+
+  @Test func anOptionThatALineMakesUseOfIsNoIdleOne() throws {
+    try withTemporaryDirectory { directory in
+      let command = ["run", pico, "--batch", "p", "-o", "a", "--gen-length", "8", "--seed", "3", "--force"]
+      try write([#"{"prompt": "a"}"#, #"{"prompt": "a", "temperature": 0.5}"#], to: directory + "/p")
+      let drawn = try ingot(command, in: directory)
+      #expect(drawn.code == 0 && !drawn.err.contains("changes nothing"), "\(drawn)")
+      let idle = #"{"prompt": "a", "temperature": 0}"#
+      try write([idle], to: directory + "/p")
+      let still = try ingot(command + ["--temperature", "1"], in: directory)
+      #expect(still.code == 0 && still.err.contains("--seed changes nothing"), "\(still)")
+    }
+  }
+
   @Test func keysThatNothingReadsAreTold() throws {
     try withTemporaryDirectory { directory in
-      try write([#"{"prompt": "What is 1 + 1?", "gen_len": 3}"#], to: directory + "/prompts.jsonl")
+      let message = #"{"messages": [{"role": "user", "content": "a", "tool_calls": []}]}"#
+      try write([#"{"prompt": "What is 1 + 1?", "gen_len": 3}"#, message], to: directory + "/prompts.jsonl")
       let command = ["run", pico, "--batch", "prompts.jsonl", "-o", "answers.jsonl", "--gen-length", "8"]
       let result = try ingot(command, in: directory)
-      #expect(result.code == 0 && result.err.contains("keys that nothing reads: `gen_len`"), "\(result)")
-      #expect(result.out.isEmpty && result.err.contains("1 answers"))
+      #expect(
+        result.code == 0 && result.err.contains("keys that nothing reads: `gen_len`, `messages: tool_calls`"),
+        "\(result)")
+      #expect(result.out.isEmpty && result.err.contains("2 answers"))
       let again = try ingot(command, in: directory)
       #expect(again.code == 1 && again.err.contains("exists already"), "\(again)")
     }
@@ -187,7 +237,7 @@ import Testing
     }
   }
 
-  @Test("a run that was killed or interrupted is taken up", arguments: [SIGKILL, SIGINT])
+  @Test("a run that was killed or interrupted is resumed", arguments: [SIGKILL, SIGINT])
   func resume(signal: Int32) throws {
     try withTemporaryDirectory { directory in
       let lines = (0..<4).flatMap { _ in Self.prompts }
@@ -211,6 +261,53 @@ import Testing
       #expect(rest.code == 0 && rest.err.contains("of 64 answers are there already"), "\(rest)")
       #expect(try contents(of: directory + "/answers.jsonl") == expected)
       #expect(!listing(of: directory).contains("answers.jsonl.partial"))
+      // Ended between the two last steps.
+      let header = kept.prefix { $0 != UInt8(ascii: "\n") } + [UInt8(ascii: "\n")]
+      try TestSupport.write(Array(header) + expected, to: partial)
+      let done = try ingot(arguments, in: directory)
+      #expect(done.code == 0 && done.err.contains("already"), "\(done)")
+      #expect(!listing(of: directory).contains("answers.jsonl.partial"))
+      #expect(try contents(of: directory + "/answers.jsonl") == expected)
+      // Whatever is kept, --force begins anew.
+      try TestSupport.write(kept, to: partial)
+      let taken = try ingot(arguments, in: directory)
+      #expect(taken.code == 1 && taken.err.contains("exists already"), "\(taken)")
+      let anew = try ingot(arguments + ["--force"], in: directory)
+      #expect(anew.code == 0 && anew.err.contains("are discarded") && anew.err.contains("64 answers"), "\(anew)")
+      #expect(try contents(of: directory + "/answers.jsonl") == expected)
+    }
+  }
+
+  @Test("answers of a checkpoint whose other files changed are another run's")
+  func changedFiles() throws {
+    try withTemporaryDirectory { directory in
+      try changePicoWeights(to: directory + "/m", [:])
+      try write((0..<6).flatMap { _ in Self.prompts }, to: directory + "/p")
+      let command = ["run", "m", "--batch", "p", "-o", "a", "--gen-length", "64", "-q"]
+      let partial = directory + "/a.partial"
+      let started = try Command(command + ["--batch-size", "1", "--threads", "1"], in: directory)
+      for _ in 0..<50_000 where ((try? contents(of: partial)) ?? []).count < 1000 { usleep(200) }
+      started.signal(SIGKILL)
+      _ = try started.wait()
+      let kept = try contents(of: partial)
+      for name in ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"] {
+        let path = "\(directory)/m/\(name)"
+        let bytes = (try? contents(of: path)) ?? Array("{}".utf8)
+        let wasThere = listing(of: directory + "/m").contains(name)
+        try TestSupport.write(bytes + [UInt8(ascii: "\n")], to: path)
+        let result = try ingot(command, in: directory)
+        #expect(result.code == 64 && result.err.contains("`\(name)` differs"), "\(result)")
+        if wasThere { try TestSupport.write(bytes, to: path) } else { unsafe _ = unlink(path) }
+      }
+      // A byte order mark is damage, and what is behind it is left as it is.
+      try TestSupport.write([0xEF, 0xBB, 0xBF] + kept, to: partial)
+      let marked = try ingot(command, in: directory)
+      #expect(marked.code == 4 && marked.err.contains("byte order mark"), "\(marked)")
+      #expect(try contents(of: partial) == [0xEF, 0xBB, 0xBF] + kept)
+      // Half a first line, of this run or another.
+      try TestSupport.write(Array(kept.prefix(60)), to: partial)
+      let torn = try ingot(command.dropLast(), in: directory)
+      #expect(torn.code == 0 && torn.err.contains("begins anew"), "\(torn)")
     }
   }
 
@@ -221,7 +318,7 @@ import Testing
       for foreign in ["notes of mine", "{\"schema\": \"x\"}\nmore\n"] {
         try TestSupport.write(Array(foreign.utf8), to: directory + "/a.partial")
         let result = try ingot(command + ["--force"], in: directory)
-        #expect(result.code == 1 && result.err.contains("no batch left"), "\(result)")
+        #expect(result.code == 1 && result.err.contains("not a batch file"), "\(result)")
         #expect(try contents(of: directory + "/a.partial") == Array(foreign.utf8))
       }
       unsafe _ = unlink(directory + "/a.partial")
@@ -250,7 +347,7 @@ import Testing
       try TestSupport.write(Array((lines.joined(separator: "\n") + "\n").utf8), to: partial)
       let result = try ingot(command, in: directory)
       #expect(result.code == 4 && result.err.contains("line 2"), "\(result)")
-      #expect(try ingot(command + ["--stop", "x", "--force"], in: directory).code == 0)
+      #expect(try ingot(command + ["--force"], in: directory).code == 0)
     }
   }
 }
