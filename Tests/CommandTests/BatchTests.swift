@@ -324,7 +324,7 @@ import Testing
       unsafe _ = unlink(directory + "/a.partial")
       // Killed before its first answer, and in the middle of its first line.
       #expect(try ingot(command, in: directory).code == 0)
-      let held = unsafe open(directory + "/a.partial", O_RDWR | O_CREAT, 0o666)
+      let held = unsafe open(directory + "/a.partial", O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
       #expect(flock(held, LOCK_EX | LOCK_NB) == 0)
       let second = try ingot(command + ["--force"], in: directory)
       #expect(second.code == 75 && second.err.contains("another run"), "\(second)")
