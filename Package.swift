@@ -67,7 +67,8 @@ targets += library(
 targets += library(
   "Conversion",
   uses: [
-    "JSON", "Patterns", "Storage", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models", "Calibration",
+    "JSON", "Patterns", "Storage", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Journals", "Models",
+    "Calibration",
   ])
 targets += library(
   "Inspection", uses: ["JSON", "Storage", "Tensors", "Kernels", "Quantization", "Safetensors", "Pack", "Models"], spans)

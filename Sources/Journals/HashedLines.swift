@@ -15,9 +15,10 @@ package enum HashedLines {
 
   /// Reads lines up to the first that is not as it was written.
   ///
-  /// - Returns: their documents, and the bytes that they take.
-  package static func read(_ bytes: RawSpan) -> (documents: [JSONValue], byteCount: Int) {
+  /// - Returns: their documents, where each ends, and the bytes that all take.
+  package static func read(_ bytes: RawSpan) -> (documents: [JSONValue], ends: [Int], byteCount: Int) {
     var documents: [JSONValue] = []
+    var ends: [Int] = []
     var start = 0
     let all = bytes.array
     while let end = all[start...].firstIndex(of: UInt8(ascii: "\n")) {
@@ -28,7 +29,8 @@ package enum HashedLines {
       guard XXH3.hash(text) == hash, let document = try? JSONParser.parse(text, limits) else { break }
       documents.append(document)
       start = end + 1
+      ends.append(start)
     }
-    return (documents, start)
+    return (documents, ends, start)
   }
 }

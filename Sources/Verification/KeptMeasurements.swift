@@ -157,7 +157,7 @@ final class KeptMeasurements {
     let file: MappedFile
     do throws(FileError) { file = try MappedFile(path: path) } catch { throw .file(error) }
     guard isPart(path) else { throw .foreign(path: path) }
-    let (documents, byteCount) = HashedLines.read(file.bytes)
+    let (documents, _, byteCount) = HashedLines.read(file.bytes)
     guard let head = documents.first?.object else { throw .broken("line 1 is not as it was written", path: path) }
     let found = head["schema"]?.string ?? ""
     guard found == schema(version) else { throw .version(found, path: path) }

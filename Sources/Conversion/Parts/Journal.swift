@@ -1,6 +1,7 @@
-import Safetensors
 import JSON
+import Journals
 import Pack
+import Safetensors
 import Storage
 
 /// What a resumable run keeps beside its output until the pack is whole: the directory `OUT.resume` with the plan, the pack as far as it
@@ -81,27 +82,13 @@ package final class Journal {
 
   // MARK: Lines
 
-  /// Each begins with the hash of what follows, so that one that was cut off is told from a whole one.
-  private func append(_ value: JSONValue) throws(FileError) {
-    let text = Array(value.text(indented: false).utf8)
-    try log.append(Array("\(XXH3.text(XXH3.hash(text.bytes))) ".utf8) + text + [UInt8(ascii: "\n")])
-  }
+  private func append(_ value: JSONValue) throws(FileError) { try log.append(HashedLines.line(value)) }
 
   /// The lines that are whole, and where each ends.
   private func lines() throws(FileError) -> [(value: JSONValue, end: Int)] {
     let bytes = try log.contents()
-    var lines: [(value: JSONValue, end: Int)] = []
-    var start = 0
-    while let end = bytes[start...].firstIndex(of: UInt8(ascii: "\n")) {
-      let line = bytes[start..<end]
-      let text = Array(line.dropFirst(17))
-      guard XXH3.parse(String(decoding: line.prefix(16), as: UTF8.self)) == XXH3.hash(text.bytes),
-        let value = try? JSONParser.parse(text.bytes)
-      else { break }
-      lines.append((value, end + 1))
-      start = end + 1
-    }
-    return lines
+    let found = HashedLines.read(bytes.bytes)
+    return zip(found.documents, found.ends).map { (value: $0, end: $1) }
   }
 
   /// The first line: which plan, and when its sources were written.
