@@ -3,8 +3,9 @@
 
     check_dask.py INGOT CHECKPOINT [--kills N] [option of `ingot plan`...]
 
-1, 3, 7 and 64 parts; workers and what they run killed at random moments; a part that is made twice; a file of weights that is not there for a while; an edited
-plan; a damaged part. Prints what it did, and exits with 1 where something was wrong.
+1, 3, 7 and 64 parts; workers and what they run killed at random moments; a part that is made twice; a file of weights that is not there for a
+while; a disk that is full for a while (as root alone, who can mount a small one); an edited plan; a damaged part. Prints what it did, and exits
+with 1 where something was wrong.
 """
 
 import hashlib
@@ -158,6 +159,22 @@ shard.symlink_to(target)
 said = finish(process, "late")
 require("ended with 75" in said and shard.name in said, f"nobody missed {shard.name}: {said[-1000:]}")
 print(f"{shard.name} was missing for a while: said, tried again, the same pack")
+
+# The disk of the parts is full until somebody makes room.
+full = base / "full.ingot.parts"
+full.mkdir()
+if os.geteuid() == 0 and subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", full]).returncode == 0:
+    try:
+        process = parts("full", 3, model, "--tries", "100")
+        wait_for("full", "ended with 75", process)
+        subprocess.run(["mount", "-o", "remount,size=50%", full], check=True)
+        said = finish(process, "full")
+    finally:
+        subprocess.run(["umount", "-l", full])
+    require("ended with 75" in said and "No space left" in said, f"nobody missed the room: {said[-1000:]}")
+    print("a full disk: said, tried again, the same pack")
+else:
+    print("a full disk: not tried, since only root can mount a small one")
 
 # A plan of another command is not used.
 process = parts("n7", 5)
