@@ -1,3 +1,4 @@
+import Glibc
 import Storage
 
 /// The weights of one model as published: one safetensors file, or several with an index that says which tensor is where.
@@ -27,7 +28,7 @@ package struct Checkpoint: Sendable {
     package let byteOffset: Int
   }
 
-  /// Opens a directory with an index or a single file.
+  /// Opens a directory with an index, a single file, or else the GGUF files of one model.
   ///
   /// - Throws: `noCheckpoint` or `twoCheckpoints` when it is not clear what to open, a rule of the index, or a rule of
   ///   the first shard that breaks one.
@@ -35,6 +36,10 @@ package struct Checkpoint: Sendable {
     let singlePath = "\(directory)/\(Self.singleName)"
     let hasSingle = try Self.isFile(singlePath)
     guard try Self.isFile("\(directory)/\(Self.indexName)") else {
+      if !hasSingle, let gguf = try Self.gguf(in: directory) {
+        try self.init(gguf: gguf, companions: directory)
+        return
+      }
       guard hasSingle else { throw Self.nothingFound(in: directory) }
       try self.init(file: singlePath)
       return
@@ -49,16 +54,27 @@ package struct Checkpoint: Sendable {
     wrongTotalSize = index.wrongTotalSize(found: totalByteCount)
   }
 
-  /// Opens one safetensors file as a whole checkpoint, whatever its name.
+  /// Opens one safetensors file as a whole checkpoint, whatever its name, or a GGUF.
   package init(file path: String) throws(SafetensorsError) {
-    let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
-    let directory = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
-    try self.init(directory: directory, files: [try SafetensorsFile(path: path)])
+    if path.hasSuffix(Self.ggufSuffix) {
+      try self.init(gguf: path, companions: nil)
+    } else {
+      try self.init(directory: Self.split(path).directory, files: [try SafetensorsFile(path: path)])
+    }
   }
 
-  /// Opens what a user names: a file that ends in `.safetensors`, else a directory.
-  package init(path: String) throws(SafetensorsError) {
-    if path.hasSuffix(".safetensors") { try self.init(file: path) } else { try self.init(directory: path) }
+  /// Opens what a user names: a file that ends in `.safetensors` or `.gguf`, else a directory.
+  ///
+  /// - Parameter companions: where config and tokenizer lie; nil for beside the weights.
+  package init(path: String, companions: String? = nil) throws(SafetensorsError) {
+    let isNamedAsFile = [".safetensors", Self.ggufSuffix].contains(where: path.hasSuffix)
+    let isDirectory = SystemCall.status(of: path).map { $0.st_mode & S_IFMT == S_IFDIR } ?? !isNamedAsFile
+    let own = try isDirectory ? Checkpoint(directory: path) : Checkpoint(file: path)
+    guard let companions else {
+      self = own
+      return
+    }
+    try self.init(directory: companions, files: own.files)
   }
 
   /// Takes shards that were opened already, sorted by name; what an index says of them is not asked.

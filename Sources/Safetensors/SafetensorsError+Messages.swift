@@ -38,8 +38,9 @@ extension SafetensorsError: CustomStringConvertible {
       "bytes \(Format.count(range.lowerBound)) to \(Format.count(range.upperBound)) before \(subject) belong to no tensor"
     case .trailingBytes(let range):
       "bytes \(Format.count(range.lowerBound)) to \(Format.count(range.upperBound)) after the last tensor belong to no tensor"
-    case .noCheckpoint: "the directory has neither `\(Checkpoint.indexName)` nor `\(Checkpoint.singleName)`"
-    case .twoCheckpoints: "the directory has `\(Checkpoint.singleName)` and an index that names other files"
+    case .noCheckpoint:
+      "the directory has neither `\(Checkpoint.indexName)` nor `\(Checkpoint.singleName)`, nor a GGUF"
+    case .twoCheckpoints: "the directory has the weights of several models"
     case .indexNotJSON(let problem): "the index is not valid JSON: \(Shown.text(problem))"
     case .indexMalformed(let problem): problem
     case .shardName(let name): "the index names `\(Shown.text(name))`, which is not a plain file name"
@@ -51,6 +52,7 @@ extension SafetensorsError: CustomStringConvertible {
     case .tensorInTwoShards(let other): "\(subject) is also in the shard `\(Shown.text(other))`"
     case .fileTooLarge(let count, let limit):
       "the file has \(Format.count(count)) bytes, more than the limit of \(Format.count(limit))"
+    case .gguf(let detail): (tensor == nil ? "the file" : subject) + " \(Shown.text(detail, limit: 400))"
     }
   }
 
@@ -75,7 +77,8 @@ extension SafetensorsError: CustomStringConvertible {
     case .descriptors(_, let needed):
       "the checkpoint has more files than this process may open; first say: ulimit -n \(needed)"
     case .noCheckpoint: "give the directory that holds the checkpoint's `config.json` and its safetensors files"
-    case .twoCheckpoints: "move one of them away"
+    case .twoCheckpoints:
+      "leave one of them there: `\(Checkpoint.singleName)`, the files that an index names, or one GGUF"
     case .shardMissing: "the download is probably incomplete; fetch this file again"
     case .tensorNotInShard, .tensorNotInIndex, .tensorInTwoShards:
       "the index and the shards are from different versions of the checkpoint; fetch all of them again"

@@ -76,6 +76,9 @@ package enum SafetensorsRule: Int, Sendable, CaseIterable {
   // 49 asked that the index's `total_size` be the sum of all tensors' bytes; it is noted now.
   /// A file that is read as a whole is not larger than its limit.
   case fileTooLarge = 50
+
+  /// A GGUF is as its version 3 says; what is wrong has words, no number.
+  case gguf = 60
 }
 
 /// Why a safetensors file or a checkpoint directory was refused, and where. Data only; the sentences are in
@@ -118,6 +121,7 @@ package struct SafetensorsError: Error, Equatable {
     case tensorNotInIndex
     case tensorInTwoShards(other: String)
     case fileTooLarge(byteCount: Int, limit: Int)
+    case gguf(String)
   }
 
   /// The file or directory at fault.
@@ -171,6 +175,7 @@ package struct SafetensorsError: Error, Equatable {
     case .tensorNotInIndex: .tensorNotInIndex
     case .tensorInTwoShards: .tensorInTwoShards
     case .fileTooLarge: .fileTooLarge
+    case .gguf: .gguf
     }
   }
 }

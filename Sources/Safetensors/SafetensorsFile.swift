@@ -1,6 +1,6 @@
 package import Storage
 
-/// One safetensors file: the owner of its mapping and of the table that was checked when it was opened.
+/// One safetensors file, or a GGUF: the owner of its mapping and of the table that was checked when it was opened.
 ///
 /// After `init` all positions are trusted. The promise of ``MappedFile`` holds here too: nobody may shorten the file.
 package final class SafetensorsFile: Sendable {
@@ -15,7 +15,11 @@ package final class SafetensorsFile: Sendable {
   package init(path: String) throws(SafetensorsError) {
     let file: MappedFile
     do throws(FileError) { file = try MappedFile(path: path) } catch { throw SafetensorsError(error) }
-    table = try SafetensorsHeader.parse(header: file.bytes, fileByteCount: file.byteCount, path: path)
+    if path.hasSuffix(Checkpoint.ggufSuffix) {
+      table = try GGUFHeader.parse(file)
+    } else {
+      table = try SafetensorsHeader.parse(header: file.bytes, fileByteCount: file.byteCount, path: path)
+    }
     self.file = file
   }
 
@@ -34,7 +38,7 @@ package final class SafetensorsFile: Sendable {
   /// Bytes in front of the data: the 8 of the length and the JSON with its padding.
   package var headerByteCount: Int { table.byteCount }
 
-  /// `__metadata__`, empty when there is none.
+  /// `__metadata__`, empty when there is none; of a GGUF all values but lists and long texts, as texts.
   package var metadata: [String: String] { table.metadata }
 
   /// All tensors in the order of their bytes.
@@ -43,8 +47,7 @@ package final class SafetensorsFile: Sendable {
   /// The file's name without its directory.
   package var name: String {
     // By bytes, as the system sees it: a slash with a combining accent behind it is another `Character`.
-    let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
-    return String(path[(slash.map(path.utf8.index(after:)) ?? path.startIndex)...])
+    Checkpoint.split(path).name
   }
 
   /// Bytes of all tensors together.

@@ -25,6 +25,14 @@ package struct SafetensorsHeader: Sendable {
   package let tensors: [TensorEntry]
   private let positions: [String: Int]
 
+  /// What was read and checked; tensors in the order of their bytes, no name twice.
+  init(byteCount: Int, metadata: [String: String], tensors: [TensorEntry]) {
+    self.byteCount = byteCount
+    self.metadata = metadata
+    self.tensors = tensors
+    positions = Dictionary(uniqueKeysWithValues: tensors.enumerated().map { ($1.name, $0) })
+  }
+
   /// The entry of a name, or nil.
   package subscript(name: String) -> TensorEntry? { positions[name].map { tensors[$0] } }
 
@@ -52,8 +60,7 @@ package struct SafetensorsHeader: Sendable {
         < ($1.byteRange.lowerBound, $1.byteRange.upperBound, $1.headerOffset)
     }
     try requireCoverage(of: end..<fileByteCount, by: tensors, path: path)
-    let positions = Dictionary(uniqueKeysWithValues: tensors.enumerated().map { ($1.name, $0) })
-    return SafetensorsHeader(byteCount: end, metadata: metadata, tensors: tensors, positions: positions)
+    return SafetensorsHeader(byteCount: end, metadata: metadata, tensors: tensors)
   }
 
   /// Metadata and tensors in the order of the text. Each is read and let go before the next: the tree of a header takes many

@@ -124,6 +124,12 @@ func position(of wanted: String, in text: String) -> Int? {
       var large = try Malformed(index: "", shards, at: nil)
       large.files[0].bytes = [UInt8](repeating: 0x20, count: Checkpoint.maximumSmallFileByteCount + 1)
       return large
+    case .gguf:
+      var early = Malformed(bytes: [], byteOffset: 4)
+      early.files = [("x.gguf", GGUF(version: 1).bytes)]
+      early.opensDirectory = true
+      early.at = "x.gguf"
+      return early
     default: throw TestFailure("no malformed file for the rule \(rule)")
     }
   }
