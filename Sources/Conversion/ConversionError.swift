@@ -21,6 +21,8 @@ package enum ConversionError: Error {
   case otherModel(detail: String)
   /// Even the least levels are larger than the target; both as a target is written.
   case target(wanted: String, least: String)
+  /// Nothing is quantized that could be quantized anew.
+  case requantizesNothing(directory: String)
   /// There are states, but the recipe solves no routed expert with them.
   case statesWithoutUse
   /// No level of a target can hold a matrix, or none that the engine serves.

@@ -13,6 +13,10 @@ package struct ConversionPlan: Sendable {
     package var recipe = Recipe()
     /// Regular expressions; tensors whose names match one are left out.
     package var drops: [String] = []
+    /// Whether codes that other tools packed are taken as the numbers they stand for, which are quantized anew.
+    package var requantizes = false
+    /// Where config and tokenizer lie; nil for beside the weights.
+    package var companions: String?
     /// For what no rule names a solver; of routed experts, where there are no states.
     package var solver = Solvers.standard
     /// For routed experts of which there are states, where no rule names a solver.
@@ -46,10 +50,12 @@ package struct ConversionPlan: Sendable {
   package let solvers: [any Solver]
 
   /// Reads headers and small files only.
-  package init(checkpoint directory: String, options: Options) throws(ConversionError) {
+  ///
+  /// - Parameter path: of a directory, or a GGUF.
+  package init(checkpoint path: String, options: Options) throws(ConversionError) {
     _ = try Self.drops(options)
     let checkpoint: Checkpoint
-    do throws(SafetensorsError) { checkpoint = try Checkpoint(directory: directory) } catch {
+    do throws(SafetensorsError) { checkpoint = try Checkpoint(path: path, companions: options.companions) } catch {
       throw .model(.source(error))
     }
     try self.init(checkpoint, options: options)
@@ -67,7 +73,8 @@ package struct ConversionPlan: Sendable {
     var files: [PackPlan.File] = []
     var emptyFiles: [String] = []
     do throws(ModelError) {
-      model = try ModelStore(.checkpoint(checkpoint), path: directory, dropping: drops)
+      model = try ModelStore(
+        .checkpoint(checkpoint), path: directory, dropping: drops, asNumbers: options.requantizes)
       try model.requirePackable()
       for name in ["config.json"] + SourceFile.companions {
         guard let bytes = try model.files.file(named: name) else { continue }
@@ -84,6 +91,7 @@ package struct ConversionPlan: Sendable {
         path: "\(directory)/\(GenerationConfiguration.fileName)")
     } catch { throw .model(error) }
 
+    guard !options.requantizes || !model.requantized.isEmpty else { throw .requantizesNothing(directory: directory) }
     var options = options
     let experts = model.items.lazy.filter(\.isExpert).flatMap(\.tensors).compactMap { model.tensor($0.id) }
     // What is quantized already stays so, and the recipe says so.
@@ -122,6 +130,29 @@ package struct ConversionPlan: Sendable {
       }
       throw .recipe(.isQuantized(tensor: source.name, as: encoding, decidedBy: "--experts \(wanted)"))
     }
+  }
+
+  /// Refuses codes of other tools that a look at the first row of each matrix shows to be none that packs hold; the others are looked
+  /// at when they are taken.
+  package func requireHeld() throws(ConversionError) {
+    do throws(ModelError) {
+      for case .packed(_, let codes) in sources.lazy.filter(\.type.isGrouped).map(\.place) {
+        try codes.requireHeld(row: 0)
+      }
+    } catch { throw .model(error) }
+  }
+
+  /// What quantizing anew adds to the error that codes of other tools have already: relative RMSE beside the numbers that they stand
+  /// for. Nil where nothing is quantized anew.
+  ///
+  /// - Parameter statistics: by tensor.
+  package func requantizationError(_ statistics: [QuantizationStatistics]) -> Float? {
+    var sum: QuantizationStatistics?
+    for (index, source) in sources.enumerated() where source.codesAsNumbers != nil && statistics.indices.contains(index)
+    {
+      if pack.tensors[index].encoding.isGrouped { sum = (sum ?? QuantizationStatistics()) + statistics[index] }
+    }
+    return sum?.relativeRMSE
   }
 
   /// Whether a chunk holds matrices that are solved with states.
@@ -253,6 +284,11 @@ package struct ConversionPlan: Sendable {
       if let engine = options.engine { provenance.append(.init(key: "servable", value: .string(engine.name))) }
     }
     // Only where something is, so that all other packs stay what they were.
+    if options.requantizes {
+      var kinds = JSONObject()
+      for (name, count) in model.requantized { kinds.append(.init(key: name, value: JSONValue(count))) }
+      provenance.append(.init(key: "requantized", value: .object(kinds)))
+    }
     if !model.dropped.isEmpty {
       provenance.append(.init(key: "dropped", value: .array(model.dropped.map(\.json))))
     }

@@ -45,7 +45,7 @@ extension Converter {
       } else {
         statistics.append(try encode(part, planes, wasResident: wasResident, into: &content))
       }
-      byteCount += part.range.count
+      byteCount += part.byteCount
     }
     encoders.wait()
     defer { encoders.signal() }
@@ -76,11 +76,15 @@ extension Converter {
     let firstRow: Int
     /// Of FP8.
     var scales: FP8Scales?
-    /// The rows of a matrix that is quantized already; the type is none of its own then.
+    /// The rows of a matrix that is quantized already.
     var packed: (codes: PackedCodes, rows: Range<Int>)?
+    /// Whether its codes are taken as they are; the type is none of its own then.
+    var takesCodes = false
 
     /// Bytes of an element in the file.
     var width: Int { scales == nil ? dtype.byteCount : 1 }
+    /// Bytes that are read for this part alone.
+    var byteCount: Int { packed.map { $0.codes.codeByteCount(rows: $0.rows.count) } ?? range.count }
   }
 
   func parts(of index: Int) -> [Part] {
@@ -90,8 +94,10 @@ extension Converter {
       let rows = chunk.kind == .rows ? chunk.rows : 0..<source.shape.rows
       if case .packed(let file, let codes) = source.place {
         return Part(
-          tensor: plan.pack.tensors[tensor], solver: plan.solvers[tensor], dtype: .i32, file: files[file],
-          range: codes.codeRange(rows), firstRow: rows.lowerBound, packed: (codes, rows))
+          tensor: plan.pack.tensors[tensor], solver: plan.solvers[tensor],
+          dtype: source.type.encoding?.dtype ?? codes.codes.entry.dtype, file: files[file],
+          range: codes.codeRange(rows), firstRow: rows.lowerBound, packed: (codes, rows),
+          takesCodes: source.type.isGrouped)
       }
       guard let (file, range, scales) = source.bytes, let dtype = source.type.encoding?.dtype else {
         preconditionFailure("the source is a checkpoint of floats")
@@ -109,7 +115,7 @@ extension Converter {
     _ part: Part, _ planes: [Range<Int>], wasResident: Bool, into content: inout AlignedBuffer
   ) throws(ConversionError) -> QuantizationStatistics {
     var statistics = QuantizationStatistics()
-    if let (codes, rows) = part.packed {
+    if part.takesCodes, let (codes, rows) = part.packed {
       encoders.wait()
       defer { encoders.signal() }
       do throws(ModelError) {
@@ -128,7 +134,7 @@ extension Converter {
     return statistics
   }
 
-  /// Goes once through the weights of a part in order: as they lie in the file, or FP8 as bf16.
+  /// Goes once through the weights of a part in order: as they lie in the file, FP8 as bf16, or codes as numbers.
   ///
   /// - Parameters:
   ///   - unit: elements that are not cut apart.
@@ -136,6 +142,9 @@ extension Converter {
   func forEachPiece(
     of part: Part, unit: Int, wasResident: Bool, _ body: (RawSpan, Int) throws(ConversionError) -> Void
   ) throws(ConversionError) {
+    if let (codes, rows) = part.packed {
+      return try forEachPiece(of: codes, rows, part, wasResident: wasResident, body)
+    }
     let step = MemoryBudget.pieceByteCount / (unit * part.dtype.byteCount) * unit
     try part.file.forEachPiece(
       of: part.range, wasCached: wasResident, step: step * part.width, budget.readers > 0 ? pieces : nil,
@@ -151,6 +160,24 @@ extension Converter {
         try body(numbers.bytes.extracting(first: 2 * count), offset + first)
       }
     }
+  }
+
+  /// The numbers of whole rows.
+  private func forEachPiece(
+    of codes: PackedCodes, _ rows: Range<Int>, _ part: Part, wasResident: Bool,
+    _ body: (RawSpan, Int) throws(ConversionError) -> Void
+  ) throws(ConversionError) {
+    guard let format = FloatFormat(part.dtype) else { preconditionFailure("numbers are floats") }
+    let rowByteCount = codes.shape.columns * format.byteCount
+    let step = max(1, MemoryBudget.pieceByteCount / rowByteCount)
+    var numbers = AlignedBuffer(byteCount: min(step, rows.count) * rowByteCount)
+    for first in stride(from: rows.lowerBound, to: rows.upperBound, by: step) {
+      let piece = first..<min(first + step, rows.upperBound)
+      codes.write(piece, as: format, into: &numbers, kernels: kernels)
+      try body(
+        numbers.bytes.extracting(first: piece.count * rowByteCount), (first - rows.lowerBound) * codes.shape.columns)
+    }
+    if !wasResident { SharedBytes(codes.codes.file.file, part.range).release() }
   }
 
   /// Encodes some weights of a part, which come after `first` others; goes on with the sums of those before, so that they do not
@@ -206,14 +233,17 @@ extension Converter {
         tensor: scales.entry.name, row: scale.index / columns, column: scale.index % columns, path: scales.file.path,
         byteOffset: scale.byteOffset)
     }
+    if let packed = part.packed, let scale = packed.codes.scaleNotFinite(row, column) {
+      return .notFinite(tensor: scale.tensor, row: row, column: column, path: scale.path, byteOffset: scale.byteOffset)
+    }
     return .notFinite(
       tensor: part.tensor.name, row: row, column: column, path: part.file.path, byteOffset: byteOffset)
   }
 
   func place(of element: Int, in part: Part) -> (row: Int, column: Int, byteOffset: Int) {
     let columns = part.tensor.shape.columns
-    return (
-      part.firstRow + element / columns, element % columns, part.range.lowerBound + element * part.width
-    )
+    // Of codes the place of the first: they may lie in any order.
+    let byteOffset = part.range.lowerBound + (part.packed == nil ? element * part.width : 0)
+    return (part.firstRow + element / columns, element % columns, byteOffset)
   }
 }

@@ -6,7 +6,7 @@ import Storage
 /// How much anonymous memory a conversion takes, and how many chunks may therefore be under way at once.
 ///
 /// What of the source is in the page cache is mapped and costs nothing. What is not is read past the cache into a buffer
-/// for each reader, if there is room for that; FP8 is decoded into another. Beside, each chunk under way takes a content, and with
+/// for each reader, if there is room for that; FP8 and codes as numbers are decoded into another. Beside, each chunk under way takes a content, and with
 /// zstd a split copy and a frame.
 package struct MemoryBudget: Sendable, Equatable {
   /// The program itself: runtime, stacks, code that was written to by relocation.
@@ -36,7 +36,10 @@ package struct MemoryBudget: Sendable, Equatable {
     let files = plan.pack.files.reduce(0) { $0 + $1.bytes.count }
     let (solving, states) = Self.solving(plan)
     let fixed = Self.program + Self.bytesPerTensor * plan.pack.tensors.count + 2 * files + states + statesHeld
-    let decoding = plan.sources.contains { $0.bytes?.scales != nil } ? reading : 0
+    // Codes as numbers have a plane of codes beside them, and what their groups go by.
+    let decoding =
+      plan.sources.contains { $0.codesAsNumbers != nil }
+      ? 2 * reading : plan.sources.contains { $0.bytes?.scales != nil } ? reading : 0
     func workers(_ window: Int, _ isRoomy: Bool) -> Int { min(window, isRoomy ? threads + Self.waiting : threads) }
     // A finished chunk that waits for its turn needs no working memory, so only threads count for that.
     func needed(_ window: Int, isRoomy: Bool) -> Int {

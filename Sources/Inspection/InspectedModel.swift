@@ -108,6 +108,9 @@ package struct InspectedModel: Sendable {
     if case .checkpoint(let checkpoint) = store { checkpoint.files } else { [] }
   }
 
+  /// Whether the weights are of GGUF files.
+  package var isGGUF: Bool { if case .checkpoint(let checkpoint) = store { checkpoint.isGGUF } else { false } }
+
   package var header: PackHeader? { if case .pack(let pack) = store { pack.header } else { nil } }
 
   /// The checkpoint by the names that published checkpoints have, whatever its layout; nil for a pack, and for a

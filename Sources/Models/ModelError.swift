@@ -12,6 +12,8 @@ package enum ModelError: Error, Sendable, Equatable {
   ///
   /// `byteOffset` is where the key stands in the file; nil for a key that is missing.
   case configuration(key: String?, detail: String, path: String, byteOffset: Int?)
+  /// `config.json` says otherwise than the weights beside it do, in a key whose value no shape tells.
+  case otherModel(key: String, detail: String, path: String)
   /// A tensor the architecture needs is not in the checkpoint.
   case missingTensor(String, directory: String)
   /// Tensors of the checkpoint that the architecture has no place for; the first few names and how many there are.
@@ -22,6 +24,8 @@ package enum ModelError: Error, Sendable, Equatable {
   case dropsNeeded(String, pattern: String, directory: String)
   /// A tensor with another shape than the configuration asks for, or of a type we do not read.
   case badTensor(name: String, detail: String, path: String, byteOffset: Int)
+  /// A matrix of codes with scales that no encoding of packs can hold as they are; as numbers they can be read.
+  case notHeld(name: String, detail: String, path: String, byteOffset: Int)
   /// A group of codes that are packed already, and that no encoding of packs can hold as they are.
   case packedCode(tensor: String, row: Int, group: Int, detail: String, path: String)
   /// A tensor of a pack with another shape than the configuration asks for.

@@ -1,10 +1,13 @@
 import JSON
+import Safetensors
 
 /// What a `config.json` says of weights that are no plain floats (`Formats/checkpoint.md` §4). Which tensors are FP8 or packed, their
 /// types and names say; what shares a scale, the shapes of the scales, unless it is a block.
 package struct QuantizationConfiguration {
   /// The keys that say it. Of a pack they tell what its source was; what is made of one has its own.
-  package static let keys = ["quantization_config", "compression_config", "llada_fp8_experts", "use_fp8_experts"]
+  package static let keys = [
+    "quantization", "quantization_config", "compression_config", "llada_fp8_experts", "use_fp8_experts",
+  ]
 
   enum Kind: String {
     case fp8 = "FP8"
@@ -15,12 +18,29 @@ package struct QuantizationConfiguration {
   private(set) var block = (rows: 128, columns: 128)
   /// The key that says there are such weights, and which; nil where none does.
   private(set) var promise: (key: String, kind: Kind)?
+  /// Of GPTQ, where tensors do not tell.
+  private(set) var bits = 4
+  /// Whether GPTQ stores zeros as they are, rather than less one.
+  private(set) var storesZeros = false
+  /// Bits and group sizes of MLX, by module; those of all others under an empty name.
+  private var modules: [String: (bits: Int, groupSize: Int)] = [:]
 
-  /// Ways of Hugging Face (`fp8`) and of llm-compressor (`compressed-tensors`), then of LLaDA-Image and of LLaDA2.0-Uni.
+  /// Those of a module of MLX; nil where it has none.
+  func affine(_ module: String) -> (bits: Int, groupSize: Int)? {
+    // Some writers leave out what all names begin with.
+    let short = module.split(separator: ".", maxSplits: 1).last.map(String.init)
+    return modules[module] ?? short.flatMap { modules[$0] } ?? modules[""]
+  }
+
+  /// Nothing is said.
+  init() {}
+
+  /// Ways of Hugging Face (`fp8`), of llm-compressor (`compressed-tensors`), of GPTQ and of MLX, then of LLaDA-Image and of
+  /// LLaDA2.0-Uni.
   ///
   /// - Throws: ``ModelError/configuration(key:detail:path:byteOffset:)`` for weights that are quantized in another way.
   init(_ reader: ConfigurationReader) throws(ModelError) {
-    for key in ["quantization_config", "compression_config"] where !reader.isOff(key) {
+    for key in ["quantization", "quantization_config", "compression_config"] where !reader.isOff(key) {
       guard let object = reader.object[key]?.object else { throw reader.error(key, "must be an object or null") }
       let inner = reader.inside(key, object)
       switch object["quant_method"]?.string {
@@ -33,13 +53,19 @@ package struct QuantizationConfiguration {
       case "compressed-tensors" where object["format"] == "pack-quantized":
         try takeCompressedTensors(inner, "int", bits: [4, 8])
         promise = (key, .packed)
+      case "gptq":
+        try takeGPTQ(inner)
+        promise = (key, .packed)
+      case nil where object["bits"] != nil && object["group_size"] != nil:
+        try takeMLX(inner)
+        promise = (key, .packed)
       case let method:
         let format = object["format"]?.string.map { ", \($0)" } ?? ""
         throw reader.error(
           key,
           "says that the weights are quantized already\(method.map { " (\($0)\(format))" } ?? ""), in a way that is not read; "
-            + "`fp8` is, and `compressed-tensors` with `float-quantized` or `pack-quantized`. If they were turned back into "
-            + "floats, take the key out")
+            + "`fp8` is, `gptq`, that of MLX, and `compressed-tensors` with `float-quantized` or `pack-quantized`. If they "
+            + "were turned back into floats, take the key out")
       }
     }
     if let flags = reader.object["llada_fp8_experts"]?.object {
@@ -50,6 +76,16 @@ package struct QuantizationConfiguration {
       }
     }
     if try reader.readBool("use_fp8_experts", default: false) { promise = ("use_fp8_experts", .fp8) }
+  }
+
+  /// The same with what a file of GPTQ beside `config.json` says, where that says nothing.
+  init(_ reader: ConfigurationReader, beside files: ModelFiles) throws(ModelError) {
+    try self.init(reader)
+    let name = "quantize_config.json"
+    guard promise == nil, case .checkpoint(let checkpoint) = files, let bytes = try files.file(named: name) else {
+      return
+    }
+    try takeGPTQ(ConfigurationReader(bytes: bytes, path: "\(checkpoint.directory)/\(name)"))
   }
 
   private mutating func takeHuggingFace(_ reader: ConfigurationReader) throws(ModelError) {
@@ -81,6 +117,32 @@ package struct QuantizationConfiguration {
       try inner.expect("type", type)
       try inner.expect("symmetric", true)
       try takeBlock("block_structure", inner)
+    }
+  }
+
+  /// - Parameter reader: of `quantization_config`, or of `quantize_config.json`.
+  mutating func takeGPTQ(_ reader: ConfigurationReader) throws(ModelError) {
+    bits = try reader.readInt("bits", in: 2...8, default: 4)
+    let known = ["gptq", "gptq_v2"]
+    let format = reader.object["checkpoint_format"] ?? "gptq"
+    guard let name = format.string, known.contains(name) else {
+      throw reader.error("checkpoint_format", "must be one of \(known.joined(separator: ", "))")
+    }
+    storesZeros = name == "gptq_v2"
+  }
+
+  /// By the paths of modules those that differ; false or `{}` for one that is not quantized, which its tensors show.
+  private mutating func takeMLX(_ reader: ConfigurationReader) throws(ModelError) {
+    try reader.expect("mode", "affine")
+    func pair(_ reader: ConfigurationReader) throws(ModelError) -> (bits: Int, groupSize: Int) {
+      (try reader.readInt("bits", in: 1...8), try reader.readInt("group_size", in: 1...65536))
+    }
+    modules[""] = try pair(reader)
+    for member in reader.object.members {
+      guard let object = member.value.object, !object.members.isEmpty else { continue }
+      let inner = reader.inside(member.key, object)
+      try inner.expect("mode", "affine")
+      modules[member.key] = try pair(inner)
     }
   }
 

@@ -28,6 +28,12 @@ package struct QuantizationStatistics: Sendable, Equatable {
   /// Saturated codes / all codes; 0 where there are none.
   package var saturatedShare: Float { count == 0 ? 0 : Float(Double(saturated) / Double(count)) }
 
+  package static func + (a: Self, b: Self) -> Self {
+    var sum = a
+    sum += b
+    return sum
+  }
+
   /// To give the same bits everywhere, parts are added in the order of the tensor.
   package static func += (sum: inout Self, part: Self) {
     sum.sums.squaredError += part.squaredError

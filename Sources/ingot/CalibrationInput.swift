@@ -22,9 +22,11 @@ struct CalibrationInput {
   private static let windowLength = 128
 
   init(
-    _ arguments: CalibrationArguments, checkpoint: String, compute: Compute, maxMemory: Int, _ progress: StageProgress
+    _ arguments: CalibrationArguments, checkpoint: String, companions: String? = nil, asNumbers: Bool = false,
+    compute: Compute, maxMemory: Int, _ progress: StageProgress
   ) throws(Failure) {
-    let model = try RunModel(path: checkpoint, compute: compute, cacheBudget: 0)
+    let model = try RunModel(
+      path: checkpoint, companions: companions, asNumbers: asNumbers, compute: compute, cacheBudget: 0)
     let name = arguments.decoder ?? DecoderName(for: model.weights)
     let special = try model.specialTokens(stopsAtTurnEnd: name == .llada22)
     let blockLength = arguments.blockLength ?? model.configuration.blockLength

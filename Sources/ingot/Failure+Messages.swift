@@ -62,6 +62,10 @@ extension Failure {
         what: "the target of \(wanted) cannot be met: with the least levels for all matrices it is \(least)",
         hint: wanted.hasSuffix("bpw")
           ? "ask for at least that" : "ask for at least that, or quantize more with --rest", code: .usage)
+    case .requantizesNothing(let directory):
+      self.init(
+        what: "--requantize has nothing to do: no matrix is quantized by another tool", place: "`\(directory)`",
+        hint: "leave it out", code: .usage)
     case .statesWithoutUse:
       self.init(
         what: "no routed expert would be solved with the states: the recipe keeps them all, or names other solvers",
@@ -146,8 +150,12 @@ extension Failure {
       self.init(
         what: key.map { "key `\($0)` \(detail)" } ?? "the configuration cannot be read: \(detail)",
         place: "`\(path)`" + (byteOffset.map { ", byte \(Format.count($0))" } ?? ""),
-        hint: byteOffset == nil
+        hint: byteOffset == nil && key != nil
           ? "a key the model needs is never guessed; add it as the model's authors published it" : nil)
+    case .otherModel(let key, let detail, let path):
+      self.init(
+        what: "key `\(key)` \(detail)", place: "`\(path)`",
+        hint: "give the config.json of the model that the weights are of")
     case .missingTensor(let name, let directory):
       self.init(
         what: "tensor `\(name)` is missing", place: "`\(directory)`",
@@ -176,7 +184,11 @@ extension Failure {
     case .packedCode(let tensor, let row, let group, let detail, let path):
       self.init(
         what: "tensor `\(tensor)` has, in row \(row), group \(group), \(detail)", place: "`\(path)`",
-        hint: "these codes cannot be taken over as they are; quantize the checkpoint that they were made from")
+        hint: Self.notHeldHint)
+    case .notHeld(let name, let detail, let path, let byteOffset):
+      self.init(
+        what: "tensor `\(name)` \(detail)", place: "`\(path)`, header entry at byte \(Format.count(byteOffset))",
+        hint: Self.notHeldHint)
     case .packedShape(let name, let found, let expected, let path):
       self.init(
         what: "tensor `\(name)` has shape \(found), config.json asks for \(expected)", place: "`\(path)`",
@@ -192,6 +204,10 @@ extension Failure {
     case .interrupted: self.init(what: "interrupted", code: Interrupt.status)
     }
   }
+
+  private static let notHeldHint =
+    "these codes cannot be taken over as they are; best quantize the checkpoint that they were made from; with `ingot quantize "
+    + "--requantize` the numbers that they stand for are quantized anew, and errors add up"
 
   private init(_ error: RecipeError, file: String?) {
     let place = { (byteOffset: Int) in "`\(file ?? "")`, byte \(Format.count(byteOffset))" }
@@ -236,8 +252,8 @@ extension Failure {
       self.init(
         what: "\(decidedBy) asks to quantize `\(tensor)`, which is \(encoding) already",
         hint:
-          "what is quantized is taken as it is, so that errors do not add up: leave this out, or quantize the checkpoint "
-          + "in full precision", code: .usage)
+          "what is quantized is taken as it is, so that errors do not add up: leave this out, quantize the checkpoint in full "
+          + "precision, or with --requantize the numbers that its codes stand for", code: .usage)
     case .converts(let tensor, let from, let to, let decidedBy):
       self.init(
         what: "\(decidedBy) asks for `\(to)`, but `\(tensor)` is \(from)",

@@ -62,7 +62,9 @@ struct InspectReport {
       let types = Set(model.tensors.map(\.type.description)).sorted().joined(separator: ", ")
       let shards = model.shards.count == 1 ? "" : ", \(Format.count(model.shards.count)) files"
       let layout = model.published?.layout.map { ", \($0.name) layout" } ?? ""
-      return (model.kind == .safetensors ? "safetensors file" : "checkpoint") + shards + ", \(types)\(layout)"
+      let kind =
+        model.kind == .safetensors ? "safetensors file" : model.isGGUF ? "GGUF" : "checkpoint"
+      return kind + shards + ", \(types)\(layout)"
     }
     let zstd = header.requiredFeatures & PackHeader.zstdFeature == 0 ? "" : ", zstd"
     return "ingot pack, format \(header.writeVersion)\(zstd)"
@@ -106,6 +108,10 @@ struct InspectReport {
     if let tool = provenance["tool"]?.string {
       let solver = provenance["options"]?.object?["solver"]?.string.map { ", scales by \(Shown.text($0))" } ?? ""
       lines.append("packed by \(Shown.text(tool))\(solver)")
+    }
+    if let kinds = provenance["requantized"]?.object?.members, !kinds.isEmpty {
+      let list = kinds.map { "\(Format.count($0.value.int ?? 0)) \(Shown.text($0.key))" }.joined(separator: ", ")
+      lines.append("quantized anew from codes of other tools (\(list)): errors of both add up")
     }
     return lines.filter { !$0.isEmpty }
   }

@@ -36,6 +36,9 @@ extension SourceNote {
       "\(Format.count(count)) tensor\(count == 1 ? " is" : "s are") FP8: each number times its scale, rounded to bf16, is the weight"
     case .packed(let count):
       "\(Format.count(count)) matri\(count == 1 ? "x is" : "ces are") quantized already: codes and scales are taken as they are"
+    case .packedAsNumbers(let count):
+      "\(Format.count(count)) matri\(count == 1 ? "x is" : "ces are") quantized already: the numbers that their codes stand for are "
+        + "quantized anew, so that errors add up; outside of experts, what is kept is rounded to bf16"
     case .passedThrough(let count, let byteCount):
       "\(Format.count(count)) tensor\(count == 1 ? "" : "s"), \(Format.bytes(byteCount)), of other parts than the language model: "
         + "kept as they are, and used by nothing here"

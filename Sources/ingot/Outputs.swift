@@ -1,5 +1,6 @@
 import Glibc
 import Pack
+import Safetensors
 import Storage
 
 /// What a command is going to write: all of it is looked at before any work, so that nothing is found out at the end of it,
@@ -32,6 +33,8 @@ struct Outputs {
   private static func files(ofModel path: String) -> [String] {
     guard let names = SystemCall.names(in: path) else {
       let (directory, _) = OutputFile.split(path)
+      // Config and tokenizer may lie beside it.
+      if path.hasSuffix(Checkpoint.ggufSuffix) { return Checkpoint.ggufFiles(of: path) + files(ofModel: directory) }
       return path.hasSuffix(".safetensors") ? [path, "\(directory)/config.json"] : [path]
     }
     let written = [".ingot", ".html", ".npy", ".jsonl", ".record", ".calibration"]

@@ -19,11 +19,12 @@ extension KernelSet {
 }
 
 extension PackArguments {
-  static func requireDirectory(_ checkpoint: String) throws(Failure) {
+  /// - Parameter takesGGUF: whether it may be a file of that kind.
+  static func requireDirectory(_ checkpoint: String, takesGGUF: Bool = false) throws(Failure) {
     guard Machine.exists(checkpoint) else { throw Failure(noModel: checkpoint) }
-    guard !Machine.isRegularFile(checkpoint) else {
+    guard !Machine.isRegularFile(checkpoint) || takesGGUF && ModelFiles.Kind(of: checkpoint) == .gguf else {
       throw Failure(
-        what: "`\(checkpoint)` is a file; quantize takes the directory of a checkpoint",
+        what: "`\(checkpoint)` is a file; quantize takes the directory of a checkpoint, or a GGUF",
         hint: "give the directory that holds config.json and the weights; `ingot inspect` looks into single files")
     }
   }
@@ -49,11 +50,15 @@ extension PackArguments {
 
   /// The plan before a target has chosen.
   ///
-  /// - Parameter rules: the bytes of the recipe file.
+  /// - Parameters:
+  ///   - companions: where config and tokenizer lie; nil for beside the weights.
+  ///   - rules: the bytes of the recipe file.
   func plan(
-    _ checkpoint: String, states: CalibrationDocument?, target: PrecisionTarget?, recipe rules: [UInt8]?
+    _ checkpoint: String, companions: String? = nil, states: CalibrationDocument?, target: PrecisionTarget?,
+    recipe rules: [UInt8]?
   ) throws(ConversionError) -> ConversionPlan {
     var options = try options(recipe: rules)
+    options.companions = companions
     options.calibration = states
     options.target = target
     options.engine = servable
@@ -63,6 +68,7 @@ extension PackArguments {
     }
     let plan = try ConversionPlan(checkpoint: checkpoint, options: options)
     if experts != nil { try plan.requireExperts(options.recipe.experts) }
+    try plan.requireHeld()
     return plan
   }
 

@@ -26,6 +26,12 @@ struct PackArguments: ParsableArguments {
       "Leave out tensors whose name matches and that the model does without; repeatable.", valueName: "regex"))
   var drops: [String] = []
 
+  @Flag(
+    help: ArgumentHelp(
+      "Take what other tools quantized (GPTQ, GGUF, MLX, compressed-tensors) as the numbers that it stands for, and quantize these "
+        + "anew. Errors add up; by how much is told. Without, codes and scales are taken as they are or refused."))
+  var requantize = false
+
   @Option(
     help: ArgumentHelp(
       "How scales are chosen where the recipe does not say: "
@@ -69,6 +75,7 @@ struct PackArguments: ParsableArguments {
       for text in overrides { options.recipe.overrides.append(try Recipe.rule(parsing: text)) }
     } catch { throw .recipe(error) }
     options.drops = drops
+    options.requantizes = requantize
     switch solver?.solver {
     case let own as any GroupwiseSolver: options.solver = own
     case let own as any CalibratedSolver: options.calibrated = own
@@ -88,7 +95,8 @@ struct PackArguments: ParsableArguments {
   var given: String? {
     let given: [(String, Bool)] = [
       ("--experts", experts != nil), ("--rest", rest != nil), ("--override", !overrides.isEmpty),
-      ("--recipe", recipe != nil), ("--drop", !drops.isEmpty), ("--solver", solver != nil),
+      ("--recipe", recipe != nil), ("--drop", !drops.isEmpty), ("--requantize", requantize),
+      ("--solver", solver != nil),
       ("--target", target != nil), ("--servable", servable != nil), ("--compress", compress != .none),
     ]
     return given.first(where: \.1)?.0

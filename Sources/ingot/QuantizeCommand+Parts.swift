@@ -11,7 +11,8 @@ extension QuantizeCommand {
   func validatePart() throws {
     let given: [(String, Bool)] = [
       ("--output", output != nil), ("--force", force), ("--target-kl", targetKL != nil), ("--held-out", heldOut != nil),
-      ("--dry-run", dryRun), ("--explain", explain != nil), ("--resume", resume), ("--json", json),
+      ("--config", companions != nil), ("--dry-run", dryRun), ("--explain", explain != nil), ("--resume", resume),
+      ("--json", json),
     ]
     let ofData = data.hasData ? "data to calibrate on" : data.idleOption
     if let option = content.given ?? ofData ?? given.first(where: \.1)?.0 {

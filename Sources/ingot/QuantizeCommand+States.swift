@@ -15,7 +15,8 @@ extension QuantizeCommand {
   func madeStates(_ kernels: KernelSet, _ progress: StageProgress) throws(Failure) -> (any StateSource)? {
     guard data.hasData else { return nil }
     let input = try CalibrationInput(
-      data, checkpoint: checkpoint, compute: Compute(kernels: kernels, threads: threads ?? Machine.threads),
+      data, checkpoint: checkpoint, companions: companions, asNumbers: content.requantize,
+      compute: Compute(kernels: kernels, threads: threads ?? Machine.threads),
       maxMemory: maxMemory.value, progress)
     if !quiet { Console.notes(input.model.promptRemarks + input.notes) }
     // For a target states are needed twice: they wait in a file that never has a name.

@@ -19,18 +19,20 @@ struct QuantizeCommand: ParsableCommand {
     discussion: """
       Routed experts are quantized, everything else is kept, unless told otherwise; the router, norms and biases always \
       are. Best with the states that the experts are fed while the model denoises: --target 4.25bpw with data of every \
-      kind that the model will be used for, here or in `ingot calibrate` before. Encodings: keep, \(Encoding.grouped.map(\.description).joined(separator: ", ")).
+      kind that the model will be used for, here or in `ingot calibrate` before. What `ingot export` wrote is taken back as it is, and so is what \
+      other tools quantized with codes and scales that a pack can hold. Encodings: keep, \(Encoding.grouped.map(\.description).joined(separator: ", ")).
 
       EXAMPLES
         ingot quantize LLaDA2.0-mini -o mini.ingot
         ingot quantize LLaDA2.0-mini -o mini.ingot --target 4.25bpw --prompts chats.jsonl --text code.txt
         ingot quantize LLaDA2.0-mini -o mini.ingot --override 'layers\\.1\\.=int8-g64' --dry-run
+        ingot quantize mini.gguf --config LLaDA2.0-mini -o mini.ingot
         ingot quantize LLaDA2.0-mini --explain \(exampleName) --rest int8-g64
       """)
 
   @Argument(
     help: ArgumentHelp(
-      "The checkpoint: a directory with config.json and safetensors, or the id of a downloaded model of the hub. Where --plan is "
+      "The checkpoint: a directory with config.json and safetensors or GGUF files, a GGUF, or the id of a downloaded model of the hub. Where --plan is "
         + "given, only needed if it lies elsewhere than the plan says.", valueName: "checkpoint"))
   var checkpointName: String?
 
@@ -41,6 +43,13 @@ struct QuantizeCommand: ParsableCommand {
   var force = false
 
   @OptionGroup var content: PackArguments
+
+  @Option(
+    name: .customLong("config"),
+    help: ArgumentHelp(
+      "Where config.json and tokenizer.json lie, if not beside the weights: a GGUF has neither. The checkpoint it was made from, "
+        + "without its weights, will do.", valueName: "directory"))
+  var companions: String?
 
   @Option(
     name: .customLong("target-kl"),
@@ -139,13 +148,14 @@ struct QuantizeCommand: ParsableCommand {
   }
 
   private func quantize(_ kernels: KernelSet) throws {
-    try PackArguments.requireDirectory(checkpoint)
+    try PackArguments.requireDirectory(checkpoint, takesGGUF: true)
+    if let companions { try PackArguments.requireDirectory(companions) }
     let rules = try content.rules()
     // Of a run that ended between the pack's getting its name and its saying so, the name is taken by what was asked for.
     let isFinished = try hasFinished()
     if let output, writes, !isFinished {
       var outputs = Outputs(
-        models: [checkpoint],
+        models: [checkpoint] + (companions.map { [$0] } ?? []),
         files: [content.recipe, content.calibration, data.generator, heldOut] + data.prompts + data.text,
         force: force, isQuiet: quiet)
       try outputs.require(output)
@@ -163,7 +173,8 @@ struct QuantizeCommand: ParsableCommand {
     var choice: PrecisionChoice?
     var journal: Journal?
     do throws(ConversionError) {
-      plan = try content.plan(checkpoint, states: states?.document, target: wanted, recipe: rules)
+      plan = try content.plan(
+        checkpoint, companions: companions, states: states?.document, target: wanted, recipe: rules)
       if resume, let output { journal = try openJournal(for: output, plan, file) }
       if let found = journal?.plan {
         choice = found.choice
@@ -174,7 +185,7 @@ struct QuantizeCommand: ParsableCommand {
       if let choice { plan = try plan.with(choice.encodings) }
       if let explain { return try printExplanation(plan, of: explain, choices) }
     } catch { throw Failure(error, output: output ?? "", recipe: content.recipe) }
-    try PackArguments.requireTokenizer(plan, of: checkpoint, isQuiet: quiet)
+    try PackArguments.requireTokenizer(plan, of: companions ?? checkpoint, isQuiet: quiet)
     if let targetKL, let choices, let states, let check {
       return try convert(within: targetKL, choices, plan, states, check, kernels, progress)
     }

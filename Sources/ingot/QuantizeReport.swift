@@ -138,6 +138,12 @@ struct QuantizeReport {
     Console.note(
       "\(Format.fixed(seconds, 1)) s"
         + (rounds.isEmpty ? ", \(rate(plan.sourceByteCount)) in, \(rate(outcome.byteCount)) out" : all))
+    if let error = plan.requantizationError(outcome.statistics) {
+      let kinds = plan.model.requantized.map { "\(Format.count($0.count)) \($0.name)" }.joined(separator: ", ")
+      Console.note(
+        "quantized anew: \(kinds); relative RMSE \(Format.significant(Double(error))) beside the numbers of the source, on top of the "
+          + "error that it has")
+    }
     let clamped = outcome.statistics.reduce(0) { $0 + $1.clampedGroups }
     if clamped > 0 {
       Console.note("\(Format.count(clamped)) groups are too small for the byte scales of their rows and lose precision")
@@ -155,9 +161,11 @@ struct QuantizeReport {
     let worst = worstTensors(outcome)
     if !worst.isEmpty { Console.note("largest relative RMSE:") }
     for line in Format.table(worst.map { ["  \(Format.fixed(Double($0.error), 4))", $0.name] }) { Console.note(line) }
-    if !worst.isEmpty, let known = KnownDrift.text(plan.options) { Console.note(known) }
+    if !worst.isEmpty, !plan.options.requantizes, let known = KnownDrift.text(plan.options) { Console.note(known) }
     // Without a tokenizer nothing can be asked.
-    guard plan.file(named: "tokenizer.json") != nil, let output else { return }
+    guard plan.file(named: "tokenizer.json") != nil, let output, !plan.options.requantizes,
+      plan.options.companions == nil
+    else { return }
     Console.note("next: ingot verify \(output) --reference \(source)")
   }
 
@@ -182,6 +190,13 @@ struct QuantizeReport {
     for outcome in SolutionRecord.Outcome.allCases where outcome != .other {
       object.append(.init(key: "\(outcome)", value: JSONValue(outcomes.count { $0 == outcome })))
     }
+    return object
+  }
+
+  /// Matrices by what their codes were.
+  private var requantizedKinds: JSONObject {
+    var object = JSONObject()
+    for (name, count) in plan.model.requantized { object.append(.init(key: name, value: JSONValue(count))) }
     return object
   }
 
@@ -239,6 +254,11 @@ struct QuantizeReport {
             }),
         ]
       } ?? .null,
+      "requantized": plan.options.requantizes
+        ? [
+          "matrices": .object(requantizedKinds),
+          "relative_rmse": plan.requantizationError(outcome.statistics).map { JSONValue($0) } ?? .null,
+        ] : .null,
       "compress": .string(plan.options.compression.rawValue),
       "kernels": .string(converter.kernels.name),
       "threads": JSONValue(converter.threads),

@@ -20,11 +20,14 @@ struct RunModel {
   /// Opens a pack or a checkpoint directory.
   ///
   /// - Parameters:
+  ///   - companions: where config and tokenizer of a checkpoint lie; nil for beside the weights.
+  ///   - asNumbers: whether codes that other tools packed are read as the numbers they stand for.
   ///   - cacheBudget: bytes of unpacked chunks to keep.
   ///   - checksChunks: whether each chunk of a pack is compared with its hashes before its first use.
   ///   - arithmetic: rounded weights are kept in half of the budget.
   init(
-    path: String, compute: Compute, cacheBudget: Int, checksChunks: Bool = false, arithmetic: WeightArithmetic = .fp32
+    path: String, companions: String? = nil, asNumbers: Bool = false, compute: Compute, cacheBudget: Int,
+    checksChunks: Bool = false, arithmetic: WeightArithmetic = .fp32
   ) throws(Failure) {
     guard Machine.exists(path) else { throw Failure(noModel: path) }
     if CalibrationFile.isCalibration(path) { throw Failure(statesAsModel: path) }
@@ -34,11 +37,12 @@ struct RunModel {
     self.path = path
     isPack = kind == .pack
     do throws(ModelError) {
+      let store = try ModelStore(ModelFiles(path: path, companions: companions), path: path, asNumbers: asNumbers)
       switch arithmetic {
-      case .fp32: weights = try StoredWeights(path: path, cacheBudget: cacheBudget, checksChunks: checksChunks)
+      case .fp32: weights = StoredWeights(store, cacheBudget: cacheBudget, checksChunks: checksChunks)
       case .bf16Weights:
         weights = RoundedWeights(
-          try StoredWeights(path: path, cacheBudget: cacheBudget / 2, checksChunks: checksChunks),
+          StoredWeights(store, cacheBudget: cacheBudget / 2, checksChunks: checksChunks),
           kernels: compute.kernels, cacheBudget: cacheBudget / 2)
       }
     } catch { throw Failure(error) }

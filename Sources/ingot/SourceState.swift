@@ -7,7 +7,7 @@ enum SourceState {
   /// Names, lengths and times of last change of the files of a checkpoint, or of a single file.
   static func json(of path: String) -> JSONValue {
     let names = (SystemCall.names(in: path) ?? []).filter { name in
-      [".safetensors", ".json"].contains { name.hasSuffix($0) }
+      [".safetensors", ".gguf", ".json"].contains { name.hasSuffix($0) }
     }
     let files = names.isEmpty ? [path] : names.sorted().map { "\(path)/\($0)" }
     return .array(

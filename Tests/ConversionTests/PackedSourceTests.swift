@@ -188,7 +188,7 @@ import Testing
           tensors.append(.init(name: name + suffix, dtype: .i32, dimensions: [1], bytes: [0, 0, 0, 0]))
           return
         }
-        if suffix == "_scale" { tensors[index].dtype = .f16 } else { tensors[index].bytes[8] = 127 }
+        if suffix == "_scale" { tensors[index].dtype = .i16 } else { tensors[index].bytes[8] = 127 }
       }
       try checkpoint.write(to: directory + "/packed")
       do throws(ModelError) { _ = try ModelStore(path: directory + "/packed") } catch {
@@ -209,6 +209,125 @@ import Testing
       #expect(plan.options.recipe.experts == .keep)
       for name in ["keep", "int8-g32"] { try plan.requireExperts(#require(Recipe.Choice(name: name))) }
       #expect(throws: ConversionError.self) { try plan.requireExperts(.standardExperts) }
+    }
+  }
+
+  @Test("a scale that is no number of bf16 is refused before the work, and taken as a number")
+  func wideScales() throws {
+    let name = "model.layers.1.mlp.experts.0.up_proj.weight"
+    try withTemporaryDirectory { directory in
+      try makeDirectory(directory + "/packed")
+      var (checkpoint, _) = try exported(ConversionPlan.Options(), in: directory)
+      let change = checkpoint.change
+      checkpoint.change = { tensors in
+        change(&tensors)
+        for index in tensors.indices where tensors[index].name == name + "_scale" {
+          let bits = stride(from: 0, to: tensors[index].bytes.count, by: 2).map {
+            UInt32(tensors[index].bytes[$0]) << 16 | UInt32(tensors[index].bytes[$0 + 1]) << 24 | 1
+          }
+          tensors[index].dtype = .f32
+          tensors[index].bytes = bits.flatMap { value in (0..<4).map { UInt8(value >> (8 * $0) & 255) } }
+        }
+      }
+      try checkpoint.write(to: directory + "/packed")
+      var options = ConversionPlan.Options()
+      let plan = try ConversionPlan(checkpoint: directory + "/packed", options: options)
+      do throws(ConversionError) {
+        try plan.requireHeld()
+        throw .interrupted
+      } catch {
+        guard case .model(.packedCode(name, 0, 0, let detail, _)) = error else { throw error }
+        #expect(detail.contains("bf16"))
+      }
+      options.requantizes = true
+      let anew = try ConversionPlan(checkpoint: directory + "/packed", options: options)
+      #expect(anew.model.requantized.map(\.name) == ["compressed-tensors-4bit-g64"])
+      let outcome = try convert(directory + "/packed", options, Run(threads: 2))
+      let error = try #require(anew.requantizationError(outcome.statistics))
+      // The scales of a search go on from codes of the same grid.
+      #expect(error > 0 && error < 0.1)
+      // All memory that there is, or hardly any: the same pack.
+      let bytes = try contents(of: directory + "/packed/out.ingot")
+      try convert(directory + "/packed", options, Run(memoryLimit: 40 << 20))
+      #expect(try contents(of: directory + "/packed/out.ingot") == bytes)
+    }
+  }
+
+  @Test func whatIsPlainIsNotQuantizedAnew() throws {
+    var options = ConversionPlan.Options()
+    options.requantizes = true
+    guard case .requantizesNothing = try refusal(wide, options) else { throw TestFailure("accepted") }
+  }
+
+  /// What GPTQ and MLX write for a matrix of 128 × 128 with 4 bits in groups of 64.
+  private static let parts: [(tool: String, parts: [(suffix: String, dtype: DType, dimensions: [Int])])] = [
+    (
+      "gptq",
+      [
+        (".qweight", .i32, [16, 128]), (".scales", .f16, [2, 128]), (".qzeros", .i32, [2, 16]), (".g_idx", .i32, [128]),
+      ]
+    ),
+    ("mlx", [(".weight", .u32, [128, 16]), (".scales", .bf16, [128, 2]), (".biases", .bf16, [128, 2])]),
+  ]
+  private static let shapes: [[Int]] = [
+    [], [0], [4], [0, 128], [16, 0], [1 << 60, 0], [0, 1 << 62], [3, 5], [16, 129], [17, 128], [128, 3], [2, 128, 1],
+    [1, 128, 16],
+  ]
+
+  @Test("parts of any shape are read or refused, and none traps", arguments: parts.indices)
+  func shapesOfParts(index: Int) throws {
+    let (tool, parts) = Self.parts[index]
+    let module = "model.layers.1.mlp.experts.1.gate_proj"
+    for changed in parts.indices {
+      for shape in [parts[changed].dimensions] + Self.shapes {
+        var tiny = wide
+        tiny.configChanges = [
+          "quantization_config": tool == "gptq" ? ["quant_method": "gptq", "bits": 4] : ["bits": 4, "group_size": 64]
+        ]
+        tiny.change = { tensors in
+          tensors.removeAll { $0.name == module + ".weight" }
+          for (place, part) in parts.enumerated() {
+            let dimensions = place == changed ? shape : part.dimensions
+            let count = dimensions.contains(0) ? 0 : dimensions.reduce(1, *)
+            tensors.append(
+              .init(
+                name: module + part.suffix, dtype: part.dtype, dimensions: dimensions,
+                bytes: (0..<count * part.dtype.byteCount).map {
+                  part.suffix == ".g_idx" && $0 % 4 == 0 ? UInt8($0 / 256 % 2) : 0
+                }))
+          }
+        }
+        try withTemporaryDirectory { directory in
+          try tiny.write(to: directory)
+          let isRight = shape == parts[changed].dimensions
+          do throws(ModelError) {
+            let model = try ModelStore(path: directory)
+            #expect(isRight && model.tensors.contains { $0.name == module + ".weight" && $0.type.isGrouped })
+          } catch {
+            #expect(!isRight, "\(tool), \(parts[changed].suffix), \(shape): \(error)")
+          }
+        }
+      }
+    }
+  }
+
+  @Test func codesBesideTheElementsAreNotPassedOver() throws {
+    try withTemporaryDirectory { directory in
+      try makeDirectory(directory + "/packed")
+      var (checkpoint, _) = try exported(ConversionPlan.Options(), in: directory)
+      let (change, name) = (checkpoint.change, "model.layers.1.mlp.experts.1.gate_proj.weight")
+      checkpoint.change = { tensors in
+        let plain = tensors.filter { $0.name == name }
+        change(&tensors)
+        tensors += plain
+      }
+      try checkpoint.write(to: directory + "/packed")
+      do throws(ModelError) { _ = try ModelStore(path: directory + "/packed") } catch {
+        guard case .badTensor(name, let detail, _, _) = error else { throw error }
+        #expect(detail.contains("twice"))
+        return
+      }
+      throw TestFailure("accepted")
     }
   }
 

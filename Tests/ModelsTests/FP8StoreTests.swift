@@ -187,7 +187,7 @@ import Testing
     "configurations that promise something else are refused by key",
     arguments: [
       ("quantization_config", huggingFace(128, 128), "none is"), ("use_fp8_experts", true, "none is"),
-      ("quantization_config", ["quant_method": "gptq", "bits": 4], "gptq"),
+      ("quantization_config", ["quant_method": "awq", "bits": 4], "awq"),
       ("quantization_config.fmt", ["quant_method": "fp8", "fmt": "e3m4"], "e4m3"),
       ("quantization_config.scale_fmt", ["quant_method": "fp8", "scale_fmt": "ue8m0"], "ue8m0"),
       (

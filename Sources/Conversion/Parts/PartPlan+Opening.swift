@@ -55,13 +55,17 @@ extension PartPlan {
       }
       return (file, false)
     }
+    // Nothing stands for a GGUF, whose scales tell how it is read.
+    guard !source.name.hasSuffix(Checkpoint.ggufSuffix) else {
+      throw .part(.shardsMissing([source.name], directory: directory))
+    }
     var header = ByteWriter(capacity: source.header.utf8.count + SafetensorsHeader.lengthByteCount)
     header.append(UInt64(source.header.utf8.count))
     header.append(source.header)
     do throws(SafetensorsError) {
       let file = try SafetensorsFile(standingFor: path, byteCount: source.bytes, header: header.bytes.bytes)
-      // The shapes of matrices that are packed already are data.
-      return (file, file.tensors.contains { $0.dtype == .i64 && $0.name.hasSuffix("_shape") })
+      // The shapes of matrices that are packed already, and the groups of their columns, are data.
+      return (file, file.tensors.contains { $0.name.hasSuffix("_shape") || $0.name.hasSuffix(".g_idx") })
     } catch { throw .source(error) }
   }
 }

@@ -8,13 +8,18 @@ import Tensors
 
 extension PartPlan {
   static func json(_ options: ConversionPlan.Options) -> JSONValue {
-    [
+    var json: JSONValue = [
       "recipe": options.recipe.json, "drops": .array(options.drops.map { .string($0) }),
       "solver": .string(options.solver.name), "calibrated_solver": .string(options.calibrated.name),
       "compress": .string(options.compression.rawValue),
       "target": options.target.map { .string("\($0)") } ?? .null,
       "servable": options.engine.map { .string($0.name) } ?? .null,
     ]
+    if options.requantizes, var object = json.object {
+      object.append(.init(key: "requantize", value: true))
+      json = .object(object)
+    }
+    return json
   }
 
   static func json(_ choice: PrecisionChoice?, of options: ConversionPlan.Options) -> JSONValue {
@@ -56,6 +61,7 @@ extension PartPlan {
     (options.solver, options.compression, options.tool) = (groupwise, compression, versions.tool)
     options.calibrated = calibrated
     options.drops = drops.compactMap(\.string)
+    options.requantizes = object["requantize"]?.bool ?? false
     options.target = object["target"]?.string.flatMap(PrecisionTarget.init(text:))
     options.engine = object["servable"]?.string.flatMap(ServingEngine.init(name:))
     options.calibration = states?.document

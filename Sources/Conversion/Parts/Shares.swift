@@ -74,7 +74,7 @@ extension ConversionPlan {
         add(scales.file)
       case .packed(let file, let codes):
         found.insert(file)
-        add(codes.scales.file)
+        codes.files.forEach(add)
       case .chunks: break
       }
     }

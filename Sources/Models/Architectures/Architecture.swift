@@ -39,6 +39,16 @@ extension Architecture {
     try TransformerModel(weights, compute: compute)
   }
   package static func decoder(_ configuration: ModelConfiguration) -> String { "2.0" }
+
+  /// The names of other formats that it has.
+  static var dialects: [(dialect: NameDialect, names: TensorNames)] {
+    NameDialect.allCases.compactMap { dialect in names(in: dialect).map { (dialect, $0) } }
+  }
+
+  /// Which tensor a name means, as published or in another format; of a stack of experts no expert is told.
+  static func identify(_ name: String) -> TensorID? {
+    names.identify(name) ?? dialects.lazy.compactMap { $0.names.identify(name) }.first
+  }
 }
 
 /// The families that Ingot knows.
@@ -72,7 +82,7 @@ package enum Architectures {
 
   /// Which tensor a name means in the first family that has it; nil where none does.
   package static func identify(_ name: String) -> TensorID? {
-    for architecture in all { if let id = architecture.names.identify(name) { return id } }
+    for architecture in all { if let id = architecture.identify(name) { return id } }
     return nil
   }
 }

@@ -23,6 +23,13 @@ package struct ExpertLayout: Sendable {
     tensors = TensorNames(zip(TensorPart.projections, templates).map { (.expert, $0, $1) })
   }
 
+  /// Stacked by names of another format.
+  init(_ dialect: NameDialect, _ names: TensorNames) {
+    name = dialect.rawValue
+    kind = .stacked
+    tensors = names
+  }
+
   /// The name of the tensor that holds a projection of an expert.
   func name(of id: TensorID) -> String { tensors.name(of: id) }
 

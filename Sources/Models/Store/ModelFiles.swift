@@ -12,21 +12,24 @@ package enum ModelFiles: Sendable {
   /// What was named: each is opened in its own way.
   package enum Kind: String, Sendable {
     case pack = "ingot"
-    case safetensors
+    case safetensors, gguf
     case checkpoint
 
-    /// - Parameter path: of a directory, a file whose name ends in `.safetensors`, or else a pack.
+    /// - Parameter path: of a directory, a file whose name ends in `.safetensors` or `.gguf`, or else a pack.
     package init(of path: String) {
       if let status = SystemCall.status(of: path), status.st_mode & S_IFMT == S_IFDIR {
         self = .checkpoint
       } else {
-        self = path.hasSuffix(".safetensors") ? .safetensors : .pack
+        let files: [Kind] = [.safetensors, .gguf]
+        self = files.first { path.hasSuffix(".\($0.rawValue)") } ?? .pack
       }
     }
   }
 
   /// Opens what a person names. Of a pack the tables are verified, its chunks are not (``PackCheck`` does that).
-  package init(path: String) throws(ModelError) {
+  ///
+  /// - Parameter companions: where config and tokenizer of a checkpoint lie; nil for beside the weights.
+  package init(path: String, companions: String? = nil) throws(ModelError) {
     switch Kind(of: path) {
     case .pack:
       do throws(PackError) {
@@ -34,14 +37,14 @@ package enum ModelFiles: Sendable {
         try pack.verifyTables()
         self = .pack(pack)
       } catch { throw .pack(error) }
-    case .safetensors:
-      do throws(SafetensorsError) { self = .checkpoint(try Checkpoint(file: path)) } catch { throw .source(error) }
-    case .checkpoint:
-      do throws(SafetensorsError) { self = .checkpoint(try Checkpoint(directory: path)) } catch { throw .source(error) }
+    case .safetensors, .gguf, .checkpoint:
+      do throws(SafetensorsError) { self = .checkpoint(try Checkpoint(path: path, companions: companions)) } catch {
+        throw .source(error)
+      }
     }
   }
 
-  /// All tensors by the names that they have here, in the order of the tables or files; behind them matrices that are packed in three
+  /// All tensors by the names that they have here, in the order of the tables or files; behind them matrices that are packed in several
   /// tensors. What names mean is not looked at.
   package func tensors() throws(ModelError) -> [StoredTensor] {
     var tensors: [StoredTensor] = []
@@ -54,8 +57,8 @@ package enum ModelFiles: Sendable {
       } catch { throw .pack(error) }
     case .checkpoint(let checkpoint):
       tensors.reserveCapacity(checkpoint.files.reduce(0) { $0 + $1.tensors.count })
-      let packed = PackedCodes.all(of: checkpoint)
-      let parts = Set(packed.flatMap { matrix in PackedCodes.suffixes.map { matrix.codes.name + $0 } })
+      let packed = PackedCodes.all(of: checkpoint, quantization)
+      let parts = Set(packed.flatMap { $0.codes.parts.map(\.entry.name) })
       for (file, shard) in checkpoint.files.enumerated() {
         for entry in shard.tensors where parts.isEmpty || !parts.contains(entry.name) {
           tensors.append(StoredTensor(entry, file: file))
@@ -64,6 +67,15 @@ package enum ModelFiles: Sendable {
       for matrix in packed { tensors.append(StoredTensor(matrix.codes, file: matrix.file)) }
     }
     return tensors
+  }
+
+  /// What is said of quantized weights; nothing where that cannot be read, which opening a model tells.
+  var quantization: QuantizationConfiguration {
+    guard let config = try? configuration(),
+      let reader = try? ConfigurationReader(bytes: config.bytes, path: config.path),
+      let found = try? QuantizationConfiguration(reader, beside: self)
+    else { return QuantizationConfiguration() }
+    return found
   }
 
   /// The bytes of `config.json`, and what messages call it.
@@ -77,9 +89,17 @@ package enum ModelFiles: Sendable {
         return (try pack.file(named: SourceFile.name(inPack: "config.json")), "\(pack.path): config.json")
       } catch { throw .pack(error) }
     case .checkpoint(let checkpoint):
-      do throws(SafetensorsError) {
-        return (try checkpoint.readSmallFile(name: "config.json"), "\(checkpoint.directory)/config.json")
-      } catch { throw .source(error) }
+      let path = "\(checkpoint.directory)/config.json"
+      do throws(SafetensorsError) { return (try checkpoint.readSmallFile(name: "config.json"), path) } catch {
+        guard checkpoint.isGGUF, case .system(let failure) = error.reason, failure.isMissing else {
+          throw .source(error)
+        }
+        throw .configuration(
+          key: nil,
+          detail:
+            "there is none, nor can a GGUF replace it; say where it is with `ingot quantize --config DIRECTORY`, that of the "
+            + "checkpoint which the GGUF was made from", path: path, byteOffset: nil)
+      }
     }
   }
 
@@ -135,7 +155,7 @@ package enum ModelFiles: Sendable {
         places.append(SharedBytes(checkpoint.files[file].file, range))
         places.append(SharedBytes(scales.file.file, scales.entry.byteRange))
       case (.checkpoint, .packed(_, let codes)):
-        for part in [codes.codes, codes.scales] { places.append(SharedBytes(part.file.file, part.entry.byteRange)) }
+        places += codes.places
       case (.pack(let pack), .chunks(let record)) where record.chunks != chunks:
         chunks = record.chunks  // the tensors of an expert share theirs
         places += chunks.compactMap { index in

@@ -27,22 +27,28 @@ package final class ModelStore: Sendable {
 
   /// Opens a checkpoint directory or a pack.
   ///
-  /// - Parameter drops: tensors of a checkpoint that the model does without.
-  package convenience init(path: String, dropping drops: [TensorDrop] = []) throws(ModelError) {
-    try self.init(ModelFiles(path: path), path: path, dropping: drops)
+  /// - Parameters:
+  ///   - drops: tensors of a checkpoint that the model does without.
+  ///   - asNumbers: whether codes that other tools packed are read as the numbers they stand for.
+  package convenience init(
+    path: String, dropping drops: [TensorDrop] = [], asNumbers: Bool = false
+  ) throws(ModelError) {
+    try self.init(ModelFiles(path: path), path: path, dropping: drops, asNumbers: asNumbers)
   }
 
   /// Reads `config.json` and finds every tensor that it asks for.
   ///
   /// - Throws: ``ModelError``; a tensor of the files without a place is an error, so nothing is lost silently.
-  package init(_ files: ModelFiles, path: String, dropping drops: [TensorDrop] = []) throws(ModelError) {
+  package init(
+    _ files: ModelFiles, path: String, dropping drops: [TensorDrop] = [], asNumbers: Bool = false
+  ) throws(ModelError) {
     let config = try files.configuration()
     var notes: [SourceNote] = []
     let configuration = try ModelConfiguration(json: config.bytes, path: config.path) { notes.append($0) }
     let reader = try ConfigurationReader(bytes: config.bytes, path: config.path)
-    let quantization = try QuantizationConfiguration(reader)
+    let quantization = try QuantizationConfiguration(reader, beside: files)
     let catalogue = try files.tensors()
-    var finder = TensorFinder(files, path: path, catalogue, configuration, quantization)
+    var finder = TensorFinder(files, path: path, catalogue, configuration, quantization, asNumbers: asNumbers)
     var dropped: [DroppedTensors] = []
     if case .checkpoint(let checkpoint) = files {
       dropped = try DroppedTensors.named(by: drops, among: finder.names, in: checkpoint.directory)
@@ -52,6 +58,7 @@ package final class ModelStore: Sendable {
         finder.drop(buffers)
       }
       try finder.requireSupportedTypes()
+      try checkpoint.requireMetadata(configuration)
     }
     let architecture = finder.architecture
     let layouts = try finder.layouts()
@@ -86,7 +93,7 @@ package final class ModelStore: Sendable {
       notes.append(.tiedHead(name: architecture.names.name(of: head)))
     }
     if finder.fp8Count > 0 { notes.append(.fp8(count: finder.fp8Count)) }
-    if packedCount > 0 { notes.append(.packed(count: packedCount)) }
+    if packedCount > 0 { notes.append(asNumbers ? .packedAsNumbers(count: packedCount) : .packed(count: packedCount)) }
     notes += dropped.filter { $0.pattern == nil }.map { .rotaryBuffers(count: $0.names.count) }
     if !passedThrough.isEmpty {
       notes.append(
@@ -106,6 +113,13 @@ package final class ModelStore: Sendable {
 }
 
 extension ModelStore {
+  /// Codes of other tools that are taken as numbers: how many matrices there are of each kind.
+  package var requantized: [(name: String, count: Int)] {
+    var counts: [String: Int] = [:]
+    for tensor in tensors { if let codes = tensor.codesAsNumbers { counts[codes.description, default: 0] += 1 } }
+    return counts.sorted { $0.key < $1.key }.map { (name: $0.key, count: $0.value) }
+  }
+
   /// Refuses tensors of other parts that a pack cannot hold; what runs the model passes them by.
   package func requirePackable() throws(ModelError) {
     for tensor in passedThrough {
@@ -126,11 +140,14 @@ extension ModelStore {
 extension ModelFiles {
   /// What is wrong with a tensor of a checkpoint.
   fileprivate func bad(_ name: String, _ detail: String) -> ModelError {
-    guard case .checkpoint(let checkpoint) = self,
-      let (file, entry) = checkpoint.tensor(named: name) ?? checkpoint.tensor(named: name + PackedCodes.suffixes[0])
-    else {
+    guard case .checkpoint(let checkpoint) = self else {
       preconditionFailure("what a pack stores was looked at when it was opened")
     }
+    // Packed codes have a name that none of their tensors need have.
+    let packed = (try? tensors())?.first { $0.name == name }?.place
+    var place = checkpoint.tensor(named: name)
+    if case .packed(_, let codes)? = packed { place = codes.codes }
+    guard let (file, entry) = place else { preconditionFailure("a tensor that was found") }
     return .badTensor(name: name, detail: detail, path: file.path, byteOffset: entry.headerOffset)
   }
 }
@@ -144,8 +161,10 @@ private struct TensorFinder {
   /// The names of tensors that are not left out.
   private(set) var names: [String]
   private let byName: [String: StoredTensor]
-  /// Rows and columns of FP8 that share a scale.
-  private let block: (rows: Int, columns: Int)
+  private let quantization: QuantizationConfiguration
+  /// How the files call the tensors: as published, or as another format does.
+  private let written: (dialect: NameDialect?, names: TensorNames)
+  private let asNumbers: Bool
   private var used: Set<String> = []
   /// Tensors of FP8 with their scales, by name.
   private var scaled: [String: StoredTensor] = [:]
@@ -156,16 +175,22 @@ private struct TensorFinder {
 
   init(
     _ files: ModelFiles, path: String, _ catalogue: [StoredTensor], _ configuration: ModelConfiguration,
-    _ quantization: QuantizationConfiguration
+    _ quantization: QuantizationConfiguration, asNumbers: Bool
   ) {
     self.files = files
-    block = quantization.block
+    self.quantization = quantization
+    self.asNumbers = asNumbers
     self.path = path
     self.configuration = configuration
     names = catalogue.map(\.name)
     let byName = Dictionary(catalogue.map { ($0.name, $0) }) { first, _ in first }
     self.byName = byName
-    architecture = configuration.architecture { byName[$0] != nil }
+    let architecture = configuration.architecture { byName[$0] != nil }
+    self.architecture = architecture
+    let embedding = TensorID(.embedding, .weight)
+    let other = architecture.dialects.first { byName[$0.names.name(of: embedding)] != nil }
+    let isPublished = byName[architecture.names.name(of: embedding)] != nil
+    written = isPublished ? (nil, architecture.names) : (other?.dialect, other?.names ?? architecture.names)
     used.reserveCapacity(names.count)
   }
 
@@ -175,7 +200,7 @@ private struct TensorFinder {
     names.removeAll { patterns[$0] != nil }
   }
 
-  func has(_ id: TensorID) -> Bool { byName[architecture.names.name(of: id)] != nil }
+  func has(_ id: TensorID) -> Bool { byName[written.names.name(of: id)] != nil }
 
   /// The tensor, unless it is left out.
   private func tensor(named name: String) -> StoredTensor? { patterns[name] == nil ? byName[name] : nil }
@@ -187,9 +212,16 @@ private struct TensorFinder {
 
   /// Refuses other types than the three floats and FP8, which ``find(_:layout:)`` looks at.
   func requireSupportedTypes() throws(ModelError) {
+    var known: Set<String> = []
+    for name in names where !known.insert(name).inserted {
+      throw files.bad(name, "is there twice: its elements, and codes that stand for them")
+    }
     for name in names where !architecture.passesThrough(name) {
       guard case .dtype(let dtype) = byName[name]?.type, FP8Format(dtype) == nil else { continue }
-      if case .checkpoint(let checkpoint) = files { try PackedCodes.requireReadable(name, in: checkpoint) }
+      if case .packed = byName[name]?.place { continue }
+      if case .checkpoint(let checkpoint) = files {
+        try PackedCodes.requireReadable(name, in: checkpoint, quantization)
+      }
       throw files.bad(
         name,
         dtype == .f8e8m0 && FP8Scales.owner(of: name) != nil
@@ -213,6 +245,7 @@ private struct TensorFinder {
     guard let type = FloatFormat(entry.dtype) else {
       throw files.bad(name, "has type \(entry.dtype.name); scales may be F32, BF16 and F16")
     }
+    let block = quantization.block
     guard let scales = FP8Scales(of: tensor.shape, format, block: block, file, entry, type) else {
       throw files.bad(
         name,
@@ -233,12 +266,13 @@ private struct TensorFinder {
       return Dictionary(uniqueKeysWithValues: layers.map { ($0, architecture.layouts[0]) })
     }
     var layouts: [Int: ExpertLayout] = [:]
+    let known = written.dialect.map { [ExpertLayout($0, written.names)] } ?? architecture.layouts
     for layer in 0..<configuration.layerCount where configuration.isMoE(layer: layer) {
       let first = TensorID(.expert, .down, layer: layer, expert: 0)
-      let found = architecture.layouts.filter { tensor(named: $0.name(of: first)) != nil }
+      let found = known.filter { tensor(named: $0.name(of: first)) != nil }
       switch found.count {
       case 1: layouts[layer] = found[0]
-      case 0: throw missing(architecture.names.name(of: first))
+      case 0: throw missing(known[0].name(of: first))
       default:
         let both = found.map(\.name).joined(separator: " and ")
         throw .layout(layer: layer, detail: "its experts are there twice: \(both)", directory: path)
@@ -250,7 +284,7 @@ private struct TensorFinder {
 
   /// - Parameter layout: of the experts of the tensor's layer.
   mutating func find(_ wanted: ModelTensor, layout: ExpertLayout?) throws(ModelError) -> StoredTensor {
-    var (name, shape, firstRow) = (wanted.name, wanted.shape.dimensions, 0)
+    var (name, shape, firstRow) = (written.names.name(of: wanted.id), wanted.shape.dimensions, 0)
     if wanted.role == .expert, let layout { (name, shape, firstRow) = layout.place(of: wanted, configuration) }
     guard let found = tensor(named: name) else { throw missing(name) }
     guard found.shape.dimensions == shape else {
@@ -260,7 +294,15 @@ private struct TensorFinder {
       throw files.bad(name, "has shape \(found.shape), config.json asks for \(shape)")
     }
     used.insert(name)
-    return StoredTensor(wanted, in: try withScales(found), firstRow: firstRow)
+    return try asWanted(StoredTensor(wanted, in: try withScales(found), firstRow: firstRow))
+  }
+
+  /// Packed codes as an encoding, or as numbers.
+  private func asWanted(_ tensor: StoredTensor) throws(ModelError) -> StoredTensor {
+    guard case .packed(_, let codes) = tensor.place else { return tensor }
+    var tensor = tensor
+    if asNumbers { tensor.takeAsNumbers() } else { try codes.requireEncoding() }
+    return tensor
   }
 
   /// The tensors that the model does not use.
@@ -278,10 +320,12 @@ private struct TensorFinder {
     guard unknown.isEmpty else {
       throw .unknownTensors(Array(unknown.prefix(5)), count: unknown.count, directory: path)
     }
-    return unused.compactMap { name in
-      var tensor = byName[name]
-      tensor?.role = nil
-      return tensor
+    var rest: [StoredTensor] = []
+    for name in unused {
+      guard var tensor = byName[name] else { continue }
+      tensor.role = nil
+      rest.append(try asWanted(tensor))
     }
+    return rest
   }
 }

@@ -1,114 +1,245 @@
+package import Kernels
 package import Safetensors
 package import Storage
 package import Tensors
 
-/// A matrix of int4 or int8 as compressed-tensors packs it (`Formats/checkpoint.md` §3), which is read as an encoding of packs: the same
-/// codes and the same scales, in another order.
+/// Codes with scales as other tools pack them (`Formats/checkpoint.md` §3): a matrix, or a stack of them. Where an encoding of packs
+/// holds the same codes and scales, it is read as that; where none does, as the numbers that they stand for.
 package struct PackedCodes: Sendable {
-  package let name: String
-  package let shape: Shape
-  package let encoding: Encoding
-  /// `weight_packed`: (rows, columns · bits / 32), each code plus 2^(bits − 1), the first in the lowest bits.
+  typealias Place = (file: SafetensorsFile, entry: TensorEntry)
+
+  /// How codes and scales lie.
+  enum Layout: Sendable {
+    /// (rows, words), each code plus 2^(bits − 1), the first in the lowest bits; scales (rows, groups).
+    case words
+    /// The same, turned round: (words, rows) and (groups, rows).
+    case columns
+    /// Blocks of ggml, each behind its scale; codes are those of packs.
+    case blocks
+  }
+
+  /// What makes codes asymmetric.
+  enum Offsets: Sendable {
+    case none
+    /// (rows, groups): what is added to scale · (code + 2^(bits − 1)).
+    case biases(Place)
+    /// (groups, words of rows): less than what is taken from a code plus 2^(bits − 1) by so much.
+    case zeros(Place, lowered: Int)
+  }
+
+  package private(set) var name: String
+  package private(set) var shape: Shape
+  /// Who packs like this, for messages.
+  package let tool: String
+  let layout: Layout
+  let bits: Int
+  /// Elements of a row that share a scale there.
+  private(set) var groupSize: Int
+  /// Where the codes are.
   package let codes: (file: SafetensorsFile, entry: TensorEntry)
-  /// `weight_scale`: (rows, groups) of bf16.
+  /// Where the scales are; in blocks where the codes are.
   package let scales: (file: SafetensorsFile, entry: TensorEntry)
+  let offsets: Offsets
+  /// By column its group, where that is not in order.
+  let order: Place?
+  /// All tensors that this is made of.
+  let parts: [Place]
+  /// Where it begins among the rows of what is stored.
+  private var firstRow = 0
 
-  /// What the names of the three tensors end with, behind that of the matrix.
-  static let suffixes = ["_packed", "_scale", "_shape"]
-  /// The same of tensors that say what no pack can hold.
-  private static let others = ["_zero_point", "_g_idx"]
-
-  /// Explains why a tensor is not taken for a part of packed codes.
-  ///
-  /// - Throws: what `init` throws, where the name is one of a part.
-  static func requireReadable(_ part: String, in checkpoint: Checkpoint) throws(ModelError) {
-    for suffix in suffixes + others where part.hasSuffix(suffix) {
-      let name = String(part.dropLast(suffix.count))
-      if checkpoint.tensor(named: name + suffixes[0]) != nil { _ = try PackedCodes(named: name, in: checkpoint) }
-    }
+  init(
+    _ name: String, _ shape: Shape, tool: String, _ layout: Layout, bits: Int, groupSize: Int, codes: Place,
+    scales: Place, offsets: Offsets = .none, order: Place? = nil, parts: [Place]
+  ) {
+    (self.name, self.shape, self.tool, self.layout) = (name, shape, tool, layout)
+    (self.bits, self.groupSize, self.codes, self.scales) = (bits, groupSize, codes, scales)
+    (self.offsets, self.order, self.parts) = (offsets, order, parts)
   }
 
-  /// - Throws: ``ModelError/badTensor(name:detail:path:byteOffset:)`` for what cannot be read as an encoding, and
-  ///   ``ModelError/missingTensor(_:directory:)``.
-  init(named name: String, in checkpoint: Checkpoint) throws(ModelError) {
-    func find(_ suffix: String, _ dtype: DType) throws(ModelError) -> (SafetensorsFile, TensorEntry) {
-      guard let found = checkpoint.tensor(named: name + suffix) else {
-        throw .missingTensor(name + suffix, directory: checkpoint.directory)
-      }
-      guard found.entry.dtype == dtype else {
-        throw Self.bad(found, "has type \(found.entry.dtype.name); beside packed codes it must be \(dtype.name)")
-      }
-      return found
-    }
-    for suffix in Self.others {
-      guard let other = checkpoint.tensor(named: name + suffix) else { continue }
-      throw Self.bad(other, "says that codes are asymmetric or out of order, which packs cannot hold")
-    }
-    codes = try find("_packed", .i32)
-    scales = try find("_scale", .bf16)
-    let size = try find("_shape", .i64)
-    guard size.1.shape.dimensions == [2] else { throw Self.bad(size, "has shape \(size.1.shape), must be [2]") }
-    let sides = [0, 8].map { Int(size.0.bytes(of: size.1).integer(at: $0, as: Int64.self)) }
-    let (words, groups) = (codes.entry.shape.dimensions, scales.entry.shape.dimensions)
-    guard let shape = Shape(sides), words.count == 2, groups.count == 2, words[0] == sides[0], groups[0] == sides[0],
-      shape.elementCount > 0, groups[1] > 0, sides[1] % groups[1] == 0
-    else {
-      throw Self.bad(
-        codes,
-        "has shape \(codes.entry.shape), its scales \(scales.entry.shape): not those of a matrix \(sides) in groups")
-    }
-    let kind: Encoding.Kind? = [8: .int4, 4: .int8][sides[1] % words[1] == 0 ? sides[1] / words[1] : 0]
-    guard let encoding = kind.flatMap({ Encoding(kind: $0, groupSize: sides[1] / groups[1]) }) else {
-      throw Self.bad(
-        codes,
-        "has \(32 * words[1]) bits a row and \(groups[1]) scales for \(sides[1]) columns; packs hold 4 and 8 bits in groups of 32, "
-          + "64 and 128")
-    }
-    (self.name, self.shape, self.encoding) = (name, shape, encoding)
+  /// The encoding that has the same codes, and the same scales where those are portable; nil where none has.
+  package var encoding: Encoding? {
+    let kinds: [Int: Encoding.Kind] = [4: .int4, 8: .int8]
+    guard order == nil, let kind = kinds[bits] else { return nil }
+    return Encoding(kind: kind, groupSize: groupSize)
   }
 
-  /// The matrices of a checkpoint that are packed like this and can be read, with the file of their codes; those that cannot are
-  /// named where they are needed.
-  static func all(of checkpoint: Checkpoint) -> [(file: Int, codes: PackedCodes)] {
-    var found: [(Int, PackedCodes)] = []
-    for (file, shard) in checkpoint.files.enumerated() {
-      for entry in shard.tensors where entry.name.hasSuffix(suffixes[0]) {
-        let name = String(entry.name.dropLast(suffixes[0].count))
-        if let codes = try? PackedCodes(named: name, in: checkpoint) { found.append((file, codes)) }
-      }
-    }
-    return found
-  }
+  /// As listings show what no encoding holds.
+  package var description: String { "\(tool)-\(bits)bit-g\(groupSize)" }
 
-  private static func bad(_ tensor: (file: SafetensorsFile, entry: TensorEntry), _ detail: String) -> ModelError {
-    .badTensor(
-      name: tensor.entry.name, detail: detail, path: tensor.file.path, byteOffset: tensor.entry.headerOffset)
-  }
+  /// The files of all tensors that it is made of.
+  package var files: [SafetensorsFile] { parts.map(\.file) }
 
   /// Bytes of codes and scales.
-  package var byteCount: Int { codes.entry.byteRange.count + scales.entry.byteRange.count }
-
-  /// Where the codes of some rows lie in their file.
-  package func codeRange(_ rows: Range<Int>) -> Range<Int> { Self.range(rows, of: codes.entry) }
-
-  private static func range(_ rows: Range<Int>, of entry: TensorEntry) -> Range<Int> {
-    let rowByteCount = entry.byteRange.count / entry.shape.rows
-    let start = entry.byteRange.lowerBound
-    return start + rows.lowerBound * rowByteCount..<start + rows.upperBound * rowByteCount
+  package var byteCount: Int {
+    let count = shape.elementCount * bits / 8
+    return count + shape.elementCount / groupSize * scaleByteCount
   }
+
+  private var scaleByteCount: Int { layout == .blocks ? 2 : scaleFormat.byteCount }
+
+  private var scaleFormat: FloatFormat { layout == .blocks ? .f16 : FloatFormat(scales.entry.dtype) ?? .f32 }
+
+  /// One matrix of a stack, or itself. A group of several blocks of ggml that all repeat their scale is one of 64 or 128.
+  func part(_ name: String, _ shape: Shape, firstRow: Int) -> PackedCodes {
+    var part = self
+    (part.name, part.shape, part.firstRow) = (name, shape, self.firstRow + firstRow)
+    if layout == .blocks { part.groupSize = part.commonGroupSize() }
+    return part
+  }
+
+  // MARK: Places
+
+  /// Columns of what is stored, in groups.
+  private var groupCount: Int { shape.columns / groupSize }
+  private var blockByteCount: Int { 2 + 4 * bits }
+  /// Rows of all matrices of a stack.
+  private var storedRowCount: Int { layout == .columns ? scales.entry.shape.columns : codes.entry.shape.rows }
+
+  private var rowByteCount: Int {
+    layout == .blocks ? shape.columns / 32 * blockByteCount : shape.columns * bits / 8
+  }
+
+  /// Where the codes of some rows lie in their file; of those that are turned round all of them.
+  package func codeRange(_ rows: Range<Int>) -> Range<Int> {
+    guard layout != .columns else { return codes.entry.byteRange }
+    let start = codes.entry.byteRange.lowerBound + (firstRow + rows.lowerBound) * rowByteCount
+    return start..<start + rows.count * rowByteCount
+  }
+
+  /// Bytes of the codes of so many rows.
+  package func codeByteCount(rows: Int) -> Int { rows * rowByteCount }
+
+  /// Where the scale of a group lies among those of its tensor, in bytes.
+  private func scaleOffset(_ row: Int, _ group: Int) -> Int {
+    switch layout {
+    case .words: ((firstRow + row) * groupCount + group) * scaleByteCount
+    case .columns: (group * storedRowCount + row) * scaleByteCount
+    case .blocks: (firstRow + row) * rowByteCount + group * (groupSize / 32) * blockByteCount
+    }
+  }
+
+  /// The scale of an element, where that is infinite or not a number: its tensor, and its byte in their file.
+  package func scaleNotFinite(_ row: Int, _ column: Int) -> (tensor: String, path: String, byteOffset: Int)? {
+    let group = order.map { $0.file.bytes(of: $0.entry).integer(at: 4 * column, as: Int32.self) }.map(Int.init)
+    let place = scaleOffset(row, group ?? column / groupSize)
+    guard !Self.float(scales.file.bytes(of: scales.entry), place, scaleFormat).isFinite else { return nil }
+    return (scales.entry.name, scales.file.path, scales.entry.byteRange.lowerBound + place)
+  }
+
+  /// Read ahead or let go of, all that a matrix is made of.
+  package var places: [SharedBytes] {
+    parts.map { part in
+      guard part.entry.shape.rows == storedRowCount, layout != .columns else {
+        return SharedBytes(part.file.file, part.entry.byteRange)
+      }
+      let each = part.entry.byteRange.count / storedRowCount
+      let start = part.entry.byteRange.lowerBound + firstRow * each
+      return SharedBytes(part.file.file, start..<start + shape.rows * each)
+    }
+  }
+
+  // MARK: Scales
+
+  /// A number is scale · (code + 2^(bits − 1) − zero) + bias.
+  struct Factor {
+    var scale: Float
+    var zero: Int
+    var bias: Float
+
+    /// Whether it is scale · code.
+    func isSymmetric(_ half: Int) -> Bool { Float(zero - half) * scale == bias }
+  }
+
+  private static func float(_ bytes: RawSpan, _ offset: Int, _ format: FloatFormat) -> Float {
+    switch format {
+    case .f32: bytes.float(at: offset)
+    case .f16: Float(Float16(bitPattern: bytes.integer(at: offset)))
+    case .bf16: BFloat16.widen(bytes.integer(at: offset))
+    }
+  }
+
+  /// Gives each group of some rows its factor, row by row.
+  private func forEachFactor<Failure: Error>(
+    _ rows: Range<Int>, _ body: (Int, Int, Factor) throws(Failure) -> Void
+  ) throws(Failure) {
+    let half = 1 << (bits - 1)
+    let bytes = SharedBytes(scales.file.file, scales.entry.byteRange)
+    let others: SharedBytes? =
+      switch offsets {
+      case .none: nil
+      case .biases(let place), .zeros(let place, _): SharedBytes(place.file.file, place.entry.byteRange)
+      }
+    for row in rows {
+      for group in 0..<groupCount {
+        let offset = scaleOffset(row, group)
+        var factor = Factor(scale: Self.float(bytes.bytes, offset, scaleFormat), zero: half, bias: 0)
+        switch (offsets, others) {
+        case (.biases, let others?):
+          factor.zero = 0
+          factor.bias = Self.float(others.bytes, offset, scaleFormat)
+        case (.zeros(_, let lowered), let others?):
+          let bit = (group * storedRowCount + row) * bits
+          let byte = Int(others.bytes.integer(at: bit / 8, as: UInt8.self))
+          factor.zero = (byte >> (bit % 8) & ((1 << bits) - 1)) + lowered
+        default: break
+        }
+        try body(row, group, factor)
+      }
+    }
+  }
+
+  /// 128 or 64 where all scales are repeated so, else 32; ends at the first pair of neighbours that differ.
+  private func commonGroupSize() -> Int {
+    let source = SharedBytes(codes.file.file, codeRange(0..<shape.rows))
+    let bytes = source.bytes
+    let perRow = shape.columns / 32
+    var blocks = [4, 2].first { perRow % $0 == 0 } ?? 1
+    var at = 0
+    while at < shape.rows * perRow, blocks > 1 {
+      let first: UInt16 = bytes.integer(at: at * blockByteCount)
+      let isCommon = (1..<blocks).allSatisfy { bytes.integer(at: (at + $0) * blockByteCount) == first }
+      // What was found for 128 holds for 64.
+      if isCommon { at += blocks } else { blocks /= 2 }
+    }
+    return 32 * blocks
+  }
+
+  // MARK: As an encoding
 
   /// The planes of some rows, one behind the other.
   package func planes(
     _ rows: Range<Int>
   ) throws(ModelError) -> (content: SharedBytes, codes: Range<Int>, scales: Range<Int>) {
-    let count = rows.count * shape.columns
-    let end = encoding.codeByteCount(elements: count)
-    let whole = end + encoding.scaleByteCount(elements: count, columns: shape.columns)
+    let end = rows.count * shape.columns * bits / 8
+    let whole = end + rows.count * groupCount * 2
     var buffer = AlignedBuffer(byteCount: whole)
     try buffer.withDisjoint(0..<end, end..<whole) { (codes, scales) throws(ModelError) in
       try write(rows, codes: &codes, scales: &scales)
     }
     return (SharedBytes(buffer), 0..<end, end..<whole)
+  }
+
+  /// Refuses a row that no encoding holds. Codes are looked at only where scales give reason to.
+  ///
+  /// - Throws: ``ModelError/packedCode(tensor:row:group:detail:path:)``.
+  package func requireHeld(row: Int) throws(ModelError) {
+    var isDoubtful = false
+    forEachFactor(row..<row + 1) { _, _, factor in isDoubtful = isDoubtful || obstacle(factor) != nil }
+    if isDoubtful { _ = try planes(row..<row + 1) }
+  }
+
+  private func refuse(_ row: Int, _ group: Int, _ detail: String) -> ModelError {
+    .packedCode(tensor: name, row: row, group: group, detail: detail, path: codes.file.path)
+  }
+
+  /// What of a group's factor no encoding holds, whatever its codes are.
+  private func obstacle(_ factor: Factor) -> String? {
+    guard factor.scale.isFinite else { return "a scale that is infinite or not a number" }
+    guard factor.isSymmetric(1 << (bits - 1)) else { return "an offset: its codes are asymmetric" }
+    guard factor.scale.bitPattern & 0xFFFF == 0 else {
+      return "the scale \(factor.scale), which is no number of bf16"
+    }
+    return nil
   }
 
   /// Writes the planes of some rows.
@@ -119,28 +250,37 @@ package struct PackedCodes: Sendable {
   package func write(
     _ rows: Range<Int>, codes codePlane: inout MutableRawSpan, scales scalePlane: inout MutableRawSpan
   ) throws(ModelError) {
-    let source = SharedBytes(codes.file.file, codeRange(rows))
-    let factors = SharedBytes(scales.file.file, Self.range(rows, of: scales.entry))
-    if encoding.codeBits == 4 { writeNibbles(source.bytes, &codePlane) } else { writeBytes(source.bytes, &codePlane) }
-    let groups = shape.columns / encoding.groupSize
-    let codeByteCount = encoding.codeByteCount(elements: encoding.groupSize)
-    for group in 0..<rows.count * groups {
-      var bits: UInt16 = factors.bytes.integer(at: 2 * group)
-      let own = source.bytes.extracting(group * codeByteCount..<(group + 1) * codeByteCount)
-      func refuse(_ detail: String) -> ModelError {
-        .packedCode(
-          tensor: name, row: rows.lowerBound + group / groups, group: group % groups, detail: detail,
-          path: codes.file.path)
+    writeCodes(rows, &codePlane)
+    let codeByteCount = groupSize * bits / 8
+    // Spans of the arguments cannot be captured: what is found is written behind.
+    var found = [UInt16](repeating: 0, count: rows.count * groupCount)
+    var doubtful: [Int] = []
+    try forEachFactor(rows) { (row, group, factor) throws(ModelError) in
+      let index = (row - rows.lowerBound) * groupCount + group
+      found[index] = UInt16(truncatingIfNeeded: factor.scale.bitPattern >> 16)
+      if obstacle(factor) != nil || !Self.isPortable(found[index]) { doubtful.append(index) }
+    }
+    for index in doubtful {
+      let own = codePlane.bytes.extracting(index * codeByteCount..<(index + 1) * codeByteCount)
+      // A group of zeros has whatever scale its writer took for none.
+      let (row, group) = (rows.lowerBound + index / groupCount, index % groupCount)
+      let isZero = Self.holdsOnly(bits == 4 ? 0x88 : 0, own)
+      try forEachFactor(row..<row + 1) { (_, other, factor) throws(ModelError) in
+        guard other == group, !(isZero && factor.isSymmetric(1 << (bits - 1))) else { return }
+        throw refuse(
+          row, group, obstacle(factor) ?? "the scale \(factor.scale), which is outside 2⁻¹⁷ to 65280")
       }
-      if encoding.codeBits == 8, own.contains(0) { throw refuse("the code −128, which int8 of packs does not have") }
-      if !Self.isPortable(bits) {
-        // A group of zeros has whatever scale its writer took for none.
-        guard Self.holdsOnly(encoding.codeBits == 4 ? 0x88 : 0x80, own) else {
-          throw refuse("the scale \(BFloat16.widen(bits)), which is outside 2⁻¹⁷ to 65280")
-        }
-        bits = 0
-      }
-      scalePlane.storeBytes(of: bits.littleEndian, toByteOffset: 2 * group, as: UInt16.self)
+      found[index] = 0
+    }
+    for (index, bits) in found.enumerated() {
+      scalePlane.storeBytes(of: bits.littleEndian, toByteOffset: 2 * index, as: UInt16.self)
+    }
+    guard bits == 8 else { return }
+    for index in found.indices
+    where codePlane.bytes.extracting(index * codeByteCount..<(index + 1) * codeByteCount).contains(0x80) {
+      throw refuse(
+        rows.lowerBound + index / groupCount, index % groupCount,
+        "the code −128, which int8 of packs does not have")
     }
   }
 
@@ -151,30 +291,120 @@ package struct PackedCodes: Sendable {
     (0..<bytes.byteCount).allSatisfy { bytes.integer(at: $0, as: UInt8.self) == byte }
   }
 
-  @_lifetime(plane: copy plane)
-  private func writeBytes(_ source: RawSpan, _ plane: inout MutableRawSpan) {
-    for at in stride(from: 0, to: source.byteCount, by: 8) {
-      plane.storeBytes(
-        of: source.integer(at: at, as: UInt64.self) ^ 0x8080_8080_8080_8080, toByteOffset: at, as: UInt64.self)
+  // MARK: As numbers
+
+  /// Writes the numbers that some rows stand for: f32, in which scale · code is exact, or bf16, to which that is rounded once.
+  ///
+  /// - Parameter numbers: of so many bytes, overwritten from its start.
+  package func write(
+    _ rows: Range<Int>, as format: FloatFormat, into numbers: inout AlignedBuffer, kernels: KernelSet = .best
+  ) {
+    let columns = shape.columns
+    let rowCodeByteCount = columns * bits / 8
+    var plane = AlignedBuffer(byteCount: rows.count * rowCodeByteCount)
+    var target = plane.mutableBytes
+    writeCodes(rows, &target)
+    var factors: [Factor] = []
+    factors.reserveCapacity(rows.count * groupCount)
+    forEachFactor(rows) { _, _, factor in factors.append(factor) }
+    let groups = order.map { order in
+      let bytes = order.file.bytes(of: order.entry)
+      return (0..<columns).map { Int(bytes.integer(at: 4 * $0, as: Int32.self)) }
+    }
+    // Codes become floats as those of groups whose scale is 1.
+    let codeFormat = CodeFormat(bits == 4 ? .int4 : .int8, groupSize: 32)
+    let ones: [UInt8] = (0..<columns / 32).flatMap { _ in [0x80, 0x3F] }
+    let half = 1 << (bits - 1)
+    var values = [Float](repeating: 0, count: columns)
+    var out = numbers.mutableBytes
+    for row in 0..<rows.count {
+      var all = values.mutableSpan
+      kernels.decode(
+        codes: plane.bytes.extracting(row * rowCodeByteCount..<(row + 1) * rowCodeByteCount), scales: ones.bytes,
+        as: codeFormat, columns: columns, into: &all)
+      func number(_ code: Float, _ factor: Factor) -> Float {
+        factor.scale * (code + Float(half - factor.zero)) + factor.bias
+      }
+      if let groups {
+        for column in 0..<columns {
+          values[column] = number(values[column], factors[row * groupCount + groups[column]])
+        }
+      } else {
+        for group in 0..<groupCount {
+          let factor = factors[row * groupCount + group]
+          for column in group * groupSize..<(group + 1) * groupSize {
+            values[column] = number(values[column], factor)
+          }
+        }
+      }
+      if format == .f32 {
+        unsafe out.write(values.span.bytes, at: 4 * row * columns)
+      } else {
+        for column in 0..<columns {
+          out.storeBytes(
+            of: BFloat16.narrow(values[column]).littleEndian, toByteOffset: 2 * (row * columns + column),
+            as: UInt16.self)
+        }
+      }
     }
   }
 
-  /// Of each 32 codes, from pairs of neighbours to pairs that are 16 apart.
+  // MARK: Codes
+
+  /// Writes plane 0 of some rows.
   @_lifetime(plane: copy plane)
-  private func writeNibbles(_ source: RawSpan, _ plane: inout MutableRawSpan) {
+  private func writeCodes(_ rows: Range<Int>, _ plane: inout MutableRawSpan) {
+    let source = SharedBytes(codes.file.file, codeRange(rows))
+    let bytes = source.bytes
+    switch layout {
+    case .words:
+      for at in stride(from: 0, to: bytes.byteCount, by: 16) {
+        put(bytes.integer(at: at), bytes.integer(at: at + 8), at, &plane)
+      }
+    case .columns:
+      // Sixteen bytes of a row are four words of a column.
+      let width = shape.columns * bits / 8
+      for word in stride(from: 0, to: width / 4, by: 4) {
+        for row in rows {
+          let at = 4 * (word * storedRowCount + row)
+          let a: UInt32 = bytes.integer(at: at)
+          let b: UInt32 = bytes.integer(at: at + 4 * storedRowCount)
+          let c: UInt32 = bytes.integer(at: at + 8 * storedRowCount)
+          let d: UInt32 = bytes.integer(at: at + 12 * storedRowCount)
+          put(
+            UInt64(a) | UInt64(b) << 32, UInt64(c) | UInt64(d) << 32, (row - rows.lowerBound) * width + 4 * word, &plane
+          )
+        }
+      }
+    case .blocks:
+      let each = blockByteCount - 2
+      for block in 0..<bytes.byteCount / blockByteCount {
+        plane.write(
+          bytes.extracting(block * blockByteCount + 2..<(block + 1) * blockByteCount), at: block * each)
+      }
+    }
+  }
+
+  /// Writes sixteen bytes of codes that lie one after the other: of 8 bits with their sign, of 4 bits 32 codes from pairs of
+  /// neighbours to pairs that are 16 apart.
+  @inline(__always)
+  @_lifetime(plane: copy plane)
+  private func put(_ a: UInt64, _ b: UInt64, _ at: Int, _ plane: inout MutableRawSpan) {
+    guard bits == 4 else {
+      plane.storeBytes(of: (a ^ 0x8080_8080_8080_8080).littleEndian, toByteOffset: at, as: UInt64.self)
+      plane.storeBytes(of: (b ^ 0x8080_8080_8080_8080).littleEndian, toByteOffset: at + 8, as: UInt64.self)
+      return
+    }
     let low: UInt64 = 0x0F0F_0F0F_0F0F_0F0F
     // The bytes of 32 bits to every other byte of 64.
     func spread(_ four: UInt64) -> UInt64 {
       let two = (four | four << 16) & 0x0000_FFFF_0000_FFFF
       return (two | two << 8) & 0x00FF_00FF_00FF_00FF
     }
-    for at in stride(from: 0, to: source.byteCount, by: 16) {
-      let (a, b): (UInt64, UInt64) = (source.integer(at: at), source.integer(at: at + 8))
-      let (even, odd) = (a & low | (b & low) << 4, a >> 4 & low | b & ~low)
-      let first = spread(even & 0xFFFF_FFFF) | spread(odd & 0xFFFF_FFFF) << 8
-      let second = spread(even >> 32) | spread(odd >> 32) << 8
-      plane.storeBytes(of: first.littleEndian, toByteOffset: at, as: UInt64.self)
-      plane.storeBytes(of: second.littleEndian, toByteOffset: at + 8, as: UInt64.self)
-    }
+    let (even, odd) = (a & low | (b & low) << 4, a >> 4 & low | b & ~low)
+    let first = spread(even & 0xFFFF_FFFF) | spread(odd & 0xFFFF_FFFF) << 8
+    let second = spread(even >> 32) | spread(odd >> 32) << 8
+    plane.storeBytes(of: first.littleEndian, toByteOffset: at, as: UInt64.self)
+    plane.storeBytes(of: second.littleEndian, toByteOffset: at + 8, as: UInt64.self)
   }
 }

@@ -20,6 +20,8 @@ package enum SourceNote: Sendable, Equatable {
   case fp8(count: Int)
   /// Matrices of int4 or int8, which are taken as they are.
   case packed(count: Int)
+  /// The same, taken as the numbers that they stand for.
+  case packedAsNumbers(count: Int)
   /// Tensors of other parts than the language model, which are kept as they are.
   case passedThrough(count: Int, byteCount: Int)
 
@@ -31,6 +33,8 @@ package enum SourceNote: Sendable, Equatable {
   /// What lies beside the weights of a checkpoint and is not taken along.
   private static func files(beside checkpoint: Checkpoint) -> [SourceNote] {
     let own = Set(checkpoint.files.map(\.name))
+    // Where only config and tokenizer are taken from, weights are those of another form.
+    guard !checkpoint.isGGUF || !own.isDisjoint(with: checkpoint.fileNames) else { return [] }
     let others = checkpoint.fileNames.filter { !own.contains($0) }.sorted()
     let adapters = others.filter(isAdapter)
     let processors = others.filter(processorNames.contains)

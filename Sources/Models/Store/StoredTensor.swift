@@ -33,7 +33,8 @@ package struct StoredTensor: Sendable {
     case bytes(file: Int, Range<Int>)
     /// The same of FP8, whose codes and scales are read as bf16.
     indirect case fp8(file: Int, Range<Int>, FP8Scales)
-    /// int4 or int8 that compressed-tensors packed, whose codes are in this file.
+    /// Codes with scales of another tool, whose codes are in this file: as an encoding, or as the numbers they stand for where the
+    /// type is one of elements.
     indirect case packed(file: Int, PackedCodes)
     /// Chunks of the pack.
     case chunks(TensorRecord)
@@ -49,7 +50,7 @@ package struct StoredTensor: Sendable {
   package var role: TensorRole?
   /// Bytes of elements, or of codes and scales, without padding and before compression; nil where an unknown encoding
   /// shares its chunk with others.
-  package let byteCount: Int?
+  package private(set) var byteCount: Int?
   package private(set) var place: Place
 
   /// Where a checkpoint has the elements, and the scales of FP8.
@@ -59,6 +60,11 @@ package struct StoredTensor: Sendable {
     case .fp8(let file, let range, let scales): (file, range, scales)
     case .packed, .chunks: nil
     }
+  }
+
+  /// The codes of which the numbers are taken; nil for all else.
+  package var codesAsNumbers: PackedCodes? {
+    if case .packed(_, let codes) = place, let encoding = type.encoding, !encoding.isGrouped { codes } else { nil }
   }
 
   package var record: TensorRecord? { if case .chunks(let record) = place { record } else { nil } }
@@ -93,9 +99,14 @@ package struct StoredTensor: Sendable {
   init(_ codes: PackedCodes, file: Int) {
     name = codes.name
     shape = codes.shape
-    type = .encoding(codes.encoding)
+    type = codes.encoding.map { .encoding($0) } ?? .dtype(.other(codes.description))
     byteCount = codes.byteCount
     place = .packed(file: file, codes)
+  }
+
+  /// Takes packed codes for the numbers that they stand for: of routed experts as f32, which holds them, of all else as bf16.
+  mutating func takeAsNumbers() {
+    if case .packed = place { type = .encoding(role == .expert ? .f32 : .bf16) }
   }
 
   /// FP8 as what it is read as.
@@ -110,7 +121,7 @@ package struct StoredTensor: Sendable {
   ///
   /// - Parameter family: of the model; nil where it is not known, then in the first that has the name.
   package mutating func identify(in family: (any Architecture.Type)?) {
-    id = family.map { $0.names.identify(name) } ?? Architectures.identify(name)
+    id = family.map { $0.identify(name) } ?? Architectures.identify(name)
     // What belongs to another part may be called as the tensors of a model are.
     let isOther = id == nil && family?.passesThrough(name) == true
     role = isOther ? nil : id?.role ?? TensorRole(guessedFrom: name)
@@ -133,9 +144,14 @@ package struct StoredTensor: Sendable {
       return start..<start + tensor.shape.rows * rowByteCount
     }
     switch whole.place {
-    case .chunks, .packed:
+    case .chunks:
       place = whole.place
       byteCount = whole.byteCount
+    case .packed(let file, let all):
+      let codes = all.part(tensor.name, tensor.shape, firstRow: firstRow)
+      if let encoding = codes.encoding { type = .encoding(encoding) }
+      place = .packed(file: file, codes)
+      byteCount = codes.byteCount
     case .bytes(let file, let range):
       place = .bytes(file: file, part(of: range))
       byteCount = part(of: range).count

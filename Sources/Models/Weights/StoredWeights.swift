@@ -1,3 +1,4 @@
+import Kernels
 import Pack
 import Safetensors
 import Synchronization
@@ -138,12 +139,18 @@ package final class StoredWeights: WeightSource {
       return Matrix(tensor, numbers, 0..<2 * range.count)
     case (.checkpoint, .packed(let file, let codes)):
       let rows = 0..<tensor.shape.rows
-      let content = try content(.matrix(file: file, offset: codes.codes.entry.byteRange.lowerBound)) {
-        () throws(ModelError) in try codes.planes(rows).content
+      guard let encoding = tensor.type.encoding else { preconditionFailure("the store checked its types") }
+      let content = try content(.matrix(file: file, offset: codes.codeRange(rows).lowerBound)) {
+        () throws(ModelError) in
+        guard let format = encoding.dtype.flatMap({ FloatFormat($0) }) else { return try codes.planes(rows).content }
+        var numbers = AlignedBuffer(byteCount: format.byteCount * tensor.shape.elementCount)
+        codes.write(rows, as: format, into: &numbers)
+        return SharedBytes(numbers)
       }
-      let end = codes.encoding.codeByteCount(elements: tensor.shape.elementCount)
+      guard encoding.isGrouped else { return Matrix(tensor, content, 0..<content.byteCount) }
+      let end = encoding.codeByteCount(elements: tensor.shape.elementCount)
       return Matrix(
-        name: tensor.name, encoding: codes.encoding, shape: tensor.shape,
+        name: tensor.name, encoding: encoding, shape: tensor.shape,
         blocks: [.init(rows: rows, content: content, codes: 0..<end, scales: end..<content.byteCount)])
     case (.pack(let pack), .chunks(let record)):
       var blocks: [Matrix.Block] = []
