@@ -28,7 +28,7 @@ struct InspectCommand: ParsableCommand {
         ingot inspect mini.ingot --tensor \(exampleName) --npy head.npy
       """)
 
-  @Argument(help: "A pack, a .safetensors file, a directory with a checkpoint, or what `calibrate` wrote.")
+  @Argument(help: "A pack, a .safetensors or .gguf file, a directory with a checkpoint, or what `calibrate` wrote.")
   var path: String
 
   @Flag(help: "List every tensor on a line of its own.")
