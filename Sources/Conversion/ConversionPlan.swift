@@ -23,6 +23,8 @@ package struct ConversionPlan: Sendable {
     package var calibrated = Solvers.standardCalibrated
     /// What the states are that routed experts are solved with; nil where there are none.
     package var calibration: CalibrationDocument?
+    /// Whether there will be such states: the plan is then made to be checked before they are.
+    package var awaitsStates = false
     /// What the recipe's ``Recipe/Choice/byTarget`` means.
     package var target: PrecisionTarget?
     /// Which engine must be able to serve what the target leads to; nil for none.
@@ -33,6 +35,8 @@ package struct ConversionPlan: Sendable {
     /// Name and version of the tool, for the provenance.
     package var tool = ""
     package init() {}
+
+    var hasStates: Bool { calibration != nil || awaitsStates }
   }
 
   package let model: ModelStore
@@ -117,9 +121,9 @@ package struct ConversionPlan: Sendable {
     self.emptyFiles = emptyFiles
     self.sources = sources
     self.decisions = decisions
-    if options.target != nil { try requireOpen() }
+    if let target = options.target, options.chosen.isEmpty { try requireReachable(target) }
     if let engine = options.engine { try requireDecidedServable(by: engine) }
-    if options.calibration != nil, !pack.chunks.contains(where: needsStates) { throw .statesWithoutUse }
+    if options.hasStates, !pack.chunks.contains(where: needsStates) { throw .statesWithoutUse }
   }
 
   /// Refuses experts that are quantized already, unless as a person asked by name; the plan cannot tell the standard from a wish.
@@ -222,7 +226,7 @@ package struct ConversionPlan: Sendable {
   ) throws(ConversionError) -> [any Solver] {
     var solvers: [any Solver] = []
     for (source, decision) in zip(sources, decisions) {
-      let canCalibrate = options.calibration != nil && source.role == .expert
+      let canCalibrate = options.hasStates && source.role == .expert
       if canCalibrate, let encoding = source.type.encoding, encoding.isGrouped {
         throw .recipe(.isQuantized(tensor: source.name, as: encoding, decidedBy: "calibration"))
       }
@@ -232,7 +236,7 @@ package struct ConversionPlan: Sendable {
         throw .recipe(
           .solver(
             solver.name, tensor: source.name, decidedBy: decision.decidedBy,
-            hasStates: options.calibration != nil))
+            hasStates: options.hasStates))
       }
       solvers.append(solver)
     }

@@ -31,15 +31,15 @@ package struct LevelChoices: Sendable {
   }
 
   private let plan: ConversionPlan
-  private let damage: [Int: LevelDamage]
+  private let damage: [Int: LevelDamage]?
   /// Matrices that have the same level: each alone, or as many as an engine reads as one.
   private let units: [[Place]]
   private let choices: [Allocation.Choice]
   private let allocation: Allocation
 
-  /// - Parameter damage: by chunk of ``ConversionPlan/openChunks``.
+  /// - Parameter damage: by chunk of ``ConversionPlan/openChunks``; nil before it is measured, when all levels are alike.
   /// - Throws: ``ConversionError/noLevel(tensor:engine:)``.
-  package init(_ plan: ConversionPlan, damage: [Int: LevelDamage]) throws(ConversionError) {
+  package init(_ plan: ConversionPlan, damage: [Int: LevelDamage]?) throws(ConversionError) {
     self.plan = plan
     self.damage = damage
     let engine = plan.options.engine
@@ -68,14 +68,15 @@ package struct LevelChoices: Sendable {
     allocation = Allocation(choices)
   }
 
-  private static func options(_ plan: ConversionPlan, _ damage: [Int: LevelDamage], _ place: Place) -> [Option] {
+  private static func options(_ plan: ConversionPlan, _ damage: [Int: LevelDamage]?, _ place: Place) -> [Option] {
     let shape = plan.tensor(at: place).shape
     return PrecisionTarget.levels.enumerated().map { level, encoding in
       let divides = encoding.divides(columns: shape.columns) && plan.options.engine?.levels.contains(encoding) != false
+      let measured = damage.map { $0[place.chunk]?.damage[place.projection][level] ?? .infinity } ?? 0
       return Option(
         encoding: encoding,
         byteCount: divides ? encoding.byteCount(elements: shape.elementCount, columns: shape.columns) : 0,
-        damage: divides ? damage[place.chunk]?.damage[place.projection][level] ?? .infinity : .infinity)
+        damage: divides ? measured : .infinity)
     }
   }
 
@@ -116,7 +117,11 @@ package struct LevelChoices: Sendable {
     }
     if try byteCount(choice(levels)) <= limit { return choice(levels) }
     let leastByteCount = try byteCount(least)
-    guard leastByteCount <= limit else { throw .target(wanted: "\(target)", least: "\(leastByteCount)B") }
+    guard leastByteCount <= limit else {
+      // What a plan says of states comes on top.
+      let more = plan.options.awaitsStates ? "more than " : ""
+      throw .target(wanted: "\(target)", least: "\(more)\(leastByteCount)B")
+    }
     func first(_ count: Int) -> PrecisionChoice {
       var levels = allocation.base
       for step in taken.prefix(count) { levels[step.matrix] = step.to }
@@ -167,9 +172,12 @@ extension ConversionPlan {
 
   func isOpen(_ tensor: Int) -> Bool { decisions[tensor].isByTarget }
 
-  /// Refuses rules that leave nothing to a target.
-  func requireOpen() throws(ConversionError) {
+  /// Refuses rules that leave nothing to a target, and a target that even the least levels exceed.
+  func requireReachable(_ target: PrecisionTarget) throws(ConversionError) {
     if openChunks.isEmpty { throw .targetWithoutUse }
+    let choices = try LevelChoices(self, damage: nil)
+    if case .divergence = target { return }
+    _ = try choices.choose(target)
   }
 
   /// Refuses what rules decide where an engine could not serve it, whatever a target does with the others.

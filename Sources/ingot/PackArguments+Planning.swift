@@ -52,14 +52,16 @@ extension PackArguments {
   ///
   /// - Parameters:
   ///   - companions: where config and tokenizer lie; nil for beside the weights.
+  ///   - awaitsStates: whether there will be states that are not made yet; the plan is then good for checks alone.
   ///   - rules: the bytes of the recipe file.
   func plan(
-    _ checkpoint: String, companions: String? = nil, states: CalibrationDocument?, target: PrecisionTarget?,
-    recipe rules: [UInt8]?
+    _ checkpoint: String, companions: String? = nil, states: CalibrationDocument?, awaitsStates: Bool = false,
+    target: PrecisionTarget?, recipe rules: [UInt8]?
   ) throws(ConversionError) -> ConversionPlan {
     var options = try options(recipe: rules)
     options.companions = companions
     options.calibration = states
+    options.awaitsStates = awaitsStates && states == nil
     options.target = target
     options.engine = servable
     if target != nil {

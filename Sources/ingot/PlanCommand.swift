@@ -79,6 +79,9 @@ struct PlanCommand: ParsableCommand {
     let plan: PartPlan
     do throws(ConversionError) {
       conversion = try content.plan(directory, states: file?.document, target: content.target, recipe: rules)
+    } catch { throw Failure(error, output: output, recipe: content.recipe) }
+    try PackArguments.requireTokenizer(conversion, of: directory, isQuiet: quiet)
+    do throws(ConversionError) {
       var choice: PrecisionChoice?
       if let target = content.target, let file {
         let converter = try Converter(
@@ -90,7 +93,6 @@ struct PlanCommand: ParsableCommand {
       plan = try PartPlan(
         conversion, checkpoint: checkpoint, states: content.states(file), choice: choice, parts: parts)
     } catch { throw Failure(error, output: output, recipe: content.recipe) }
-    try PackArguments.requireTokenizer(conversion, of: directory, isQuiet: quiet)
     do throws(FileError) {
       let file = try OutputFile(path: output, replaces: force)
       try file.write(Array(plan.json.text().utf8 + [UInt8(ascii: "\n")]).bytes, at: 0)

@@ -161,20 +161,26 @@ struct QuantizeCommand: ParsableCommand {
       try outputs.require(output)
     }
     let progress = StageProgress(isQuiet: quiet)
-    // What can be found out before the work is, and the checkpoint's own words are the first of it.
+    // What can be found out before the work is.
     let file = try content.statesFile(of: checkpoint)
-    let check = try driftCheck(file, kernels, progress)
-    let states = try file ?? madeStates(kernels, progress)
-    if let named = content.solver?.solver as? any CalibratedSolver, states == nil {
+    if let named = content.solver?.solver as? any CalibratedSolver, file == nil, !data.hasData {
       throw Failure(solverNeedsStates: named.name)
     }
-    var plan: ConversionPlan
+    func makePlan(_ states: CalibrationDocument?) throws(Failure) -> ConversionPlan {
+      do throws(ConversionError) {
+        return try content.plan(
+          checkpoint, companions: companions, states: states, awaitsStates: data.hasData, target: wanted, recipe: rules)
+      } catch { throw Failure(error, output: output ?? "", recipe: content.recipe) }
+    }
+    var plan = try makePlan(file?.document)
+    if explain == nil { try PackArguments.requireTokenizer(plan, of: companions ?? checkpoint, isQuiet: quiet) }
+    let check = try driftCheck(file, kernels, progress)
+    let states = try file ?? madeStates(kernels, progress)
+    if data.hasData { plan = try makePlan(states?.document) }
     var choices: LevelChoices?
     var choice: PrecisionChoice?
     var journal: Journal?
     do throws(ConversionError) {
-      plan = try content.plan(
-        checkpoint, companions: companions, states: states?.document, target: wanted, recipe: rules)
       if resume, let output { journal = try openJournal(for: output, plan, file) }
       if let found = journal?.plan {
         choice = found.choice
@@ -185,7 +191,6 @@ struct QuantizeCommand: ParsableCommand {
       if let choice { plan = try plan.with(choice.encodings) }
       if let explain { return try printExplanation(plan, of: explain, choices) }
     } catch { throw Failure(error, output: output ?? "", recipe: content.recipe) }
-    try PackArguments.requireTokenizer(plan, of: companions ?? checkpoint, isQuiet: quiet)
     if let targetKL, let choices, let states, let check {
       return try convert(within: targetKL, choices, plan, states, check, kernels, progress)
     }

@@ -92,6 +92,26 @@ import Testing
     }
   }
 
+  @Test(
+    "what is wrong with a recipe or a target is said before states are made",
+    arguments: [
+      (["--override", "nothing=int4-g64", "--target", "4.3bpw"], "matches no tensor"),
+      (["--target", "2bpw"], "cannot be met"),
+      (["--target", "100kB"], "it is more than"), (["--drop", "nothing"], "matches no tensor"),
+      (["--target", "4.3bpw", "--override", "experts=int4-g64"], "nothing to choose"),
+    ])
+  func beforeStates(options: [String], words: String) throws {
+    try withData { directory in
+      // Data that nothing could be made of, which is found out later.
+      try write(Array(#"{"prompt": "no answer"}"#.utf8), to: directory + "/unanswered.jsonl")
+      let command = ["quantize", pico, "-o", "t.ingot", "--prompts", "unanswered.jsonl", "-q"]
+      let plain = try ingot(command, in: directory)
+      #expect(plain.code != 0 && !plain.err.contains(words), "\(plain.err)")
+      let result = try ingot(command + options, in: directory)
+      #expect(result.code == 64 && result.err.contains(words), "\(result.err)")
+    }
+  }
+
   @Test("a size is never overshot, and what cannot be met is refused", arguments: ["1.29MB", "1.4MB", "1500000"])
   func target(size: String) throws {
     try withData { directory in
