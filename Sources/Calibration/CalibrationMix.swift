@@ -1,3 +1,5 @@
+import Models
+
 /// Texts of several sources in equal parts: half of the rows from each of two domains keep nearly all that each would gain alone,
 /// while a domain that is left out loses most of it.
 package struct CalibrationMix: Sendable {

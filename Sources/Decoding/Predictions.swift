@@ -145,10 +145,7 @@ package struct SplitMix64: Sendable {
 
   /// In 0 ..< 1.
   package mutating func uniform() -> Double {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return Double((z ^ (z >> 31)) >> 11) * 0x1p-53
+    defer { state &+= 0x9E37_79B9_7F4A_7C15 }
+    return Double(counterMix(state) >> 11) * 0x1p-53
   }
 }
