@@ -28,7 +28,7 @@ extension BlockDiffusion {
         waiting.removeFirst()
       }
       guard batch.count > 0 else { return outputs }
-      for done in try batch.advance() { outputs[done.index] = done.output }
+      for done in try batch.advance() { outputs[done.index] = try done.result.get() }
       let forwards = outputs.reduce(batch.forwards) { $0 + $1.forwards }
       guard progress(forwards, waiting.lowerBound - batch.count) else { throw .interrupted }
     }

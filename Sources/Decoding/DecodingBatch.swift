@@ -6,7 +6,7 @@ package import Models
 ///
 /// Outputs do not depend on which sequences are beside each other where the model's ``Compute/treatsRowsAlike``; otherwise they do
 /// by the rounding of products of more rows.
-package struct DecodingBatch {
+package struct DecodingBatch: SideBySide {
   /// Rows whose scores are held at a time, unless one block asks for more.
   private static let scoreRows = 64
 
@@ -50,12 +50,12 @@ package struct DecodingBatch {
   /// Makes one round.
   ///
   /// - Parameter isInterrupted: asked before each layer.
-  /// - Returns: the sequences that it completed, which are under work no longer.
-  /// - Throws: ``DecodingError/notFinite(prompt:position:)`` with the index of the sequence, ``DecodingError/interrupted``,
-  ///   ``DecodingError/model(_:)``.
+  /// - Returns: the sequences that it completed, which are under work no longer; in place of an output
+  ///   ``DecodingError/notFinite(prompt:position:)`` with the index of the sequence.
+  /// - Throws: ``DecodingError/interrupted``, ``DecodingError/model(_:)``.
   package mutating func advance(
     isInterrupted: () -> Bool = { false }
-  ) throws(DecodingError) -> [(index: Int, output: BlockDiffusion.Output)] {
+  ) throws(DecodingError) -> [(index: Int, result: Result<BlockDiffusion.Output, DecodingError>)] {
     var passes: [Pass] = []
     for index in members.indices {
       if let segment = members[index].nextSegment() { passes.append((index, segment)) }
@@ -70,8 +70,8 @@ package struct DecodingBatch {
         try make(run, blockLength: length, isInterrupted)
       }
     }
-    let complete = members.filter { $0.session.next == nil }.map { (index: $0.index, output: $0.session.output) }
-    members.removeAll { $0.session.next == nil }
+    let complete = members.compactMap { member in member.result.map { (index: member.index, result: $0) } }
+    members.removeAll { $0.result != nil }
     return complete
   }
 
@@ -83,8 +83,15 @@ package struct DecodingBatch {
     let decoder: BlockDiffusion
     var session: DecodingSession
     var window: ModelBlockPredictor
+    /// Where a position has no numbers.
+    var failure: DecodingError?
 
     var blockLength: Int { decoder.options.blockLength }
+
+    /// Nil while it is under work.
+    var result: Result<BlockDiffusion.Output, DecodingError>? {
+      if let failure { .failure(failure) } else if session.next == nil { .success(session.output) } else { nil }
+    }
 
     /// Skips what needs no computing and gives the rows of the next pass; nil when the sequence is complete.
     mutating func nextSegment() -> TransformerModel.Segment? {
@@ -137,14 +144,14 @@ package struct DecodingBatch {
       case nil: preconditionFailure("a pass that nobody asked for")
       }
     }
-    for group in scored.runs(ofAtMost: Self.scoreRows, by: { $0.rows.count }) { try denoise(group, hidden) }
+    for group in scored.runs(ofAtMost: Self.scoreRows, by: { $0.rows.count }) { denoise(group, hidden) }
   }
 
   /// Offsets in a member's block, and their rows of the hidden states.
   private typealias Scored = (member: Int, offsets: [Int], rows: [Int])
 
   /// Gives some members the scores of their rows of `hidden` (rows, H).
-  private mutating func denoise(_ group: ArraySlice<Scored>, _ hidden: [Float]) throws(DecodingError) {
+  private mutating func denoise(_ group: ArraySlice<Scored>, _ hidden: [Float]) {
     let width = model.configuration.hiddenSize
     let rows = group.flatMap { $0.rows.flatMap { hidden[$0 * width..<($0 + 1) * width] } }
     let logits = model.logits(rows)  // (rows, vocabulary)
@@ -152,16 +159,21 @@ package struct DecodingBatch {
     for (index, offsets, _) in group {
       let end = first + offsets.count * model.configuration.vocabularySize
       let predictions = members[index].decoder.predictions(offsets, Array(logits[first..<end]))
-      try predictions.requireFinite(blockStart: members[index].session.block.start, prompt: members[index].index)
-      _ = members[index].session.denoise(predictions)
       first = end
+      do throws(DecodingError) {
+        try predictions.requireFinite(blockStart: members[index].session.block.start, prompt: members[index].index)
+      } catch {
+        members[index].failure = error
+        continue
+      }
+      _ = members[index].session.denoise(predictions)
     }
   }
 }
 
 extension Array {
   /// Consecutive elements in runs whose sizes add up to no more than a limit; an element beyond it is alone.
-  fileprivate func runs(ofAtMost limit: Int, by size: (Element) -> Int) -> [ArraySlice<Element>] {
+  func runs(ofAtMost limit: Int, by size: (Element) -> Int) -> [ArraySlice<Element>] {
     var runs: [ArraySlice<Element>] = []
     var start = 0
     var total = 0

@@ -111,6 +111,8 @@ package enum DecodingError: Error, Sendable, Equatable {
   /// The prompt holds the mask token.
   case maskInPrompt(index: Int)
   case emptyPrompt
+  /// There is nothing to be scored.
+  case emptyContinuation
   /// An option with which nothing could ever be committed, or that makes no sense.
   case option(name: String, detail: String)
   /// The model's files name tokens with which it cannot be decoded.

@@ -51,6 +51,10 @@ extension Failure {
       self.init(
         what: "the text holds the mask token, as number \(index + 1)", place: source,
         hint: "a mask is what the model fills in; what it is given has none")
+    case .emptyContinuation:
+      self.init(
+        what: "the continuation is empty", place: source,
+        hint: "give it some text; without any there is nothing to score", code: .usage)
     case .emptyPrompt:
       self.init(what: "the prompt is empty", place: source, hint: "give it some text", code: .usage)
     case .option(let name, let detail):

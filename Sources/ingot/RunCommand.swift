@@ -56,7 +56,7 @@ struct RunCommand: ParsableCommand {
   @Option(
     help: ArgumentHelp(
       "With --batch: most prompts in progress at a time. (default: as many as --max-memory has room for, "
-        + "\(RunCommand.mostTogether) at most)", valueName: "count"))
+        + "\(BatchRun<BatchSequence>.mostTogether) at most)", valueName: "count"))
   var batchSize: Int?
 
   @Option(help: ArgumentHelp("Text of the system, before the conversation.", valueName: "text"))
@@ -94,21 +94,7 @@ struct RunCommand: ParsableCommand {
   @Flag(name: .customLong("no-cache"), help: "Compute finished blocks anew in each forward: the same tokens, slower.")
   var noCache = false
 
-  @Option(name: .shortAndLong, help: "Threads that compute. (default: the processors this process may use)")
-  var threads: Int?
-
-  @Option(help: "How int4 and int8 matrices take activations; int8 rounds them: faster in blocks, less exact.")
-  var activations = Activations.fp32
-
-  @Option(
-    help: ArgumentHelp(
-      "Memory to keep unpacked experts of a compressed pack in; all else comes on top. With --batch a half of it is for "
-        + "that, the rest for what the prompts in progress take.", valueName: "size"))
-  var maxMemory = ByteCount(argument: "2GiB")!  // a valid literal
-
-  @Flag(
-    help: "Compare each chunk of a pack with its hashes before its first use; one that was changed ends the run.")
-  var checkWeights = false
+  @OptionGroup var computing: ComputeArguments
 
   @Option(help: ArgumentHelp("Write each forward as a line of JSON.", valueName: "file.jsonl"))
   var trace: String?
@@ -130,7 +116,6 @@ struct RunCommand: ParsableCommand {
   var quiet = false
 
   func validate() throws {
-    if let threads, !(1...1024).contains(threads) { throw ValidationError("--threads must be 1 to 1024") }
     if prompt != nil, tokens != nil { throw ValidationError("use one of -p and --tokens") }
     if chat, raw || tokens != nil || json || trace != nil {
       throw ValidationError("--chat goes with neither --raw, --tokens, --json nor --trace")
@@ -157,13 +142,13 @@ struct RunCommand: ParsableCommand {
     try TextInput.requireApart([
       ("the prompt", readsStandardInput ? TextInput.standardInput : nil), ("--tools", tools),
     ])
-    let compute = try compute()
+    let compute = try computing.compute()
     if let trace {
       var outputs = Outputs(models: [model], files: [tokens, tools], force: force, isQuiet: quiet)
       try outputs.requireLog(trace)
     }
     let opened = try RunModel(
-      path: model, compute: compute, cacheBudget: maxMemory.value, checksChunks: checkWeights)
+      path: model, compute: compute, cacheBudget: computing.maxMemory.value, checksChunks: computing.checkWeights)
     let name = decoding.name(for: opened)
     let answering = try Answering(
       opened, options: try options(opened),
@@ -184,14 +169,6 @@ struct RunCommand: ParsableCommand {
     if !quiet { Console.note(answer.summary) }
     if !quiet { Console.notes(compute.remarks) }
     if answer.end == .interrupted { Glibc.exit(Interrupt.status.rawValue) }
-  }
-
-  func compute(treatsRowsAlike: Bool = false) throws(Failure) -> Compute {
-    guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
-      throw Failure(unknownKernels: KernelSet.forcedName ?? "")
-    }
-    return Compute(
-      kernels: kernels, threads: threads ?? Machine.threads, activations: activations, treatsRowsAlike: treatsRowsAlike)
   }
 
   func prompting() throws(Failure) -> ChatTemplate.Options {
@@ -266,9 +243,3 @@ struct RunCommand: ParsableCommand {
     return try answering.answerOnStdout(prompt, isQuiet: quiet, trace: file)
   }
 }
-
-enum Switch: String, CaseIterable, ExpressibleByArgument {
-  case on, off
-}
-
-extension Activations: ExpressibleByArgument {}

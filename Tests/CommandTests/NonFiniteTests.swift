@@ -158,6 +158,41 @@ import Testing
     }
   }
 
+  @Test("a line without numbers has its error in its place, and takes no other along", arguments: ["run"])
+  func oneLineOfMany(command: String) throws {
+    try withTemporaryDirectory { directory in
+      // The embedding of `@` is no number, so that nothing behind one is.
+      let at = 128 * 31
+      try changePicoWeights(
+        to: directory + "/changed",
+        ["model.word_embeddings.weight": { $0.enumerated().map { (at..<at + 128).contains($0) ? .nan : $1 } }])
+      func arguments(_ input: String, _ output: String) -> [String] {
+        command == "run"
+          ? ["run", "changed", "--batch", input, "-o", output, "--gen-length", "40", "-q"]
+          : ["score", "changed", input, "-o", output, "-q"]
+      }
+      let asked = ["What is 60 + 23?", "What is @?", "Spell kitten backwards.", "And @ again?", "What is 1 + 1?"]
+      let continuation = command == "run" ? "" : #", "continuation": "60 + 23 = 83""#
+      let lines = asked.map { #"{"prompt": "\#($0)"\#(continuation)}"# }
+      try write(Array(lines.joined(separator: "\n").utf8), to: directory + "/all")
+      try write(Array([lines[0], "", lines[2], "", lines[4]].joined(separator: "\n").utf8), to: directory + "/good")
+      let result = try ingot(arguments("all", "a"), in: directory)
+      #expect(result.code == 1 && result.err.contains("2 of 5 lines have an error"), "\(result)")
+      #expect(result.err.contains("the first is line 2") && result.err.contains("overflow"), "\(result)")
+      let good = try ingot(arguments("good", "g"), in: directory)
+      #expect(good.code == 0, "\(good)")
+      let found = String(decoding: try contents(of: directory + "/a"), as: UTF8.self).split(separator: "\n")
+      let rest = String(decoding: try contents(of: directory + "/g"), as: UTF8.self).split(separator: "\n")
+      #expect(found.count == 5 && [found[0], found[2], found[4]] == rest)
+      for index in [1, 3] {
+        let line = try #require(try JSONParser.parse(String(found[index])).object)
+        #expect(line["line"]?.int == index + 1 && line["text"] == nil && line["bound"] == nil)
+        #expect(line["error"]?.string?.contains("the scores of `changed` at position") == true, "\(line)")
+      }
+      #expect(listing(of: directory) == ["a", "all", "changed", "g", "good"])
+    }
+  }
+
   // MARK: Equality
 
   @Test("good quantization is no error, whatever was measured", arguments: ["int8-g32", "int4-g64"])

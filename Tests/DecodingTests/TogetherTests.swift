@@ -95,7 +95,7 @@ import Testing
             try batch.add(index, prompt: Self.prompts[index], decoders[index % decoders.count])
             waiting.removeFirst()
           }
-          for done in try batch.advance() { outputs[done.index] = done.output }
+          for done in try batch.advance() { outputs[done.index] = try done.result.get() }
         } while batch.count > 0 || !waiting.isEmpty
         return outputs
       }
