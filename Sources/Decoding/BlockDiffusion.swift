@@ -27,7 +27,7 @@ package struct BlockDiffusion {
   /// Nil where something else predicts.
   let model: TransformerModel?
   private let makePredictor: () -> any BlockPredictor
-  private let special: SpecialTokens
+  let special: SpecialTokens
 
   /// - Parameter isInterrupted: asked before each layer of each pass of ``decode(prompt:recordsExperts:observer:)``, which
   ///   then throws ``DecodingError/interrupted``.

@@ -46,6 +46,12 @@ struct Predictions {
     throw .notFinite(prompt: prompt, position: blockStart + offsets[index])
   }
 
+  /// ln of a token's probability at `offsets[index]` over the whole vocabulary; nil where a score is not finite.
+  func logProbability(_ index: Int, of token: Int) -> Double? {
+    guard let scores = scores[index] else { return nil }
+    return Double(logits[index * vocabulary + token]) - Double(scores.largest) - log(scores.sum)
+  }
+
   /// The token for `offsets[index]`.
   ///
   /// - Parameter excluded: further tokens that must not be chosen.

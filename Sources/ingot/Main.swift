@@ -20,8 +20,8 @@ struct Ingot: ParsableCommand {
       """,
     version: VersionReport.text,
     subcommands: [
-      QuantizeCommand.self, CalibrateCommand.self, InspectCommand.self, RunCommand.self, VerifyCommand.self,
-      ExportCommand.self, CardCommand.self, PlanCommand.self, StatusCommand.self, MergeCommand.self,
+      QuantizeCommand.self, CalibrateCommand.self, InspectCommand.self, RunCommand.self, ScoreCommand.self,
+      VerifyCommand.self, ExportCommand.self, CardCommand.self, PlanCommand.self, StatusCommand.self, MergeCommand.self,
     ])
 
   @Flag(help: "With --version: also kernels, threads and libraries.")

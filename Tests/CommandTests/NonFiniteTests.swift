@@ -158,7 +158,7 @@ import Testing
     }
   }
 
-  @Test("a line without numbers has its error in its place, and takes no other along", arguments: ["run"])
+  @Test("a line without numbers has its error in its place, and takes no other along", arguments: ["run", "score"])
   func oneLineOfMany(command: String) throws {
     try withTemporaryDirectory { directory in
       // The embedding of `@` is no number, so that nothing behind one is.

@@ -45,6 +45,8 @@ import Testing
     func join(_ lines: ArraySlice<Substring>) -> [UInt8] { Array(lines.joined(separator: "\n").utf8) }
     try write(join(lines[..<40]), to: directory + "/chats.jsonl")
     try write(join(lines[40..<44]), to: directory + "/questions.jsonl")
+    let pair = #"{"prompt": "What is 60 + 23?", "continuation": "60 + 23 = 83"}"#
+    try write(Array(pair.utf8), to: directory + "/pairs.jsonl")
     try write(Array(String(repeating: "let a = b + 1\n", count: 100).utf8), to: directory + "/code.txt")
     try write(Array(question.utf8), to: directory + "/question.txt")
     try write(Array("/exit\n".utf8), to: directory + "/typed")
