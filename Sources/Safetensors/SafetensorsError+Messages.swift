@@ -74,6 +74,8 @@ extension SafetensorsError: CustomStringConvertible {
     case .trailingBytes:
       "the file was changed, or is from another version of the checkpoint; fetch it again"
     case .system(let error) where error.isTooManyOpen: "this process may open too few files; first say: ulimit -n 4096"
+    case .system(let error) where error.isMissing && path.hasSuffix("/config.json"):
+      "this is no whole checkpoint; the download may be incomplete: fetch `config.json`, too"
     case .descriptors(_, let needed):
       "the checkpoint has more files than this process may open; first say: ulimit -n \(needed)"
     case .noCheckpoint: "give the directory that holds the checkpoint's `config.json` and its safetensors files"

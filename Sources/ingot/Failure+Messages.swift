@@ -136,7 +136,7 @@ extension Failure {
   }
 
   init(_ error: SafetensorsError) {
-    let hint = if case .system(let cause) = error.reason { Self.hint(cause) } else { error.hint }
+    let hint = if case .system(let cause) = error.reason { Self.hint(cause) ?? error.hint } else { error.hint }
     self.init(
       what: error.message, place: String(error.location.dropFirst("in ".count)), hint: hint,
       code: error.isIntegrity ? .integrity : error.isPassing ? .temporary : .failed)

@@ -94,6 +94,12 @@ enum HelpTopic: String, CaseIterable {
 }
 
 extension Failure {
+  init(noCommand word: String, commands: [String]) {
+    self.init(
+      what: "there is no command `\(Shown.text(word))`",
+      hint: "commands are \(commands.joined(separator: ", ")); `ingot help` tells what they do", code: .usage)
+  }
+
   init(noHelpOn word: String, commands: [String], topics: [String]) {
     self.init(
       what: "there is no help on `\(Shown.text(word))`",

@@ -1,11 +1,13 @@
 import Glibc
 import Models
+import Storage
 import Text
 
 /// Models that are named as on the hub of Hugging Face.
 enum HubModel {
   /// Makes an id the path of the snapshot in the cache, unless there is something of this name here. Other names stay.
   static func find(_ name: inout String, isQuiet: Bool) throws(Failure) {
+    try requireSnapshot(name)
     guard !Machine.exists(name), let id = HubID(name),
       let cache = HubCache(environment: { name in unsafe getenv(name).map { unsafe String(cString: $0) } })
     else { return }
@@ -14,6 +16,17 @@ enum HubModel {
       if !isQuiet { Console.notes(["`\(name)` is `\(path)`"]) }
       name = path
     } catch { throw Failure(error) }
+  }
+
+  /// Refuses the folder in which the hub's cache keeps all that it has of a model.
+  private static func requireSnapshot(_ path: String) throws(Failure) {
+    let snapshots = SystemCall.names(in: path + "/snapshots") ?? []
+    guard let some = snapshots.filter({ !$0.hasPrefix(".") }).max(), SystemCall.names(in: path + "/blobs") != nil
+    else { return }
+    throw Failure(
+      what: "this is the folder in which the hub's cache keeps a model, not a checkpoint", place: "`\(path)`",
+      hint: "name the model by its id, OWNER/NAME, or give the directory of a snapshot, `\(path)/snapshots/\(some)`",
+      code: .usage)
   }
 
   static func find(_ name: inout String?, isQuiet: Bool) throws(Failure) {

@@ -27,7 +27,8 @@ enum KnownDrift {
       else {
         return nil
       }
-      return "drift to expect: with --calibration \(calibrated[0].share) of it were left \(model)"
+      return
+        "drift to expect: unknown until it is measured; with --calibration, \(calibrated[0].share) of it was left \(model)"
     }
     guard options.engine == nil,
       let row = calibrated.first(where: { $0.experts == options.recipe.experts && $0.target == options.target })

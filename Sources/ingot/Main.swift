@@ -31,6 +31,12 @@ struct Ingot: ParsableCommand {
     configuration.subcommands.compactMap { $0.configuration.commandName }
   }
 
+  /// Refuses a word in the place of a command that is none.
+  private static func requireCommand(_ word: String?) throws(Failure) {
+    guard let word, !word.hasPrefix("-"), word != "help", !subcommandNames.contains(word) else { return }
+    throw Failure(noCommand: word, commands: subcommandNames)
+  }
+
   static func main() {
     BLAS.prepare()  // while there is one thread
     SystemNotices.install()
@@ -39,6 +45,7 @@ struct Ingot: ParsableCommand {
     do {
       // Not what Swift makes of them: it repairs words that are no UTF-8, and then a file is not found by its name.
       let arguments = SystemCall.arguments
+      try requireCommand(arguments.first)
       if try !HelpTopic.answers(arguments, commands: subcommandNames) {
         var command = try parseAsRoot(arguments)
         try command.run()

@@ -50,6 +50,16 @@ import Testing
     }
   }
 
+  @Test func theFolderOfTheCacheIsNotTakenForACheckpoint() throws {
+    try withTemporaryDirectory { directory in
+      try makeCache(in: directory)
+      for command in commands("cache/models--inclusionAI--LLaDA2.0-mini") {
+        let result = try ingot(command, in: directory)
+        #expect(result.code == 64 && result.err.contains("/snapshots/c0ffee`"), "\(command): \(result)")
+      }
+    }
+  }
+
   @Test func whatIsMissingIsToldWithTheCommandThatFetchesIt() throws {
     try withTemporaryDirectory { directory in
       try makeDirectory(directory + "/cache")

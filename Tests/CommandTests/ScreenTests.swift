@@ -92,7 +92,9 @@ import Testing
       (["run", "one/model.safetensors", "-p", "x"], "directory"), (["run", "without", "-p", "x"], "tokenizer.json"),
       (["verify", "p.ingot"], "--reference"), (["export", "p.ingot"], "--to"),
       (["quantize", "without/config.json", "-o", "o.ingot"], "directory"),
-      (["run", "without/config.json", "-p", "x"], "directory"),
+      (["run", "without/config.json", "-p", "x"], "directory"), (["qantize", pico], "commands are quantize"),
+      (["version"], "`ingot help` tells"), (["run", "part", "-p", "x"], "fetch `config.json`"),
+      (["score", pico], "ingot score --help"),
     ] as [([String], String)])
   func firstErrors(arguments: [String], advice: String) throws {
     try withTemporaryDirectory { directory in
@@ -100,6 +102,7 @@ import Testing
       let name = try #require(listing(of: pico).first { $0.hasSuffix("00000-of-00003.safetensors") })
       #expect(unsafe symlink("\(pico)/\(name)", directory + "/one/model.safetensors") == 0)
       try linkPico(to: directory + "/without", without: "tokenizer.json")
+      try linkPico(to: directory + "/part", without: "config.json")
       let result = try ingot(
         arguments, in: directory, environment: ["HF_HOME": directory + "/hf", "HF_HUB_CACHE": directory + "/hf/hub"])
       #expect(result.code != 0 && result.out.isEmpty, "\(result)")
