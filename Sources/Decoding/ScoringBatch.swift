@@ -164,8 +164,10 @@ package struct ScoringBatch: SideBySide {
       contexts.append(Context(clean: clean, cache: cache, isWritten: clean.isEmpty, states: states, isOpen: isOpen))
       return
     }
+    let waiting = contexts[place].states.enumerated().map { ($1.tokens, $0) }
+    let places = Dictionary(waiting, uniquingKeysWith: { first, _ in first })
     for state in states {
-      if let same = contexts[place].states.firstIndex(where: { $0.tokens == state.tokens }) {
+      if let same = places[state.tokens] {
         contexts[place].states[same].uses += state.uses
       } else {
         contexts[place].states.append(state)
