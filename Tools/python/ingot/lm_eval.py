@@ -7,21 +7,33 @@ lm-eval looks models up in a table of its own that no other package can add to, 
 the line above enters it into the table and then is lm-eval's command line, with all its options. In a program, importing this module
 does the same; `lm_eval.simple_evaluate(model="ingot", model_args="pretrained=mini.ingot", …)` works from then on.
 
-Model arguments beside `pretrained`, a pack or a checkpoint directory: `max_gen_toks` (256, for tasks that do not say), those of `ingot run`
-by name (`block_length`, `steps`, `threshold`, `decoder`, `activations`, `threads`, `max_memory`, `batch_size`), and `binary`, the
-command where it is not the one that came with this module. A batch size of 1, which is lm-eval's default, leaves it to `ingot`: answers
-do not depend on it.
+Model arguments beside `pretrained`, a pack or a checkpoint directory:
+
+    max_gen_toks       tokens of an answer, for tasks that do not say (256)
+    cache              a folder in which answers and scores are kept: the same evaluation goes on from what an interrupted one has done,
+                       and repeats nothing that was finished
+    draws              sets of masks for a block of a continuation (32), as in `ingot score`
+    block_length, steps, threshold, decoder, activations, threads, max_memory
+                       as in `ingot run`
+    binary             the command, where it is not the one that came with this module
+
+A `--batch_size` of 1, which is lm-eval's default, leaves it to `ingot`: results do not depend on it.
 
 Tasks that generate (`generate_until`) are answered by `ingot run --batch`. Without `--apply_chat_template` a prompt goes to the model as it
 is, special tokens in it included, as with lm-eval's other models.
 
-Tasks that compare likelihoods (`loglikelihood`, multiple choice, perplexity) are refused: a diffusion model has no likelihood of one
-pass, only a bound by many masked ones, and the command prints that bound over whole sets of texts (`ingot verify`), not for one answer
-after a prompt.
+Tasks that compare likelihoods (`loglikelihood`: multiple choice; `loglikelihood_rolling`: perplexity) are answered by `ingot score`
+(Formats/score.md). A diffusion model has no likelihood of one pass: what stands in its place is the bound that it is trained with, minus the
+bound of -ln p. It is the likelihood itself for a continuation of one token; of a longer one it is lower, so that a perplexity made of it is
+an upper bound, and no number to be held against that of a model that writes from left to right. `is_greedy` tells whether the continuation is
+what the model writes when it fills a block at once. White space at the end of a context goes to the continuation, as with lm-eval's
+other models; otherwise both are made tokens each by itself. A text of `loglikelihood_rolling` is scored in one piece, behind nothing; one that is longer than
+the model has positions is refused.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -47,8 +59,11 @@ __all__ = ["IngotLM"]
 # What stands before a conversation, as JSON, where lm-eval takes a prompt to be one text.
 CHAT = "<ingot-chat>"
 
-# Options of the command line that a model argument may set.
-OPTIONS = ("block_length", "steps", "threshold", "decoder", "activations", "threads", "max_memory")
+# Options of the command line that a model argument may set: of both commands, of `run`, of `score`, and those that change no result.
+COMMON = ("block_length", "activations")
+RUN = ("steps", "threshold", "decoder")
+SCORE = ("draws",)
+LIMITS = ("threads", "max_memory")
 
 # Keys of lm-eval's generation_kwargs that mean the same in a line of `ingot run --batch`.
 SAME = ("block_length", "steps", "threshold", "top_k", "top_p", "seed")
@@ -66,24 +81,27 @@ class IngotLM(LM):  # type: ignore[misc]
         device: Optional[str] = None,
         max_gen_toks: int = 256,
         binary: Optional[str] = None,
+        cache: Optional[str] = None,
         **options: Any,
     ) -> None:
         super().__init__()
         for name in options:
-            if name not in OPTIONS:
-                known = ", ".join(("pretrained", "max_gen_toks", "batch_size", "binary", *OPTIONS))
+            if name not in (*COMMON, *RUN, *SCORE, *LIMITS):
+                known = ", ".join(("pretrained", "max_gen_toks", "batch_size", "binary", "cache", *COMMON, *RUN, *SCORE, *LIMITS))
                 raise ValueError(f"model argument `{name}` is unknown; there are {known}")
         command = binary or _command.path()
         if command is None:
             raise FileNotFoundError("the command `ingot` is not installed; name it with the model argument `binary`")
+        self.binary: str = command
         self.pretrained = str(pretrained)
         self.max_gen_toks = int(max_gen_toks)
-        self.command = [command, "run", self.pretrained]
-        for name, value in options.items():
-            self.command += [f"--{name.replace('_', '-')}", str(value)]
+        self.cache = cache
+        if cache is not None and not os.path.exists(self.pretrained):
+            raise ValueError("with the model argument `cache`, name the model by its path: what is kept belongs to files that can be looked at")
+        self.options = {name: str(value) for name, value in options.items()}
         sizes = [size for size in (batch_size, max_batch_size) if str(size).isdigit() and int(size) > 1]
         if sizes:
-            self.command += ["--batch-size", str(sizes[0])]
+            self.options["batch_size"] = str(sizes[0])
 
     # MARK: Prompts
 
@@ -108,22 +126,73 @@ class IngotLM(LM):  # type: ignore[misc]
     # MARK: Requests
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        if not requests:
-            return []
-        with tempfile.TemporaryDirectory(prefix="ingot-lm-eval-") as place:
-            prompts, answers = os.path.join(place, "prompts.jsonl"), os.path.join(place, "answers.jsonl")
-            with open(prompts, "w", encoding="utf-8") as file:
-                for request in requests:
-                    file.write(json.dumps(self.line(*request.args), ensure_ascii=False) + "\n")
-            quiet = ["-q"] if disable_tqdm else []
-            done = subprocess.run([*self.command, "--batch", prompts, "-o", answers, *quiet], stdin=subprocess.DEVNULL)
-            if done.returncode != 0:
-                raise RuntimeError(f"`ingot run` ended with {done.returncode}; what it says of it stands above")
-            with open(answers, encoding="utf-8") as file:
-                texts = [json.loads(line)["text"] for line in file]
+        lines = [self.line(*request.args) for request in requests]
+        texts: list[str] = [answer["text"] for answer in self.ask("run", lines, disable_tqdm)]
         for request, text in zip(requests, texts):
             self.cache_hook.add_partial("generate_until", request.args, text)
         return texts
+
+    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        lines = [self.pair(*request.args) for request in requests]
+        found = [(-score["bound"], score["is_greedy"]) for score in self.ask("score", lines, disable_tqdm)]
+        for request, likelihood in zip(requests, found):
+            self.cache_hook.add_partial("loglikelihood", request.args, likelihood)
+        return found
+
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
+        # An empty text is certain.
+        texts = [request.args[0] for request in requests]
+        scores = iter(self.ask("score", [self.pair("", text) for text in texts if text], disable_tqdm))
+        found = [-next(scores)["bound"] if text else 0.0 for text in texts]
+        for request, likelihood in zip(requests, found):
+            self.cache_hook.add_partial("loglikelihood_rolling", request.args, likelihood)
+        return found
+
+    def ask(self, verb: str, lines: list[dict[str, Any]], quiet: bool) -> list[dict[str, Any]]:
+        """What `ingot run --batch` or `ingot score` makes of some lines, in their order."""
+        if not lines:
+            return []
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        names = (*COMMON, *(RUN if verb == "run" else SCORE))
+        options = self.given(names)
+        if self.cache is None:
+            with tempfile.TemporaryDirectory(prefix="ingot-lm-eval-") as place:
+                return self.results(verb, text, options, os.path.join(place, verb), quiet)
+        os.makedirs(self.cache, exist_ok=True)
+        version = subprocess.run([self.binary, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout
+        key = json.dumps([version, verb, options, fingerprint(self.pretrained), text])
+        name = f"{verb}-{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}"
+        return self.results(verb, text, options, os.path.join(self.cache, name), quiet)
+
+    def given(self, names: tuple[str, ...]) -> list[str]:
+        """Options of the command line for the model arguments among some names."""
+        return [
+            word for name in names if name in self.options for word in (f"--{name.replace('_', '-')}", self.options[name])]
+
+    def results(self, verb: str, text: str, options: list[str], place: str, quiet: bool) -> list[dict[str, Any]]:
+        """The same, by way of files whose names begin with `place`; those that are there already are taken."""
+        asked, found = f"{place}.asked.jsonl", f"{place}.jsonl"
+        if not os.path.exists(found):
+            with open(asked, "w", encoding="utf-8") as file:
+                file.write(text)
+            batch = ["--batch", asked] if verb == "run" else [asked]
+            options = [*options, *self.given((*LIMITS, "batch_size")), *(["-q"] if quiet else [])]
+            done = subprocess.run([self.binary, verb, self.pretrained, *batch, "-o", found, *options], stdin=subprocess.DEVNULL)
+            if done.returncode != 0 and not os.path.exists(found):
+                raise RuntimeError(f"`ingot {verb}` ended with {done.returncode}; what it says of it stands above")
+        with open(found, encoding="utf-8") as file:
+            results = [json.loads(line) for line in file]
+        for result in results:
+            if "error" in result:
+                raise RuntimeError(f"request {result['line']} has no answer: {result['error']}")
+        return results
+
+    def pair(self, context: str, continuation: str) -> dict[str, Any]:
+        """A request as a line of `ingot score` (Formats/score.md §1)."""
+        if context.startswith(CHAT):
+            return {"messages": json.loads(context[len(CHAT):]), "continuation": continuation}
+        stem = context.rstrip()
+        return {"prompt": stem, "raw": True, "continuation": context[len(stem):] + continuation}
 
     def line(self, context: str, generation: dict[str, Any]) -> dict[str, Any]:
         """A request as a line of `ingot run --batch` (Formats/run.md §6)."""
@@ -144,14 +213,12 @@ class IngotLM(LM):  # type: ignore[misc]
             raise ValueError(f"generation arguments that `ingot run` has no like of: {', '.join(sorted(given))}")
         return line
 
-    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        raise NotImplementedError(
-            "this task compares likelihoods, and a diffusion model has only a bound on them, which `ingot` does not print for single "
-            "answers; take a task that generates, such as gsm8k, or measure the bound with `ingot verify`")
 
-    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
-        self.loglikelihood(requests)
-        return []
+def fingerprint(path: str) -> list[Any]:
+    """What tells a model that was changed: its path, and name, size and time of each of its files."""
+    files = [path] if os.path.isfile(path) else [os.path.join(path, name) for name in sorted(os.listdir(path))]
+    states = [(name, os.stat(name)) for name in files if os.path.isfile(name)]
+    return [os.path.abspath(path), [(os.path.basename(name), state.st_size, state.st_mtime_ns) for name, state in states]]
 
 
 def main() -> None:
