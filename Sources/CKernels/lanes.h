@@ -41,6 +41,7 @@ typedef VECTOR(uint8_t, 16) B16;
 #define SELECT(mask, a, b) \
   ((__typeof__(a))(((mask) & (__typeof__(mask))(a)) | (~(mask) & (__typeof__(mask))(b))))
 #define MAX(a, b) __builtin_elementwise_max(a, b)
+#define MIN(a, b) __builtin_elementwise_min(a, b)
 #define PLUS(a, b) ((a) + (b))
 
 INLINE V v_zero(void) { return (V){0}; }
@@ -112,6 +113,23 @@ INLINE I i_load_blocks(const char *x, size_t stride) {
 #endif
 }
 
+INLINE I i_low32(I a, I b) { return IN_BLOCKS(a, b, 0, 4, 1, 5); }
+INLINE I i_high32(I a, I b) { return IN_BLOCKS(a, b, 2, 6, 3, 7); }
+INLINE I i_low64(I a, I b) { return IN_BLOCKS(a, b, 0, 1, 4, 5); }
+INLINE I i_high64(I a, I b) { return IN_BLOCKS(a, b, 2, 3, 6, 7); }
+
+// 16 bytes each of LANES rows: out[q] holds bytes 4 · q … 4 · q + 3 of every row.
+INLINE void turn16(const char *w, size_t row_bytes, I *out) {
+  I a = i_load_blocks(w, 4 * row_bytes), b = i_load_blocks(w + row_bytes, 4 * row_bytes);
+  I c = i_load_blocks(w + 2 * row_bytes, 4 * row_bytes), d = i_load_blocks(w + 3 * row_bytes, 4 * row_bytes);
+  I ab = i_low32(a, b), cd = i_low32(c, d);
+  out[0] = i_low64(ab, cd);
+  out[1] = i_high64(ab, cd);
+  ab = i_high32(a, b), cd = i_high32(c, d);
+  out[2] = i_low64(ab, cd);
+  out[3] = i_high64(ab, cd);
+}
+
 // Lane 0 becomes all lanes together: k with k + LANES / 2, and so on down to one.
 #if LANES == 16
 #define HALVES_(combine, a) a = combine(a, LAST_BLOCKS(a, a)), a = combine(a, ODD_BLOCKS(a, a))
@@ -156,35 +174,5 @@ INLINE float v_most(V a) { return IN_HALVES(v_max, a); }
     FOLD_STEP_(combine, 1, EVEN_LANES_, ODD_LANES_) \
     IN_ORDER_(w_[0]); \
   })
-
-// Transposes LANES rows of LANES numbers.
-INLINE void transpose(const I *rows, I *columns) {
-  I a[LANES], b[LANES];
-  UNROLL for (int i = 0; i < LANES; i += 2) {
-    a[i] = IN_BLOCKS(rows[i], rows[i + 1], 0, 4, 1, 5);
-    a[i + 1] = IN_BLOCKS(rows[i], rows[i + 1], 2, 6, 3, 7);
-  }
-  UNROLL for (int i = 0; i < LANES; i += 4)
-    UNROLL for (int j = 0; j < 2; j++) {
-      b[i + 2 * j] = IN_BLOCKS(a[i + j], a[i + j + 2], 0, 1, 4, 5);
-      b[i + 2 * j + 1] = IN_BLOCKS(a[i + j], a[i + j + 2], 2, 3, 6, 7);
-    }
-  // b[4 · i + c] holds in block l the numbers (4 · i … 4 · i + 3, column 4 · l + c).
-  UNROLL for (int c = 0; c < 4; c++) {
-#if LANES == 16
-    I even0 = EVEN_BLOCKS(b[c], b[4 + c]), odd0 = ODD_BLOCKS(b[c], b[4 + c]);
-    I even1 = EVEN_BLOCKS(b[8 + c], b[12 + c]), odd1 = ODD_BLOCKS(b[8 + c], b[12 + c]);
-    columns[c] = EVEN_BLOCKS(even0, even1);
-    columns[4 + c] = EVEN_BLOCKS(odd0, odd1);
-    columns[8 + c] = ODD_BLOCKS(even0, even1);
-    columns[12 + c] = ODD_BLOCKS(odd0, odd1);
-#elif LANES == 8
-    columns[c] = EVEN_BLOCKS(b[c], b[4 + c]);
-    columns[4 + c] = ODD_BLOCKS(b[c], b[4 + c]);
-#else
-    columns[c] = b[c];
-#endif
-  }
-}
 
 #endif

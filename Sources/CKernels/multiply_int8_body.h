@@ -10,10 +10,6 @@
 enum { PIECE_COLUMNS = 512, MOST_INT8_TOKENS = 8, TILE_TOKENS = 64 };
 enum { QUADS = UNIT / 4 };  // vectors that hold UNIT columns
 
-INLINE I i_low32(I a, I b) { return IN_BLOCKS(a, b, 0, 4, 1, 5); }
-INLINE I i_high32(I a, I b) { return IN_BLOCKS(a, b, 2, 6, 3, 7); }
-INLINE I i_low64(I a, I b) { return IN_BLOCKS(a, b, 0, 1, 4, 5); }
-INLINE I i_high64(I a, I b) { return IN_BLOCKS(a, b, 2, 3, 6, 7); }
 INLINE I i_nibbles(I a) { return a & 0x0F0F0F0F; }
 INLINE I i_shift_nibble(I a) { return (I)((U)a >> 4); }
 
@@ -24,18 +20,6 @@ struct piece {
   I weights[PIECE_COLUMNS / 4];
   float scales[PIECE_COLUMNS / 16][LANES];
 };
-
-// 16 bytes each of LANES rows: out[q] holds bytes 4 · q … 4 · q + 3 of every row.
-INLINE void turn16(const char *w, size_t row_bytes, I *out) {
-  I a = i_load_blocks(w, 4 * row_bytes), b = i_load_blocks(w + row_bytes, 4 * row_bytes);
-  I c = i_load_blocks(w + 2 * row_bytes, 4 * row_bytes), d = i_load_blocks(w + 3 * row_bytes, 4 * row_bytes);
-  I ab = i_low32(a, b), cd = i_low32(c, d);
-  out[0] = i_low64(ab, cd);
-  out[1] = i_high64(ab, cd);
-  ab = i_high32(a, b), cd = i_high32(c, d);
-  out[2] = i_low64(ab, cd);
-  out[3] = i_high64(ab, cd);
-}
 
 // `count` columns from k on of LANES rows from `row` on.
 INLINE void fill_weights(struct piece *piece, const ck_product *p, size_t row, size_t k, size_t count, int format) {

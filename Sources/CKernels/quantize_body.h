@@ -9,12 +9,6 @@ enum { GROUPS = LANES };
 #define GREATER_U16(a, b) ((I)MAX((UH)(a), (UH)(b)))
 #define UPPER_OF_TWO(greater, v) (greater(v, (I)((U)(v) >> 16)) << 16)
 
-INLINE I unsigned_maxima(const I *v, int wide) {
-  if (wide) return (I)FOLD(U, GREATER, (const U *)v);
-  I most = FOLD(I, GREATER_U16, v);
-  return UPPER_OF_TWO(GREATER_U16, most);
-}
-
 INLINE I signed_maxima(const I *v, int wide) {
   if (wide) return FOLD(I, GREATER, v);
   I most = FOLD(I, GREATER_16, v);
@@ -40,70 +34,96 @@ INLINE V magnitudes(const void *x, int wide, size_t n) {
   return (V)signed_maxima(most, wide);
 }
 
-// The element of largest magnitude of each group with its sign, the positive one if both signs have it.
+// The same of whole runs of 32 numbers together, as bits.
+INLINE uint32_t largest_magnitude(const void *x, int wide, size_t count) {
+  I most = {0};
+  for (size_t i = 0; i < count; i += sizeof(V) / (wide ? 4 : 2)) {
+    I v = LOAD(I, element(x, wide, i)) & (wide ? 0x7FFFFFFF : 0x7FFF7FFF);
+    most = wide ? MAX(most, v) : GREATER_16(most, v);
+  }
+  return (uint32_t)__builtin_reduce_max(wide ? most : UPPER_OF_TWO(GREATER_16, most));
+}
+
+// Groups in lanes, as words of 32 bits: lane g holds those of group g, each with one number or with two of 16 bits. Returns
+// the element of largest magnitude of each group with its sign, the positive one if both signs have it.
 // As signed integers the bits of positive floats are the greatest, as unsigned integers those of negative floats.
-INLINE V extremes(const void *x, int wide, size_t n) {
-  const size_t step = sizeof(V) / (wide ? 4 : 2);
-  I positive[GROUPS], negative[GROUPS];
-  for (size_t g = 0; g < GROUPS; g++) {
-    positive[g] = negative[g] = load_group(x, wide, g * n, n);
-    for (size_t i = step; i < n; i += step) {
-      I v = LOAD(I, element(x, wide, g * n + i));
-      positive[g] = wide ? MAX(positive[g], v) : GREATER_16(positive[g], v);
-      negative[g] = wide ? (I)MAX((U)negative[g], (U)v) : GREATER_U16(negative[g], v);
+INLINE V words_in_lanes(const void *x, int wide, size_t n, I *words) {
+  const size_t count = wide ? n : n / 2;
+  I positive = {0}, negative = {0};
+  for (size_t i = 0; i < count; i += 4) {
+    turn16((const char *)x + 4 * i, 4 * count, words + i);
+    UNROLL for (size_t c = i; c < i + 4; c++) {
+      positive = wide ? MAX(positive, words[c]) : GREATER_16(positive, words[c]);
+      negative = wide ? (I)MAX((U)negative, (U)words[c]) : GREATER_U16(negative, words[c]);
     }
   }
-  I p = MAX(signed_maxima(positive, wide), (I){0}), m = unsigned_maxima(negative, wide);
-  // A group without negative elements has its positive maximum in m: not greater than p.
-  return (V)SELECT((m & 0x7FFFFFFF) > p, m, p);
+  if (!wide) {
+    positive = UPPER_OF_TWO(GREATER_16, positive);
+    negative = UPPER_OF_TWO(GREATER_U16, negative);
+  }
+  // A group without negative elements has its positive maximum in `negative`: not greater than `positive`.
+  return (V)SELECT((negative & 0x7FFFFFFF) > positive, negative, positive);
 }
 
-// The integers of §9 as pairs of 16 bits, n/2 vectors; lane g holds a pair of group g. Which elements make a pair does
-// not matter, because only sums over the group are taken.
-INLINE void scaled_integers(const void *x, int wide, size_t n, const float *f, I *pairs) {
-  const size_t half = n / 2 < LANES ? n / 2 : LANES;  // pairs of a vector
-  for (size_t i = 0; i < n; i += 2 * half) {
-    I rows[GROUPS], columns[LANES];
-    for (size_t g = 0; g < GROUPS; g++) {
-      I v = load_group(x, wide, g * n + i, wide ? half : 2 * half);
-      I w = wide ? load_group(x, wide, g * n + i + half, half) : v << 16;
-      if (!wide) v &= (int32_t)0xFFFF0000;
-      I a = v_round((V)v * f[g]), b = v_round((V)w * f[g]);
-      rows[g] = a << 16 | (b & 0xFFFF);
-    }
-    transpose(rows, columns);
-    UNROLL for (size_t c = 0; c < half; c++) pairs[i / 2 + c] = columns[c];
+// The integers of §9 as pairs of 16 bits, n/2 vectors in the place of the words. Which elements make a pair does not
+// matter, because only sums over the group are taken.
+INLINE void to_integers(I *words, int wide, size_t n, V f) {
+  for (size_t i = 0; i < n / 2; i++) {
+    I v = wide ? words[2 * i] : words[i] & (int32_t)0xFFFF0000, w = wide ? words[2 * i + 1] : words[i] << 16;
+    words[i] = v_round((V)v * f) << 16 | (v_round((V)w * f) & 0xFFFF);
   }
 }
 
-// Adds A = Σ n · q and B = Σ q² of four multipliers; q cannot leave the range on a side that need not be looked at.
-INLINE void explain(const I *pairs, size_t n, const H *r, const int *below, const int *above, int bits, I *a, I *b) {
-  const H low = (int16_t)ck_code_min(bits) + (H){0}, high = (int16_t)ck_code_max(bits) + (H){0};
-  UNROLL for (int j = 0; j < 4; j++) a[j] = b[j] = (I){0};
-  for (size_t i = 0; i < n / 2; i++)
+INLINE H twice(I v) { return (H)(v << 16 | (v & 0xFFFF)); }
+
+// Integers which are limited on one or both sides before they are multiplied.
+struct limits {
+  int is_below, is_above;
+  H lowest, highest;
+};
+
+// Adds A = Σ n · q and B = Σ q² of four multipliers. Where codes could leave their range it is the integers that are limited,
+// once for `shared` multipliers, which takes fewer operations than to limit each code. The codes are the same if that of the
+// limit is the last in the range under each of these multipliers: as codes rise with the integers, none on this side of it
+// leaves the range, and those beyond would be clamped to that code. All of it is exact, as integers are.
+INLINE void explain(const I *pairs, size_t n, const I *r, const struct limits *limits, int shared, I *a, I *b) {
+  H multiplier[4];
+  UNROLL for (int j = 0; j < 4; j++) {
+    multiplier[j] = twice(r[j]);
+    a[j] = b[j] = (I){0};
+  }
+  for (size_t i = 0; i < n / 2; i++) {
+    H v = (H)pairs[i], limited = v;
     UNROLL for (int j = 0; j < 4; j++) {
-      H q = h_multiply_high((H)pairs[i], r[j]);
-      if (below[j]) q = MAX(q, low);
-      if (above[j]) q = __builtin_elementwise_min(q, high);
-      a[j] = i_add_pair_products(a[j], (H)pairs[i], q);
+      if (j % shared == 0) {
+        const struct limits *own = limits + j / shared;
+        limited = own->is_below ? MAX(v, own->lowest) : v;
+        if (own->is_above) limited = MIN(limited, own->highest);
+      }
+      H q = h_multiply_high(limited, multiplier[j]);
+      a[j] = i_add_pair_products(a[j], v, q);
       b[j] = i_add_pair_products(b[j], q, q);
     }
+  }
 }
 
 // A/B of the candidate with the largest gain, group by group.
 INLINE V best_ratio(const I *pairs, int bits, size_t n) {
   V best = v_set1(-1), best_a = v_zero(), best_b = v_set1(1);
-  // Unrolled, so that candidates whose codes cannot leave the range do without a clamp.
+  // Unrolled, so that candidates whose codes cannot leave the range do without limits.
   UNROLL for (int k = 0; k < ck_search_count(bits); k += 4) {
-    I a[4], b[4];
-    H r[4];
-    int below[4], above[4];
-    UNROLL for (int j = 0; j < 4; j++) {
-      r[j] = (int16_t)ck_search_multiplier(bits, k + j) + (H){0};
-      below[j] = ck_search_code(bits, k + j, -1) < ck_code_min(bits);
-      above[j] = ck_search_code(bits, k + j, 1) > ck_code_max(bits);
-    }
-    explain(pairs, n, r, below, above, bits, a, b);
+    // The last integers with a code in the range under the last multiplier, the largest: just before 7.5 and −8.5 steps. The
+    // first is 0.89 times as large or more, so that under it they are beyond 6.5 and −7.5 steps. int8 needs no limits.
+    const int last = ck_search_multiplier(bits, k + 3);
+    const struct limits limits = {
+        .is_below = ck_search_code(bits, k + 3, -1) < ck_code_min(bits),
+        .is_above = ck_search_code(bits, k + 3, 1) > ck_code_max(bits),
+        .lowest = twice(i_set1(-((1 - 2 * ck_code_min(bits)) << 14) / last)),
+        .highest = twice(i_set1((((1 + 2 * ck_code_max(bits)) << 14) - 1) / last)),
+    };
+    I a[4], b[4], r[4];
+    UNROLL for (int j = 0; j < 4; j++) r[j] = i_set1(ck_search_multiplier(bits, k + j));
+    explain(pairs, n, r, &limits, 4, a, b);
     UNROLL for (int j = 0; j < 4; j++) {
       V fa = v_of_integers(a[j]), fb = v_of_integers(b[j]);
       V gain = fa * fa / fb;  // B > 0, as m has a code other than 0
@@ -116,7 +136,7 @@ INLINE V best_ratio(const I *pairs, int bits, size_t n) {
   return best_a / best_b;
 }
 
-INLINE I within_range(I index, I lowest) { return MAX(__builtin_elementwise_min(index, lowest + CK_GRID_LAST), lowest); }
+INLINE I within_range(I index, I lowest) { return MAX(MIN(index, lowest + CK_GRID_LAST), lowest); }
 
 // The scale of the grid with the largest gain, as its index, group by group; m is the largest magnitude, f that of the factor
 // which made the integers.
@@ -124,20 +144,30 @@ INLINE I best_index(const I *pairs, int bits, size_t n, V m, V f, I lowest) {
   const I first = (I)(m * ck_grid_least(bits)) >> 19;
   V best = v_set1(-__builtin_inff());
   I chosen = lowest;
+  // Limits in units of u. int4: one of 7.25 has a code near that with the first of two candidates, and more than 6.5 with the
+  // second, whose scale is at most 17/16 times as large; one of 8.25 likewise. int8: 127 has a code within 0.1 of 127. Where
+  // u is so large that it is cut off, no integer reaches a limit.
+  const int shared = bits == 4 ? 2 : 1;
+  const float beyond = bits == 4 ? 0.25f : 0;
+  const float low = (float)ck_code_min(bits) - beyond, high = (float)ck_code_max(bits) + beyond;
   UNROLL for (int k = 0; k < ck_grid_count(bits); k += 4) {
-    I a[4], b[4], index[4];
+    I a[4], b[4], r[4], index[4];
     V u[4];
-    H r[4];
-    int below[4], above[4];
+    struct limits limits[4];
     UNROLL for (int j = 0; j < 4; j++) {
       index[j] = within_range(first + (k + j), lowest);
       u[j] = (V)(index[j] << 19) * f;
-      I multiplier = v_round(32768 / u[j]);
-      r[j] = (H)(multiplier << 16 | multiplier);
-      below[j] = ck_grid_exceeds(bits, k + j, -ck_code_min(bits));
-      above[j] = ck_grid_exceeds(bits, k + j, ck_code_max(bits));
+      r[j] = v_round(32768 / u[j]);
+      if (j % shared != 0) continue;
+      const V unit = v_min(u[j], v_set1(255));
+      limits[j / shared] = (struct limits){
+          .is_below = ck_grid_exceeds(bits, k + j, -ck_code_min(bits)),
+          .is_above = ck_grid_exceeds(bits, k + j, ck_code_max(bits)),
+          .lowest = twice(__builtin_convertvector(unit * low, I)),
+          .highest = twice(__builtin_convertvector(unit * high, I)),
+      };
     }
-    explain(pairs, n, r, below, above, bits, a, b);
+    explain(pairs, n, r, limits, shared, a, b);
     UNROLL for (int j = 0; j < 4; j++) {
       V fa = v_of_integers(a[j]), gain = u[j] * (fa + fa - u[j] * v_of_integers(b[j]));
       I better = gain > best;
@@ -177,48 +207,65 @@ INLINE V16 load_16(const char *x, int wide) {
 // Which ends of the range of codes elements may go beyond.
 enum { CLAMP_NONE = 0, CLAMP_LOW = 1, CLAMP_HIGH = 2, CLAMP_BOTH = 3 };
 
-// §7 and §10. Adding 1.5 · 2²³ rounds to the nearest integer, ties to even, and leaves it in the low bits; with 8 more,
-// the low four bits are a 4-bit code as it is stored.
-INLINE void encode_groups(const void *x, int wide, int bits, int clamps, size_t n, const float *r, const float *s,
-                          uint8_t *codes, ck_sums *sums) {
-  const float offset = 0x1.8p23f + (bits == 4 ? 8 : 0);
+// §7 and §10 for one group, or for the two of a run. Adding 1.5 · 2²³ rounds to the nearest integer, ties to even, and leaves
+// it in the low bits; with 8 + 16 · 8 more, and 16 times the code of the upper half of a run, the low eight bits are two
+// 4-bit codes as they are stored. Fused multiplications round nothing else than separate ones where a product is exact, as a
+// code times a scale of eight bits is.
+INLINE void encode_group(const void *x, int wide, int bits, int clamps, size_t n, const float *r, const float *s,
+                         uint8_t *codes, V *error, V *weight) {
+  const float offset = 0x1.8p23f + (bits == 4 ? 136 : 0);
   const V16 low = offset + (float)ck_code_min(bits) + (V16){0}, high = offset + (float)ck_code_max(bits) + (V16){0};
+  V16 e[2] = {{0}}, w[2] = {{0}};
+  for (size_t i = 0; i < n; i += 32) {
+    V16 t[2], code[2];
+    UNROLL for (size_t half = 0; half < 2; half++) {
+      const size_t own = n < 32 ? half : 0;
+      V16 v = load_16(element(x, wide, i + 16 * half), wide);
+      t[half] = v * r[own] + offset;
+      if (clamps & CLAMP_LOW) t[half] = SELECT(t[half] > low, t[half], low);
+      if (clamps & CLAMP_HIGH) t[half] = SELECT(t[half] < high, t[half], high);
+      code[half] = t[half] - offset;
+      V16 d = __builtin_elementwise_fma(-code[half], s[own] - (V16){0}, v);
+      e[own] = e[own] + d * d;
+      w[own] = w[own] + v * v;
+    }
+    if (bits == 4) {
+      U16 both = (U16)__builtin_elementwise_fma(16 + (V16){0}, code[1], t[0]);
+      STORE(codes + i / 2, __builtin_convertvector(both & 255, B16));
+    } else {
+      UNROLL for (size_t half = 0; half < 2; half++)
+        STORE(codes + i + 16 * half, __builtin_convertvector((U16)t[half] & 255, B16));
+    }
+  }
+  UNROLL for (size_t own = 0; own < (n < 32 ? 2 : 1); own++) {
+    error[own] = v_of_16(e[own]);
+    weight[own] = v_of_16(w[own]);
+  }
+}
+
+// The same for all groups; those where `beyond` is not set need no clamps.
+INLINE void encode_groups(const void *x, int wide, int bits, int clamps, size_t n, const float *r, const float *s,
+                          const int32_t *beyond, uint8_t *codes, ck_sums *sums) {
   V error[GROUPS], weight[GROUPS];
   const size_t groups = n < 32 ? 2 : 1;  // of a run
   for (size_t g = 0; g < GROUPS; g += groups) {
-    V16 e[2] = {{0}}, w[2] = {{0}};
-    for (size_t i = 0; i < n; i += 32) {
-      U16 code[2];
-      UNROLL for (size_t half = 0; half < 2; half++) {
-        const size_t own = n < 32 ? half : 0;
-        V16 v = load_16(element(x, wide, g * n + i + 16 * half), wide);
-        V16 t = v * r[g + own] + offset;
-        if (clamps & CLAMP_LOW) t = SELECT(t > low, t, low);
-        if (clamps & CLAMP_HIGH) t = SELECT(t < high, t, high);
-        code[half] = (U16)t;
-        V16 d = v - (t - offset) * s[g + own];
-        e[own] = e[own] + d * d;
-        w[own] = w[own] + v * v;
-      }
-      if (bits == 4) {
-        STORE(codes + (g * n + i) / 2, __builtin_convertvector((code[0] | code[1] << 4) & 255, B16));
-      } else {
-        STORE(codes + g * n + i, __builtin_convertvector(code[0] & 255, B16));
-        STORE(codes + g * n + i + 16, __builtin_convertvector(code[1] & 255, B16));
-      }
-    }
-    UNROLL for (size_t own = 0; own < groups; own++) {
-      error[g + own] = v_of_16(e[own]);
-      weight[g + own] = v_of_16(w[own]);
-    }
+    const void *own = element(x, wide, g * n);
+    uint8_t *to = codes + g * n * (size_t)bits / 8;
+    if (clamps != CLAMP_NONE && (beyond[g] | beyond[g + groups - 1]))
+      encode_group(own, wide, bits, clamps, n, r + g, s + g, to, error + g, weight + g);
+    else
+      encode_group(own, wide, bits, CLAMP_NONE, n, r + g, s + g, to, error + g, weight + g);
   }
-  float group_error[GROUPS], group_weight[GROUPS];
-  v_store(group_error, FOLD(V, PLUS, error));
-  v_store(group_weight, FOLD(V, PLUS, weight));
-  for (int g = 0; g < GROUPS; g++) {
-    sums->squared_error += group_error[g];
-    sums->squared_weight += group_weight[g];
-  }
+  // Both sums side by side, group after group; a vector holds those of the first or of the last two groups of each four.
+  const V errors = FOLD(V, PLUS, error), weights = FOLD(V, PLUS, weight);
+  const V pairs[2] = {IN_BLOCKS(errors, weights, 0, 4, 1, 5), IN_BLOCKS(errors, weights, 2, 6, 3, 7)};
+  typedef VECTOR(double, 2) two_doubles;
+  double sides[2][LANES];
+  UNROLL for (int i = 0; i < 2; i++) STORE(sides[i], __builtin_convertvector(pairs[i], VECTOR(double, LANES)));
+  two_doubles both = {sums->squared_error, sums->squared_weight};
+  UNROLL for (int g = 0; g < GROUPS; g++) both += LOAD(two_doubles, &sides[g % 4 / 2][g / 4 * 4 + g % 2 * 2]);
+  sums->squared_error = both[0];
+  sums->squared_weight = both[1];
 }
 
 // Codes at either end of their range, at most 4,096 bytes of them.
@@ -237,24 +284,21 @@ INLINE uint64_t count_saturated(const uint8_t *codes, size_t byte_count, int bit
   return __builtin_reduce_add(__builtin_convertvector(count, VECTOR(uint16_t, sizeof(V))));
 }
 
-// The integers of §9 of LANES groups with largest elements m.
-INLINE void integers_of(const void *x, int wide, int bits, size_t n, V m, I *pairs) {
-  float f[GROUPS];
-  v_store(f, (float)-ck_search_range(bits) / m);
-  scaled_integers(x, wide, n, f, pairs);
-}
-
-// §7 and §10 with scales s; 0 where `nonzero` is not set.
-INLINE void encode_with(const void *x, int wide, int bits, int clamps, size_t n, V scale, I nonzero, uint8_t *codes,
-                        ck_sums *sums) {
+// §7 and §10 with scales; 0 where `nonzero` is not set. Largest magnitudes are looked at where they tell which groups need
+// clamps, which with absmax are few.
+INLINE void encode_with(const void *x, int wide, int bits, int solver, int clamps, size_t n, V magnitude, V scale,
+                        I nonzero, uint8_t *codes, ck_sums *sums) {
   float r[GROUPS], s[GROUPS];
+  int32_t beyond[GROUPS];
+  const V reciprocal = SELECT(nonzero, 1 / scale, v_zero());
   v_store(s, scale);
-  v_store(r, SELECT(nonzero, 1 / scale, v_zero()));
-  encode_groups(x, wide, bits, clamps, n, r, s, codes, sums);
+  v_store(r, reciprocal);
+  STORE(beyond, solver == CK_SEARCH ? i_set1(1) : v_round(magnitude * reciprocal) > ck_code_max(bits));
+  encode_groups(x, wide, bits, clamps, n, r, s, beyond, codes, sums);
   sums->saturated += count_saturated(codes, GROUPS * n * (size_t)bits / 8, bits);
 }
 
-enum { MOST_PAIRS = 64 };  // of a group
+enum { MOST_WORDS = 128 };  // of a group
 
 INLINE int32_t quantize_groups(const void *x, int wide, int bits, int solver, size_t n, uint8_t *codes, void *scales,
                                ck_sums *sums, size_t *bad_group) {
@@ -264,11 +308,11 @@ INLINE int32_t quantize_groups(const void *x, int wide, int bits, int solver, si
     magnitude = magnitudes(x, wide, n);
     scale = portable(magnitude / (float)ck_code_max(bits));
   } else {
-    V m = extremes(x, wide, n);
+    I words[MOST_WORDS];
+    V m = words_in_lanes(x, wide, n, words);
     magnitude = v_magnitude(m);
-    I pairs[MOST_PAIRS];
-    integers_of(x, wide, bits, n, m, pairs);
-    scale = portable(best_ratio(pairs, bits, n) * (m / (float)-ck_search_range(bits)));
+    to_integers(words, wide, n, (float)-ck_search_range(bits) / m);
+    scale = portable(best_ratio(words, bits, n) * (m / (float)-ck_search_range(bits)));
   }
   // Order of bits, so that NaN is above all and never negligible.
   I order = (I)magnitude, nonzero = order > (I)v_set1(CK_NEGLIGIBLE);
@@ -282,31 +326,37 @@ INLINE int32_t quantize_groups(const void *x, int wide, int bits, int solver, si
   scale &= nonzero;
   STORE(scales, __builtin_convertvector(scale, W));
   // absmax needs no clamp: |x · r| ≤ p · (1 + 2⁻⁸ + rounding) < p + ½, because s is a / p rounded to 8 bits.
-  encode_with(x, wide, bits, solver == CK_ABSMAX ? CLAMP_NONE : CLAMP_BOTH, n, (V)(scale << 16), nonzero, codes, sums);
+  const int clamps = solver == CK_ABSMAX ? CLAMP_NONE : CLAMP_BOTH;
+  encode_with(x, wide, bits, solver, clamps, n, magnitude, (V)(scale << 16), nonzero, codes, sums);
   return CK_OK;
 }
 
-// The same with byte scales for finite groups, of which the largest elements m and the lowest indices of their rows are
-// known.
-INLINE void quantize_groups_to_bytes(const void *x, int wide, int bits, int solver, size_t n, V m, I lowest,
+// The same with byte scales for finite groups, of which the lowest indices of their rows are known, and for absmax their
+// largest magnitudes.
+INLINE void quantize_groups_to_bytes(const void *x, int wide, int bits, int solver, size_t n, V magnitude, I lowest,
                                      uint8_t *codes, uint8_t *scales, ck_sums *sums) {
-  V magnitude = v_magnitude(m);
+  I words[MOST_WORDS];
+  V m = magnitude;
+  if (solver == CK_SEARCH) {
+    m = words_in_lanes(x, wide, n, words);
+    magnitude = v_magnitude(m);
+  }
   I index = ((I)(magnitude / ((float)ck_code_max(bits) + 0.5f)) + 0x7FFFF) >> 19, sign = {0};
   I clamped = ((I)magnitude > 0) & (index < lowest);
   if (__builtin_reduce_or(clamped)) sums->clamped += (uint64_t)-__builtin_reduce_add(clamped);
   if (solver == CK_ABSMAX) {
     index = within_range(index, lowest);
   } else {
-    I pairs[MOST_PAIRS], searched = (I)magnitude > (I)v_set1(CK_NEGLIGIBLE);
-    integers_of(x, wide, bits, n, m, pairs);
-    V f = v_magnitude((float)-ck_search_range(bits) / m);
-    index = SELECT(searched, best_index(pairs, bits, n, magnitude, f, lowest), lowest);
+    I searched = (I)magnitude > (I)v_set1(CK_NEGLIGIBLE);
+    V f = (float)-ck_search_range(bits) / m;
+    to_integers(words, wide, n, f);
+    index = SELECT(searched, best_index(words, bits, n, magnitude, v_magnitude(f), lowest), lowest);
     sign = searched & ((I)m > 0) & (int32_t)0x80000000;
   }
   STORE(scales, __builtin_convertvector(index - lowest | (I)((U)sign >> 24), B));
   // absmax goes up to half a step beyond the largest code, which int4 has room for below zero.
   const int clamps = solver == CK_ABSMAX && bits == 4 ? CLAMP_HIGH : CLAMP_BOTH;
-  encode_with(x, wide, bits, clamps, n, (V)(index << 19 | sign), (I){0} == 0, codes, sums);
+  encode_with(x, wide, bits, solver, clamps, n, magnitude, (V)(index << 19 | sign), (I){0} == 0, codes, sums);
 }
 
 enum { MOST_GROUPS = 2048 };  // of the rows at a time
@@ -314,18 +364,17 @@ enum { MOST_GROUPS = 2048 };  // of the rows at a time
 // As many rows as fill whole vectors with their groups, or CK_NOT_FINITE or CK_SCALE_TOO_LARGE where one has no base.
 INLINE int32_t quantize_rows(const void *x, int wide, int bits, int solver, size_t n, size_t rows, size_t row_groups,
                              uint8_t *codes, uint8_t *scales, ck_sums *sums) {
-  float m[MOST_GROUPS];
+  float magnitude[MOST_GROUPS];
   int32_t lowest[GROUPS];
-  for (size_t g = 0; g < rows * row_groups; g += GROUPS) {
-    const void *from = element(x, wide, g * n);
-    v_store(m + g, solver == CK_ABSMAX ? magnitudes(from, wide, n) : extremes(from, wide, n));
-  }
+  if (solver == CK_ABSMAX)
+    for (size_t g = 0; g < rows * row_groups; g += GROUPS)
+      v_store(magnitude + g, magnitudes(element(x, wide, g * n), wide, n));
   for (size_t row = 0; row < rows; row++) {
     uint32_t most = 0;
-    for (size_t g = row * row_groups; g < (row + 1) * row_groups; g++) {
-      const uint32_t magnitude = ck_bits_of(m[g]) & 0x7FFFFFFF;
-      most = magnitude > most ? magnitude : most;
-    }
+    if (solver == CK_SEARCH)
+      most = largest_magnitude(element(x, wide, row * row_groups * n), wide, row_groups * n);
+    else
+      for (size_t g = row * row_groups; g < (row + 1) * row_groups; g++) most = MAX(most, ck_bits_of(magnitude[g]));
     const int base = ck_base(bits, most);
     if (base > CK_BASE_MAX) return most >= CK_F32_NOT_FINITE ? CK_NOT_FINITE : CK_SCALE_TOO_LARGE;
     lowest[row] = 16 * base;
@@ -334,9 +383,10 @@ INLINE int32_t quantize_rows(const void *x, int wide, int bits, int solver, size
   size_t row = 0, column = 0;
   for (size_t g = 0; g < rows * row_groups; g += GROUPS) {
     const void *from = element(x, wide, g * n);
+    const V largest = solver == CK_ABSMAX ? v_load(magnitude + g) : v_zero();
     uint8_t *to = codes + g * n * (size_t)bits / 8, *place = scales + row * (row_groups + 1) + 1 + column;
     if (column + GROUPS <= row_groups) {
-      quantize_groups_to_bytes(from, wide, bits, solver, n, v_load(m + g), i_set1(lowest[row]), to, place, sums);
+      quantize_groups_to_bytes(from, wide, bits, solver, n, largest, i_set1(lowest[row]), to, place, sums);
       column += GROUPS;
       if (column == row_groups) row++, column = 0;
     } else {
@@ -347,7 +397,7 @@ INLINE int32_t quantize_rows(const void *x, int wide, int bits, int solver, size
         places[i] = place;
         if (++column == row_groups) row++, place++, column = 0;
       }
-      quantize_groups_to_bytes(from, wide, bits, solver, n, v_load(m + g), LOAD(I, own), to, bytes, sums);
+      quantize_groups_to_bytes(from, wide, bits, solver, n, largest, LOAD(I, own), to, bytes, sums);
       for (size_t i = 0; i < GROUPS; i++) *places[i] = bytes[i];
     }
   }

@@ -12,5 +12,9 @@
 INLINE V v_of_f16(W bits) { return _mm512_cvtph_ps((__m256i)bits); }
 INLINE I v_round(V a) { return (I)_mm512_cvtps_epi32(a); }
 INLINE H h_multiply_high(H a, H b) { return (H)_mm512_mulhrs_epi16((__m512i)a, (__m512i)b); }
-INLINE I i_add_pair_products(I sum, H a, H b) { return (I)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)a, (__m512i)b); }
+// Written as it is because the compiler would take the intrinsic apart again, into a multiplication and an addition.
+INLINE I i_add_pair_products(I sum, H a, H b) {
+  __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+  return sum;
+}
 INLINE V v_scale(V a, V n) { return _mm512_scalef_ps(a, n); }  // a · 2ⁿ
