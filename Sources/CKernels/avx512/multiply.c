@@ -66,31 +66,35 @@ INLINE V in_lanes(I few, int group, int first, int upper) {
   return (V)_mm512_permutexvar_epi32((__m512i)(index + first), (__m512i)few);
 }
 
-// The scales of RUN columns of some rows, from group `index` on.
+// `each` bytes of each row, one row after the other, as words.
+INLINE void words_of_bytes(const uint64_t *bytes, int rows, int each, I *out) {
+  uint64_t both[RUN_ROWS] = {0};
+  UNROLL for (int r = 0; r < rows; r++) both[r * each / 8] |= bytes[r] << r * each % 8 * 8;
+  UNROLL for (int i = 0; 16 * i < rows * each; i++)
+    out[i] = (I)_mm512_cvtepu8_epi32(_mm_set_epi64x((long long)both[2 * i + 1], (long long)both[2 * i]));
+}
+
+// The scales of RUN columns of some rows, from group `index` on. Bases are in the lanes that the scales of a row take.
 INLINE void run_scales(const char *const *scales, const I *bases, int scale, size_t index, int group, int rows,
                        V (*out)[2]) {
   const int each = RUN / group;
-  if (scale == CK_SCALE_BF16) {
-    UNROLL for (int r = 0; r < rows; r++) {
-      uint64_t bits = 0;
-      __builtin_memcpy(&bits, scales[r] + 2 * index, 2 * (size_t)each);
-      __m128i few = _mm_slli_epi32(_mm_cvtepu16_epi32(_mm_cvtsi64_si128((long long)bits)), 16);
-      out[r][0] = group == RUN ? v_set1(ck_scale_of(scale, scales[r], index))
-                               : in_lanes((I)_mm512_castsi128_si512(few), group, 0, 0);
-    }
-    return;
-  }
-  uint64_t words[RUN_ROWS] = {0};  // the bytes of all rows, one after the other
+  uint64_t bytes[RUN_ROWS] = {0};
   UNROLL for (int r = 0; r < rows; r++) {
-    uint64_t bytes = 0;
-    __builtin_memcpy(&bytes, scales[r] + 1 + index, (size_t)each);
-    words[r * each / 8] |= bytes << r * each % 8 * 8;
+    if (group == RUN)
+      out[r][0] = v_set1(ck_scale_of(scale, scales[r], index));
+    else if (scale == CK_SCALE_BYTE)
+      __builtin_memcpy(&bytes[r], scales[r] + 1 + index, (size_t)each);
+    else {
+      __builtin_memcpy(&bytes[r], scales[r] + 2 * index, 2 * (size_t)each);
+      __m128i few = _mm_slli_epi32(_mm_cvtepu16_epi32(_mm_cvtsi64_si128((long long)bytes[r])), 16);
+      out[r][0] = in_lanes((I)_mm512_castsi128_si512(few), group, 0, 0);
+    }
   }
+  if (group == RUN || scale == CK_SCALE_BF16) return;
   I few[2];
-  UNROLL for (int i = 0; 16 * i < rows * each; i++) {
-    I bytes = (I)_mm512_cvtepu8_epi32(_mm_set_epi64x((long long)words[2 * i + 1], (long long)words[2 * i]));
-    few[i] = (bytes & 0x80) << 24 | (bases[i] + ((bytes & 0x7F) << 19));
-  }
+  words_of_bytes(bytes, rows, each, few);
+  UNROLL for (int i = 0; 16 * i < rows * each; i++)
+    few[i] = (few[i] & 0x80) << 24 | (bases[i] + ((few[i] & 0x7F) << 19));
   UNROLL for (int r = 0; r < rows; r++)
     UNROLL for (int half = 0; half < (group == 16 ? 2 : 1); half++)
       out[r][half] = in_lanes(few[r * each / 16], group, r * each % 16, half);
@@ -106,12 +110,14 @@ INLINE void run_block(const ck_product *p, size_t row, const float *x, float *y,
     scales[r] = scales_of(p, index);
     UNROLL for (int t = 0; t < tokens; t++) sum[r][t] = v_zero();
   }
-  I bases[2] = {{0}};  // in the lanes that the scales of a row take
-  if (scale == CK_SCALE_BYTE)
-    UNROLL for (int i = 0; i < 16 * 2; i++) {
-      const int r = i / (RUN / group);
-      if (r < rows) bases[i / 16][i % 16] = (int32_t)((uint32_t)(uint8_t)scales[r][0] << 23);
-    }
+  I bases[2] = {{0}};
+  if (scale == CK_SCALE_BYTE) {
+    uint64_t bytes[RUN_ROWS];
+    UNROLL for (int r = 0; r < rows; r++)
+      bytes[r] = (uint8_t)scales[r][0] * (0x0101010101010101 >> (64 - 8 * RUN / group));
+    words_of_bytes(bytes, rows, RUN / group, bases);
+    UNROLL for (int i = 0; i < 2; i++) bases[i] <<= 23;
+  }
   const struct ahead ahead = look_ahead(p->columns / 2, rows);
   for (size_t at = 0; at < p->columns / 2; at += 64) {
     size_t next = at + (at < ahead.turn ? ahead.before : ahead.after);
@@ -144,14 +150,16 @@ INLINE void run_block(const ck_product *p, size_t row, const float *x, float *y,
   static void runs_##name##_g##group##_##tokens(const ck_product *p, const float *x, float *y) {              \
     for (size_t row = 0; row < p->rows; row += height) run_block(p, row, x, y, scale, group, height, tokens); \
   }
-#define RUNS_OF(name, scale, group) RUNS(name, scale, group, 4, 1) RUNS(name, scale, group, 2, 2)
-RUNS_OF(bf16, CK_SCALE_BF16, 32)
-RUNS_OF(bf16, CK_SCALE_BF16, 64)
-RUNS_OF(bf16, CK_SCALE_BF16, 128)
-RUNS_OF(byte, CK_SCALE_BYTE, 16)
-RUNS_OF(byte, CK_SCALE_BYTE, 32)
-RUNS_OF(byte, CK_SCALE_BYTE, 64)
-RUNS_OF(byte, CK_SCALE_BYTE, 128)
+// Byte scales of four rows fill a vector, or two.
+#define RUNS_BF16(group) RUNS(bf16, CK_SCALE_BF16, group, 4, 1) RUNS(bf16, CK_SCALE_BF16, group, 2, 2)
+#define RUNS_BYTE(group) RUNS(byte, CK_SCALE_BYTE, group, 4, 1) RUNS(byte, CK_SCALE_BYTE, group, 4, 2)
+RUNS_BF16(32)
+RUNS_BF16(64)
+RUNS_BF16(128)
+RUNS_BYTE(16)
+RUNS_BYTE(32)
+RUNS_BYTE(64)
+RUNS_BYTE(128)
 
 static size_t special_tokens(const ck_product *p) {
   if (p->format != CK_INT4 || p->columns % RUN != 0) return 0;
