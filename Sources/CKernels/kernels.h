@@ -52,8 +52,11 @@ static inline uint32_t ck_bits_of(float value) {
   return bits;
 }
 
+// Sign, and exponent above the base with mantissa: where the bits of a byte scale are after a signed shift to bit 19.
+#define CK_BYTE_SCALE_BITS 0x83F80000
+
 static inline float ck_byte_scale(uint8_t base, uint8_t byte) {
-  return ck_float_of((uint32_t)(byte & 0x80) << 24 | ((uint32_t)base << 23) + ((uint32_t)(byte & 0x7F) << 19));
+  return ck_float_of(((uint32_t)base << 23) + ((uint32_t)(int8_t)byte << 19 & CK_BYTE_SCALE_BITS));
 }
 
 // The code of element i of a plane, §4 and §5.

@@ -25,6 +25,9 @@ INLINE size_t bytes_of(int format, size_t elements) {
   }
 }
 
+// The bits of byte scales, each of which is in the highest bits of its lane; bases are in their places.
+INLINE I byte_scales(I bases, I bytes) { return bases + (bytes >> 5 & (int32_t)CK_BYTE_SCALE_BITS); }
+
 #ifndef HAS_LOOKUP
 // What a group of codes is decoded with: code · scale + offset. For int4 the code is the stored 0 … 15 and the offset
 // −8 · scale; the sum is exact, because scales have eight bits.

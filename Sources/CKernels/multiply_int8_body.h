@@ -58,8 +58,7 @@ static void fill_scales(struct piece *piece, const ck_product *p, size_t row, si
       I fours[4];
       turn16(from + 1 + first + g, row_bytes, fours);
       for (size_t i = 0; i < 16 && g + i < groups; i++) {
-        I byte = (I)((U)fours[i / 4] >> 8 * (i % 4));
-        v_store(piece->scales[g + i], (V)((byte & 0x80) << 24 | (base + ((byte & 0x7F) << 19))));
+        v_store(piece->scales[g + i], (V)byte_scales(base, fours[i / 4] << (24 - 8 * (i % 4))));
       }
     }
   } else {

@@ -94,7 +94,7 @@ INLINE void run_scales(const char *const *scales, const I *bases, int scale, siz
   I few[2];
   words_of_bytes(bytes, rows, each, few);
   UNROLL for (int i = 0; 16 * i < rows * each; i++)
-    few[i] = (few[i] & 0x80) << 24 | (bases[i] + ((few[i] & 0x7F) << 19));
+    few[i] = byte_scales(bases[i], few[i] << 24);
   UNROLL for (int r = 0; r < rows; r++)
     UNROLL for (int half = 0; half < (group == 16 ? 2 : 1); half++)
       out[r][half] = in_lanes(few[r * each / 16], group, r * each % 16, half);
