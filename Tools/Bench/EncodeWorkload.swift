@@ -82,7 +82,7 @@ private final class Lane: @unchecked Sendable {
   init(elementCount: Int, seed: UInt64) {
     self.elementCount = elementCount
     codes = AlignedBuffer(byteCount: elementCount)
-    scales = AlignedBuffer(byteCount: elementCount / 16)
+    scales = AlignedBuffer(byteCount: elementCount / 8)  // more than a byte a group of 16 and one a row
     var buffer = AlignedBuffer(byteCount: elementCount * 2)
     Self.fill(&buffer, with: SyntheticWeights.bf16(count: 1 << 20, seed: seed))
     source = buffer
