@@ -120,6 +120,7 @@ static inline int ck_grid_exceeds(int bits, int k, int limit) {
   each(xxh3_begin, xxh3_begin, set)                      \
   each(xxh3_add, xxh3_add, set)                          \
   each(xxh3_end, xxh3_end, set)                          \
+  each(blake3, blake3, set)                              \
   each(multiply, multiply, set)                          \
   each(quantize_activations, quantize_activations, set)  \
   each(multiply_int8, multiply_int8, set)                \

@@ -61,6 +61,12 @@ enum { CK_XXH3_STATE_BYTES = 576 };
 typedef void ck_xxh3_begin(void *state);
 typedef void ck_xxh3_add(void *state, const void *_Nullable x, size_t byte_count);
 typedef uint64_t ck_xxh3_end(const void *state);
+// Flags of BLAKE3.
+enum { CK_BLAKE3_START = 1, CK_BLAKE3_END = 2, CK_BLAKE3_PARENT = 4, CK_BLAKE3_ROOT = 8 };
+enum { CK_BLAKE3_CHUNK_BYTES = 1024, CK_BLAKE3_VALUE_BYTES = 32 };
+// Chaining values of whole chunks of 1,024 bytes, which are counted from `first` on, or of pairs of chaining values, which lie one
+// behind the other. Values may take the place of the pairs they are made of.
+typedef void ck_blake3(const void *x, size_t count, int32_t is_chunk, uint64_t first, void *values);
 
 // How the weights of a product lie in memory.
 enum { CK_F32 = 0, CK_BF16 = 1, CK_F16 = 2, CK_INT8 = 3, CK_INT4 = 4 };
@@ -147,6 +153,7 @@ typedef struct ck_kernel_set {
   ck_xxh3_begin *xxh3_begin;
   ck_xxh3_add *xxh3_add;
   ck_xxh3_end *xxh3_end;
+  ck_blake3 *blake3;
   ck_multiply *multiply;
   ck_quantize_activations *quantize_activations;
   ck_multiply_int8 *multiply_int8;
@@ -174,6 +181,9 @@ const ck_kernel_set *_Nullable ck_select(const char *name);
 
 // The index of the first bf16 scale that is zero or not portable (§3), or count. The same for all sets.
 size_t ck_first_unusual_scale(const void *_Nullable scales, size_t count);
+
+// The value of one chunk of up to 1,024 bytes or of one pair, or the digest where it is the root of the tree. The same for all sets.
+void ck_blake3_end(const void *_Nullable x, size_t byte_count, int32_t is_chunk, uint64_t counter, int32_t is_root, void *value);
 
 // One part of a region.
 typedef void ck_part(void *context, size_t index);
