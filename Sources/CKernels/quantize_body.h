@@ -293,7 +293,7 @@ INLINE void encode_with(const void *x, int wide, int bits, int solver, int clamp
   const V reciprocal = SELECT(nonzero, 1 / scale, v_zero());
   v_store(s, scale);
   v_store(r, reciprocal);
-  STORE(beyond, solver == CK_SEARCH ? i_set1(1) : v_round(magnitude * reciprocal) > ck_code_max(bits));
+  STORE(beyond, solver != CK_ABSMAX ? i_set1(1) : v_round(magnitude * reciprocal) > ck_code_max(bits));
   encode_groups(x, wide, bits, clamps, n, r, s, beyond, codes, sums);
   sums->saturated += count_saturated(codes, GROUPS * n * (size_t)bits / 8, bits);
 }
@@ -311,6 +311,7 @@ INLINE int32_t quantize_groups(const void *x, int wide, int bits, int solver, si
     I words[MOST_WORDS];
     V m = words_in_lanes(x, wide, n, words);
     magnitude = v_magnitude(m);
+    if (solver == CK_SEARCH_POSITIVE) m = -magnitude;
     to_integers(words, wide, n, (float)-ck_search_range(bits) / m);
     scale = portable(best_ratio(words, bits, n) * (m / (float)-ck_search_range(bits)));
   }
@@ -337,7 +338,7 @@ INLINE void quantize_groups_to_bytes(const void *x, int wide, int bits, int solv
                                      uint8_t *codes, uint8_t *scales, ck_sums *sums) {
   I words[MOST_WORDS];
   V m = magnitude;
-  if (solver == CK_SEARCH) {
+  if (solver != CK_ABSMAX) {
     m = words_in_lanes(x, wide, n, words);
     magnitude = v_magnitude(m);
   }
@@ -347,6 +348,7 @@ INLINE void quantize_groups_to_bytes(const void *x, int wide, int bits, int solv
   if (solver == CK_ABSMAX) {
     index = within_range(index, lowest);
   } else {
+    if (solver == CK_SEARCH_POSITIVE) m = -magnitude;
     I searched = (I)magnitude > (I)v_set1(CK_NEGLIGIBLE);
     V f = (float)-ck_search_range(bits) / m;
     to_integers(words, wide, n, f);
@@ -371,7 +373,7 @@ INLINE int32_t quantize_rows(const void *x, int wide, int bits, int solver, size
       v_store(magnitude + g, magnitudes(element(x, wide, g * n), wide, n));
   for (size_t row = 0; row < rows; row++) {
     uint32_t most = 0;
-    if (solver == CK_SEARCH)
+    if (solver != CK_ABSMAX)
       most = largest_magnitude(element(x, wide, row * row_groups * n), wide, row_groups * n);
     else
       for (size_t g = row * row_groups; g < (row + 1) * row_groups; g++) most = MAX(most, ck_bits_of(magnitude[g]));
@@ -452,16 +454,22 @@ INLINE int32_t quantize_all_rows(const void *x, int wide, int bits, int solver, 
   QUANTIZE(absmax4_##scale##_##format, all, wide, 4, CK_ABSMAX)                                                     \
   QUANTIZE(absmax8_##scale##_##format, all, wide, 8, CK_ABSMAX)                                                     \
   QUANTIZE(search4_##scale##_##format, all, wide, 4, CK_SEARCH)                                                     \
-  QUANTIZE(search8_##scale##_##format, all, wide, 8, CK_SEARCH)
+  QUANTIZE(search8_##scale##_##format, all, wide, 8, CK_SEARCH)                                                     \
+  QUANTIZE(positive4_##scale##_##format, all, wide, 4, CK_SEARCH_POSITIVE)                                          \
+  QUANTIZE(positive8_##scale##_##format, all, wide, 8, CK_SEARCH_POSITIVE)
 #define QUANTIZE_FROM(format, wide)                                                                                 \
   QUANTIZE_WITH(format, quantize_all, to_bf16, wide)                                                                \
   QUANTIZE_WITH(format, quantize_all_rows, to_byte, wide)                                                           \
   int32_t SET(ck_quantize_##format)(const void *x, size_t group_count, const ck_scheme *scheme, uint8_t *codes,     \
                                     void *scales, ck_sums *sums, size_t *bad_group) {                               \
     /* by scale, solver and bits */                                                                                 \
-    static ck_quantize *const all[2][2][2] = {                                                                      \
-        {{absmax4_to_bf16_##format, absmax8_to_bf16_##format}, {search4_to_bf16_##format, search8_to_bf16_##format}}, \
-        {{absmax4_to_byte_##format, absmax8_to_byte_##format}, {search4_to_byte_##format, search8_to_byte_##format}}}; \
+    static ck_quantize *const all[2][3][2] = {                                                                      \
+        {{absmax4_to_bf16_##format, absmax8_to_bf16_##format},                                                      \
+         {search4_to_bf16_##format, search8_to_bf16_##format},                                                      \
+         {positive4_to_bf16_##format, positive8_to_bf16_##format}},                                                 \
+        {{absmax4_to_byte_##format, absmax8_to_byte_##format},                                                      \
+         {search4_to_byte_##format, search8_to_byte_##format},                                                      \
+         {positive4_to_byte_##format, positive8_to_byte_##format}}};                                                \
     return all[scheme->scale][scheme->solver][scheme->bits / 8](x, group_count, scheme, codes, scales, sums, bad_group); \
   }
 QUANTIZE_FROM(bf16, 0)

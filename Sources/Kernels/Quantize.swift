@@ -3,14 +3,22 @@ import Tensors
 
 /// How kernels choose the scale of a group: `Formats/encodings.md`, sections 8 and 9.
 package enum ScaleRule: Sendable, CaseIterable {
-  case absmax, search
+  case absmax, search, searchPositive
+
+  fileprivate var id: Int {
+    switch self {
+    case .absmax: CK_ABSMAX
+    case .search: CK_SEARCH
+    case .searchPositive: CK_SEARCH_POSITIVE
+    }
+  }
 }
 
 extension CodeFormat {
   fileprivate func scheme(_ rule: ScaleRule, columns: Int) -> ck_scheme {
     ck_scheme(
       bits: Int32(code.bits), group_size: Int32(groupSize), scale: scaleID,
-      solver: Int32(rule == .search ? CK_SEARCH : CK_ABSMAX), row_groups: columns / groupSize)
+      solver: Int32(rule.id), row_groups: columns / groupSize)
   }
 }
 

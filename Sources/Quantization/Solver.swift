@@ -64,7 +64,7 @@ package struct SourceWeights: ~Escapable {
 
 /// The only lists of solvers: a new one is a line here.
 package enum Solvers {
-  package static let groupwise: [any GroupwiseSolver] = [search, absmax]
+  package static let groupwise: [any GroupwiseSolver] = [search, absmax, searchPositive]
   package static let calibrated: [any CalibratedSolver] = [GPTQSolver()]
   package static var all: [any Solver] { groupwise.map { $0 } + calibrated.map { $0 } }
 
@@ -72,6 +72,10 @@ package enum Solvers {
     name: "absmax", summary: "the largest magnitude gets the largest code", rule: .absmax)
   package static let search: any GroupwiseSolver = GroupSolver(
     name: "search", summary: "least squared error among candidates", rule: .search)
+
+  package static let searchPositive: any GroupwiseSolver = GroupSolver(
+    name: "search-positive", summary: "the same with positive scales alone, as minnow needs them", rule: .searchPositive
+  )
 
   /// What is taken where nothing else is asked for.
   package static var standard: any GroupwiseSolver { search }

@@ -14,6 +14,7 @@ import argparse
 import json
 import struct
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -141,13 +142,13 @@ SEARCH_R = {"int4": [198 + (103 * k + 5) // 11 for k in range(12)],
             "int8": [896 + 8 * k for k in range(16)]}
 
 
-def search(x, kind):
-    """The scales [groups] of groups x [groups, G]."""
+def search(x, kind, is_positive=False):
+    """The scales [groups] of groups x [groups, G]; §9.3 where all are to be positive."""
     X, (lo, hi) = SEARCH_X[kind], RANGE[kind]
     most, least = x.max(axis=1), x.min(axis=1)
     m = np.where(most >= -least, most, least)
     nothing = np.abs(m) <= NOTHING
-    m = np.where(nothing, f32(1), m)
+    m = np.where(nothing, f32(1), -np.abs(m) if is_positive else m)
     f = f32(-X) / m
     xi = np.rint(x * f[:, None]).astype(np.int64)
 
@@ -170,13 +171,13 @@ GRID_C = {"int4": f32(27 / 256), "int8": f32(1 / 128)}
 GRID_K = {"int4": 12, "int8": 4}
 
 
-def search_bytes(x, code, lowest):
+def search_bytes(x, code, lowest, is_positive=False):
     """§9.2: the bytes [groups] of groups x [groups, G]."""
     X, (lo, hi) = SEARCH_X[code], RANGE[code]
     most, least = x.max(axis=1), x.min(axis=1)
     m = np.where(most >= -least, most, least)
     nothing = np.abs(m) <= NOTHING
-    m = np.where(nothing, f32(1), m)
+    m = np.where(nothing, f32(1), -np.abs(m) if is_positive else m)
     f = f32(-X) / m
     xi = np.rint(x * f[:, None]).astype(np.int64)
     first = bits_of(np.abs(m) * GRID_C[code]) >> 19
@@ -197,8 +198,8 @@ def search_bytes(x, code, lowest):
     return np.where(nothing, 0, np.where(m > 0, best | 0x80, best))
 
 
-SOLVERS = {"absmax": absmax, "search": search}
-BYTE_SOLVERS = {"absmax": absmax_bytes, "search": search_bytes}
+SOLVERS = {"absmax": absmax, "search": search, "search-positive": partial(search, is_positive=True)}
+BYTE_SOLVERS = {"absmax": absmax_bytes, "search": search_bytes, "search-positive": partial(search_bytes, is_positive=True)}
 
 
 def encode(x, code, scale, group_size, solver):

@@ -13,7 +13,7 @@
 
 #pragma clang assume_nonnull begin
 
-enum { CK_ABSMAX = 0, CK_SEARCH = 1 };         // solvers, §8 and §9
+enum { CK_ABSMAX = 0, CK_SEARCH = 1, CK_SEARCH_POSITIVE = 2 };  // solvers, §8 and §9
 enum { CK_SCALE_BF16 = 0, CK_SCALE_BYTE = 1 };  // scales, §3: two bytes a group, or a base a row and a byte a group
 enum { CK_OK = 0, CK_NOT_FINITE = 1, CK_SCALE_TOO_LARGE = 2 };
 
@@ -21,7 +21,7 @@ typedef struct ck_scheme {
   int32_t bits;        // of a code: 4 or 8
   int32_t group_size;  // elements that share a scale: 16, 32, 64 or 128
   int32_t scale;       // CK_SCALE_BF16 or CK_SCALE_BYTE
-  int32_t solver;      // CK_ABSMAX or CK_SEARCH; decoding does not look at it
+  int32_t solver;      // CK_ABSMAX, CK_SEARCH or CK_SEARCH_POSITIVE; decoding does not look at it
   size_t row_groups;   // groups of a row, for CK_SCALE_BYTE alone
 } ck_scheme;
 

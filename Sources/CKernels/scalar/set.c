@@ -77,8 +77,9 @@ static void explain(const int *integers, int n, int bits, int r, int *A, int *B)
 }
 
 // §9.1
-static uint16_t search_scale(const float *x, int n, int bits) {
+static uint16_t search_scale(const float *x, int n, int bits, int is_positive) {
   float m = extreme_of(x, n);
+  if (is_positive) m = -fabsf(m);
   if (fabsf(m) <= CK_NEGLIGIBLE) return 0;
 
   float range = (float)-ck_search_range(bits);
@@ -111,8 +112,9 @@ static uint8_t byte_of(int index, int lowest) {
 }
 
 // §9.2
-static uint8_t search_byte(const float *x, int n, int bits, int lowest) {
+static uint8_t search_byte(const float *x, int n, int bits, int lowest, int is_positive) {
   float m = extreme_of(x, n);
+  if (is_positive) m = -fabsf(m);
   if (fabsf(m) <= CK_NEGLIGIBLE) return 0;
 
   float f = (float)-ck_search_range(bits) / m;
@@ -179,7 +181,8 @@ static int32_t quantize_group(const float *x, size_t group, const ck_scheme *sch
                               ck_sums *sums) {
   int n = scheme->group_size, bits = scheme->bits;
   if (!is_finite(x, n)) return CK_NOT_FINITE;
-  uint16_t s = scheme->solver == CK_SEARCH ? search_scale(x, n, bits) : absmax_scale(x, n, bits);
+  uint16_t s = scheme->solver == CK_ABSMAX ? absmax_scale(x, n, bits)
+                                           : search_scale(x, n, bits, scheme->solver == CK_SEARCH_POSITIVE);
   if ((s & 0x7FFF) > CK_SCALE_MAX) return CK_SCALE_TOO_LARGE;
   store16(scales, group, s);
   encode_group(x, n, bits, bf16_to_float(s), 0, codes, sums);
@@ -207,7 +210,8 @@ static void quantize_group_to_byte(const float *x, int base, const ck_scheme *sc
   float a = magnitude_of(x, n);
   int index = absmax_index(a, bits);
   sums->clamped += a > 0 && index < 16 * base;
-  *scale = scheme->solver == CK_SEARCH ? search_byte(x, n, bits, 16 * base) : byte_of(index, 16 * base);
+  *scale = scheme->solver == CK_ABSMAX ? byte_of(index, 16 * base)
+                                       : search_byte(x, n, bits, 16 * base, scheme->solver == CK_SEARCH_POSITIVE);
   encode_group(x, n, bits, ck_byte_scale((uint8_t)base, *scale), is_upper, codes, sums);
 }
 
