@@ -15,23 +15,28 @@ struct CommandWorkload {
     binary = options.binary ?? Command.ingot
   }
 
-  /// `ingot quantize` of a checkpoint. Warm, the limit is the slower of reading the input from memory and writing the
-  /// output to the disk; cold, reading and writing both at once.
-  func quantize(_ path: String) throws {
-    let sources = try Self.files(in: path)
+  /// `ingot quantize` of a checkpoint.
+  func quantize(_ path: String) throws { try write("quantize", path, try Self.files(in: path)) }
+
+  /// `ingot export` of a pack.
+  func export(_ path: String) throws { try write("export", path, [try MappedFile(path: path)]) }
+
+  /// A command that reads files once and writes others. Warm, the limit is the slower of reading the input from memory and writing
+  /// the output to the disk; cold, reading and writing both at once.
+  private func write(_ command: String, _ path: String, _ sources: [MappedFile]) throws {
     let output = options.output.map { "\($0)/bench.ingot" } ?? "\(path).bench.ingot"
-    defer { unsafe _ = unlink(output) }
-    let arguments = ["quantize", path, "-o", output, "--force", "--quiet"] + options.arguments
+    defer { remove(output) }
+    let arguments = [command, path, "-o", output, "--force", "--quiet"] + options.arguments
     let input = sources.reduce(0) { $0 + $1.byteCount }
     try warm(sources)
     _ = try run(arguments)  // so that the size of the output is known
-    let written = try MappedFile(path: output).byteCount
+    let written = try byteCount(of: output)
     var times: [Double] = []
     var reads: [Double] = []
     var writes: [Double] = []
     var joint: [Double] = []
     for round in 0..<options.runs {
-      unsafe _ = unlink(output)
+      remove(output)
       reads.append(Double(input) / limits.reading())
       writes.append(try limits.transfer(write: written, beside: output))
       guard options.isCold else {
@@ -51,7 +56,7 @@ struct CommandWorkload {
     }
     let (time, read, write) = (median(times), median(reads), median(writes))
     let best = options.isCold ? median(joint) : max(read, write)
-    var line = head("quantize", path, bytes: input) + "\"written\":\(written),\"ms\":\(milliseconds(times)),"
+    var line = head(command, path, bytes: input) + "\"written\":\(written),\"ms\":\(milliseconds(times)),"
     line += "\"gb_per_s\":\(Rates(byteCount: input, seconds: times).json),"
     line += "\"read_gb_per_s\":\(Rates(byteCount: input, seconds: reads).json),"
     line += "\"write_gb_per_s\":\(Rates(byteCount: written, seconds: writes).json),"
@@ -110,6 +115,22 @@ struct CommandWorkload {
       throw Failure(description: "`\(binary) \(arguments.joined(separator: " "))` fails")
     }
     return time
+  }
+
+  private func remove(_ output: String) { _ = Command.run("/bin/rm", ["-rf", output]) }
+
+  /// Of a file, or of all files in a directory.
+  private func byteCount(of path: String) throws -> Int {
+    guard let stream = unsafe opendir(path) else { return try MappedFile(path: path).byteCount }
+    defer { unsafe _ = closedir(stream) }
+    var byteCount = 0
+    while let entry = unsafe readdir(stream) {
+      let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) {
+        unsafe String(cString: UnsafeRawPointer($0).assumingMemoryBound(to: CChar.self))
+      }
+      if !name.hasPrefix(".") { byteCount += try MappedFile(path: "\(path)/\(name)").byteCount }
+    }
+    return byteCount
   }
 
   /// The shards of a checkpoint.

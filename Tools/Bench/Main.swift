@@ -9,7 +9,7 @@ import Kernels
       open, expert, forward, decode
                                    a model: --model PATH; forward: [--head ROWS] of logits in each pass, none by default
       verify                       a checkpoint: --model PATH [--cold yes] [--texts N]
-      quantize, check              whole commands on a checkpoint or a pack:
+      quantize, check, export      whole commands on a checkpoint or a pack:
                                    --model PATH [--cold yes] [--output DIRECTORY] [--binary INGOT] [-- ARGUMENTS…]
       compare                      two programs by turns: --binary A --against B -- ARGUMENTS…
     """
@@ -18,7 +18,7 @@ import Kernels
     var arguments = Array(CommandLine.arguments.dropFirst())
     let workloads = [
       "encode", "product", "solve", "hash", "open", "expert", "forward", "decode", "verify", "quantize", "check",
-      "compare",
+      "export", "compare",
     ]
     guard let workload = arguments.first, workloads.contains(workload) else { fail(usage) }
     arguments.removeFirst()
@@ -64,6 +64,7 @@ import Kernels
         case "decode": try DecodeWorkload(options).run(model)
         case "verify": try VerifyWorkload(options).run(model)
         case "quantize": try CommandWorkload(options).quantize(model)
+        case "export": try CommandWorkload(options).export(model)
         default: try CommandWorkload(options).check(model)
         }
       } catch { fail("`\(model)`: \(error)") }
@@ -80,15 +81,15 @@ import Kernels
 struct Options {
   /// Timed passes; one more before them is not counted.
   var runs = 7
-  /// The pack that `open` opens and `check` checks; the checkpoint that `quantize` packs; what `forward` runs.
+  /// The pack that `open` opens, `check` checks and `export` exports; the checkpoint that `quantize` packs; what `forward` runs.
   var model: String?
   /// Rows of logits that each pass of `forward` computes, of as many as it has.
   var head = 0
-  /// Whether the files of `quantize`, `check` and `verify` leave the page cache before each run.
+  /// Whether the files of `quantize`, `check`, `export` and `verify` leave the page cache before each run.
   var isCold = false
-  /// The directory that `quantize` writes in; that of the checkpoint if nil.
+  /// The directory that `quantize` and `export` write in; that of the input if nil.
   var output: String?
-  /// The program that `quantize` and `check` run, if not the one built beside; the first that `compare` does.
+  /// The program that `quantize`, `check` and `export` run, if not the one built beside; the first that `compare` does.
   var binary: String?
   var against: String?
   /// Further arguments of the command.
