@@ -135,16 +135,38 @@ package struct Converter: Sendable {
         byteCount: plan.rawByteCount, expertByteCount: plan.rawExpertByteCount, rootHash: nil, statistics: [],
         solutions: nil)
     }
+    let (header, tally) = try assemble(states, progress: progress, isInterrupted: isInterrupted) { _, _ in }
+    return tally.outcome(header, isWritten: false)
+  }
+
+  /// Encodes everything without writing a pack, and hands each chunk over as it would lie there.
+  ///
+  /// - Parameter consume: takes chunks of weights, by their places in the pack and in this order.
+  /// - Returns: what the pack would come to, with its root hash.
+  package func feed(
+    states: (any StateSource)? = nil, progress: (Int) -> Void, isInterrupted: () -> Bool,
+    _ consume: (Int, EncodedChunk) throws(ConversionError) -> Void
+  ) throws(ConversionError) -> Outcome {
+    let (header, tally) = try assemble(states, progress: progress, isInterrupted: isInterrupted, consume)
+    return tally.outcome(header)
+  }
+
+  private func assemble(
+    _ states: (any StateSource)?, progress: (Int) -> Void, isInterrupted: () -> Bool,
+    _ consume: (Int, EncodedChunk) throws(ConversionError) -> Void
+  ) throws(ConversionError) -> (PackHeader, Tally) {
     var assembler = PackAssembler(plan: plan.pack)
     var tally = Tally(plan)
-    try encodeAll(states, &tally, progress: progress, isInterrupted: isInterrupted) { _, result in
+    try encodeAll(states, &tally, progress: progress, isInterrupted: isInterrupted) {
+      (index, result) throws(ConversionError) in
       assembler.place(result.chunk)
+      try consume(index, result.chunk)
     }
     let codec = ChunkCodec(plan.options.compression)
     for file in plan.pack.files {
       assembler.place(codec.encode(tally.files.first { $0.name == file.name } ?? file))
     }
-    return tally.outcome(assembler.assemble(errors: tally.errors).header, isWritten: false)
+    return (assembler.assemble(errors: tally.errors).header, tally)
   }
 
   /// Encodes all chunks and tells what they come to.

@@ -40,8 +40,25 @@ package enum ExportRefusal: Sendable, Equatable {
   case family(profile: String?)
   /// Tensors of other parts than the language model, which have no place.
   case otherParts(count: Int)
+  /// Numbers that the format cannot hold, which are known only when they are looked at; the first tensor that has some.
+  case values(tensor: String, Obstacle)
+  /// Rows that are no whole blocks.
+  case blocks(tensor: String, columns: Int, length: Int)
+  /// Experts are not chosen for blocks of tokens together, which the format's engine expects.
+  case noBlockRouting
+  /// A file of the model that the format must hold.
+  case missingFile(String)
+  /// What describes the model is longer than readers take, in bytes.
+  case manifest(byteCount: Int, limit: Int)
   /// A regular expression by which no engine cuts text.
   case preTokenizer(pattern: String?)
+
+  package enum Obstacle: Sendable, Equatable {
+    /// A magnitude that becomes an infinity in a type.
+    case tooLarge(for: String)
+    /// A code −8 under a negative scale, where scales are positive and 8 is no code.
+    case negativeScale
+  }
 
   package struct Mix: Sendable, Equatable {
     package let first: String

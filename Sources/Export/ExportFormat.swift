@@ -13,6 +13,8 @@ package protocol ExportFormat: Sendable {
   static var servable: String? { get }
   /// The options of ``ExportOptions`` that mean something to it.
   static var options: Set<ExportOptions.Key> { get }
+  /// What ``ExportOptions/dtype`` may be.
+  static var dtypes: [ExportOptions.ElementType] { get }
   /// What routed experts may have, beside plain elements; empty where everything may have any.
   static var encodings: [Encoding] { get }
   /// Whether the output is a directory, rather than one file.
@@ -25,6 +27,7 @@ package protocol ExportFormat: Sendable {
 
 extension ExportFormat {
   package static var servable: String? { nil }
+  package static var dtypes: [ExportOptions.ElementType] { [] }
   package static func isDirectory(_ options: ExportOptions) -> Bool { true }
   package static func notes(_ source: ExportSource) -> [String] { [] }
 }
@@ -33,6 +36,7 @@ extension ExportFormat {
 package enum ExportFormats {
   package static let all: [any ExportFormat.Type] = [
     SafetensorsFormat.self, CompressedTensorsFormat.self, GGUFFormat.self, MLXFormat.self, GPTQFormat.self,
+    MinnowFormat.self,
   ]
 
   package static func named(_ name: String) -> (any ExportFormat.Type)? { all.first { $0.name == name } }
@@ -46,8 +50,12 @@ package struct ExportOptions: Sendable {
     case tensorParallel = "tp"
   }
 
-  /// Of what is decoded: bf16 or f32.
-  package var dtype = DType.bf16
+  package enum ElementType: String, Sendable, CaseIterable {
+    case bf16, f16, f32, q8_0
+  }
+
+  /// Of elements that are no codes of the pack; nil leaves it to the format.
+  package var dtype: ElementType?
   /// Of the names and keys of a GGUF.
   package var profile = GGUFProfile.standard
   /// Most bytes of tensors in a file; nil leaves it to the format.

@@ -20,7 +20,7 @@ package struct ExportPlan: Sendable {
     self.source = source
     isDirectory = format.isDirectory(source.options)
     let files = try format.plan(source)
-    self.files = isDirectory ? files + [try Self.manifest(source, format, files)] : files
+    self.files = isDirectory ? files + [Self.manifest(source, format, files)] : files
   }
 
   /// What a person should know of the result, a sentence each.
@@ -48,16 +48,21 @@ package struct ExportPlan: Sendable {
     return (byteCount, parameterCount)
   }
 
+  /// The hash of a pack that is only planned is known at the end.
   private static func manifest(
     _ source: ExportSource, _ format: any ExportFormat.Type, _ files: [PlannedFile]
-  ) throws(ExportError) -> PlannedFile {
-    let hash: UInt64
-    do throws(PackError) { hash = try source.pack.headerWithoutReport.rootHash } catch { throw .pack(error) }
-    let manifest: JSONValue = [
-      "schema": "ingot.exported/1", "tool": .string(source.options.tool), "format": .string(format.name),
-      "pack": .string(XXH3.text(hash)),
-      "files": SafetensorsFiles.object(files.map { ($0.name, JSONValue($0.byteCount)) }),
-    ]
-    return PlannedFile(name: manifestName, bytes: Array((manifest.text() + "\n").utf8))
+  ) -> PlannedFile {
+    let tool = source.options.tool
+    let sizes: [(key: String, value: JSONValue)] = files.map { ($0.name, JSONValue($0.byteCount)) }
+    @Sendable func bytes(_ rootHash: UInt64) -> [UInt8] {
+      let manifest: JSONValue = [
+        "schema": "ingot.exported/1", "tool": .string(tool), "format": .string(format.name),
+        "pack": .string(XXH3.text(rootHash)), "files": SafetensorsFiles.object(sizes),
+      ]
+      return Array((manifest.text() + "\n").utf8)
+    }
+    return PlannedFile(
+      name: manifestName, byteCount: bytes(0).count, known: [], pieces: [], tensorByteCount: 0,
+      seal: .init(hashesPieces: false, byteCount: bytes(0).count) { [(0, bytes($0.rootHash))] })
   }
 }

@@ -1,6 +1,7 @@
 import JSON
 package import Models
 package import Pack
+import Storage
 import Tensors
 import Tokenizers
 
@@ -84,5 +85,15 @@ package struct ExportSource: Sendable {
     var files: [TokenizerError.File: [UInt8]] = [:]
     for file in TokenizerError.File.allCases { files[file] = try self.file(named: file.rawValue) }
     return files
+  }
+
+  /// The text of the chat template, from the file of its own if there is one.
+  static func chatTemplate(_ files: [TokenizerError.File: [UInt8]]) -> String? {
+    if let bytes = files[.template] { return String(validating: bytes, as: UTF8.self) }
+    guard let config = files[.config], let object = (try? JSONParser.parse(config.bytes))?.object,
+      let value = object["chat_template"]
+    else { return nil }
+    if let text = value.string { return text }
+    return value.array?.first { $0.object?["name"] == "default" }?.object?["template"]?.string
   }
 }

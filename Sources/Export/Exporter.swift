@@ -14,28 +14,34 @@ package struct Exporter: Sendable {
   /// Most anonymous memory, in bytes.
   package let peak: Int
   private let workers: Int
-  private let jobs: [Job]
-  private let file: ReadOnlyFile
-  private let outputs: BufferPool
-  private let stored: BufferPool
+  let jobs: [Job]
+  let file: ReadOnlyFile
+  let outputs: BufferPool
+  let stored: BufferPool
   /// As many as may encode at once.
-  private let encoders: DispatchSemaphore
+  let encoders: DispatchSemaphore
 
   /// One chunk and all that is made of it.
-  private struct Job: Sendable {
+  struct Job: Sendable {
     let chunk: Int
     /// Bytes of the chunk in the file, for progress.
     let storedLength: Int
     var cells: [Cell]
+    /// Cells whose encoders cannot write everything.
+    var obstacles: [Cell] { cells.filter { $0.encoder.obstacle != nil } }
     /// What its cells take, each as far from a page as in its file.
     var byteCount: Int { cells.reduce(0) { $0 + $1.byteCount + 2 * DirectAccess.alignment } }
   }
 
   /// Rows of a tensor that go to one place.
-  private struct Cell: Sendable {
+  struct Cell: Sendable {
     let file: Int
+    /// Place among the pieces of the file.
+    let piece: Int
     let offset: Int
     let byteCount: Int
+    /// Whether it ends its piece.
+    let isLast: Bool
     let source: Int
     /// Of the tensor's chunks.
     let position: Int
@@ -49,20 +55,27 @@ package struct Exporter: Sendable {
   /// So many workers more than threads, so that the disk has something to do while all of those encode.
   private static let waiting = 2
 
+  /// - Parameter isFed: whether chunks come from elsewhere, one after the other, instead of from the file of the pack.
   /// - Throws: ``ExportError/memory(needed:limit:)``.
-  package init(_ plan: ExportPlan, kernels: KernelSet, threads: Int, memoryLimit: Int) throws(ExportError) {
+  package init(
+    _ plan: ExportPlan, kernels: KernelSet, threads: Int, memoryLimit: Int, isFed: Bool = false
+  ) throws(ExportError) {
     self.plan = plan
     self.kernels = kernels
     let (jobs, unpackedByteCount) = try Self.jobs(plan)
     let outputByteCount = jobs.map(\.byteCount).max() ?? 0
     let storedByteCount = ReadOnlyFile.bufferByteCount(jobs.map(\.storedLength).max() ?? 0)
-    let known = plan.files.reduce(0) { sum, file in sum + file.known.reduce(0) { $0 + $1.bytes.count } }
+    // What seals a file is made once to know its length, and again with all digests.
+    let known = plan.files.reduce(0) { sum, file in
+      sum + file.known.reduce(0) { $0 + $1.bytes.count }
+        + 2 * (file.seal?.byteCount ?? 0)
+    }
     let pieces = plan.files.reduce(0) { $0 + $1.pieces.count }
     let fixed =
       Self.program + Self.bytesPerTensor * plan.source.tensors.count + Self.bytesPerPiece * pieces + known
     func needed(_ workers: Int) -> Int { fixed + workers * (outputByteCount + storedByteCount + unpackedByteCount) }
     guard needed(1) <= memoryLimit else { throw .memory(needed: needed(1), limit: memoryLimit) }
-    workers = (1...threads + Self.waiting).last { needed($0) <= memoryLimit } ?? 1
+    workers = isFed ? 1 : (1...threads + Self.waiting).last { needed($0) <= memoryLimit } ?? 1
     self.threads = min(threads, workers)
     peak = needed(workers)
     self.jobs = jobs
@@ -78,7 +91,7 @@ package struct Exporter: Sendable {
     do throws(PackError) { chunks = try plan.source.pack.chunks() } catch { throw .pack(error) }
     var cells: [Int: [Cell]] = [:]
     for (file, planned) in plan.files.enumerated() {
-      for piece in planned.pieces {
+      for (number, piece) in planned.pieces.enumerated() {
         let tensor = plan.source.tensors[piece.source]
         guard let record = tensor.record else { preconditionFailure("a tensor of a pack") }
         for position in 0..<record.chunkCount {
@@ -86,9 +99,10 @@ package struct Exporter: Sendable {
           let start = piece.encoder.byteCount(rows: rows.lowerBound, columns: tensor.shape.columns)
           cells[record.firstChunk + position, default: []].append(
             Cell(
-              file: file, offset: piece.offset + (record.chunkCount == 1 ? 0 : start),
+              file: file, piece: number, offset: piece.offset + (record.chunkCount == 1 ? 0 : start),
               byteCount: piece.encoder.byteCount(rows: rows.count, columns: tensor.shape.columns),
-              source: piece.source, position: position, encoder: piece.encoder))
+              isLast: position == record.chunkCount - 1, source: piece.source, position: position,
+              encoder: piece.encoder))
         }
       }
     }
@@ -102,10 +116,12 @@ package struct Exporter: Sendable {
     return (jobs, 2 * unpacked)
   }
 
-  /// Bytes of the pack that are read.
-  package var sourceByteCount: Int { jobs.reduce(0) { $0 + $1.storedLength } }
+  /// Bytes of the pack that are read, and once more those that are looked at before.
+  package var sourceByteCount: Int {
+    jobs.reduce(0) { $0 + $1.storedLength * ($1.obstacles.isEmpty ? 1 : 2) }
+  }
 
-  /// Writes the export.
+  /// Writes the export of a pack.
   ///
   /// - Parameters:
   ///   - path: of the directory, or of the one file.
@@ -115,111 +131,67 @@ package struct Exporter: Sendable {
   package func write(
     to path: String, replaces: Bool, progress: (Int) -> Void, isInterrupted: () -> Bool
   ) throws(ExportError) {
-    guard plan.isDirectory else {
-      let file: PendingFile
-      do throws(FileError) {
-        file = try PendingFile(OutputFile(path: path, replaces: replaces), plan.files[0])
-      } catch { throw .output(error) }
-      try make([file], progress, isInterrupted)
-      do throws(FileError) { try file.commit() } catch { throw .output(error) }
-      return
-    }
-    let directory: OutputDirectory
-    do throws(FileError) { directory = try OutputDirectory(path: path, replaces: replaces) } catch {
-      throw .output(error)
-    }
-    do throws(ExportError) {
-      var files: [PendingFile] = []
-      for planned in plan.files {
-        do throws(FileError) {
-          files.append(try PendingFile(directory.file(named: planned.name), planned))
-        } catch { throw .output(error) }
+    let looked = try look(progress: progress, isInterrupted: isInterrupted)
+    let writer = try ExportWriter(self, to: path, replaces: replaces)
+    AllocatedMemory.giveBackUnused()  // planning made and let go of lists of all tensors
+    let places = writer.places
+    try writer.named { () throws(ExportError) in
+      try forEach(jobs, progress, isInterrupted, from: looked) { (job, codec) throws(ExportError) in
+        let (content, place) = try read(job, codec)
+        return try make(job, of: content, at: place, places)
+      } _: {
+        writer.add($0)
       }
-      try make(files, progress, isInterrupted)
-      do throws(FileError) { for file in files { try file.commit() } } catch { throw .output(error) }
-    } catch {
-      guard case .output(let failure) = error else { throw error }
-      throw .output(directory.named(failure))
     }
-    do throws(FileError) { try directory.commit() } catch { throw .output(error) }
+    let rootHash: UInt64
+    do throws(PackError) { rootHash = try plan.source.pack.headerWithoutReport.rootHash } catch { throw .pack(error) }
+    try writer.commit(rootHash: rootHash)
   }
 
-  /// Makes everything and writes it where it belongs.
-  private func make(
-    _ files: [PendingFile], _ progress: (Int) -> Void, _ isInterrupted: () -> Bool
+  /// Looks at what may hold numbers that the format cannot, before anything is written.
+  ///
+  /// - Returns: bytes of the pack that were read.
+  /// - Throws: ``ExportRefusal/values(tensor:_:)`` for the first tensor that does.
+  @discardableResult
+  package func look(progress: (Int) -> Void, isInterrupted: () -> Bool) throws(ExportError) -> Int {
+    let jobs = jobs.filter { !$0.obstacles.isEmpty }
+    try forEach(jobs, progress, isInterrupted) { (job, codec) throws(ExportError) in
+      let (content, place) = try read(job, codec)
+      encoders.wait()
+      defer { encoders.signal() }
+      for cell in job.obstacles { _ = try rows(of: cell, in: content, at: place) }
+    } _: { _ in
+    }
+    return jobs.reduce(0) { $0 + $1.storedLength }
+  }
+
+  /// What is made of a chunk; nil where nothing is.
+  func job(ofChunk chunk: Int) -> Job? {
+    // Jobs are in the order of their chunks, and there are no more of them.
+    var index = min(chunk, jobs.count - 1)
+    while index >= 0, jobs[index].chunk > chunk { index -= 1 }
+    return index >= 0 && jobs[index].chunk == chunk ? jobs[index] : nil
+  }
+
+  /// Does some jobs on all threads, and hands over what they come to in order.
+  ///
+  /// - Parameter start: bytes that are done before.
+  private func forEach<Made: Sendable>(
+    _ jobs: [Job], _ progress: (Int) -> Void, _ isInterrupted: () -> Bool, from start: Int = 0,
+    _ work: @escaping @Sendable (Job, ChunkCodec) throws(ExportError) -> Made, _ take: (Made) -> Void
   ) throws(ExportError) {
-    AllocatedMemory.giveBackUnused()  // planning made and let go of lists of all tensors
-    let places = files.map(\.place)
-    var done = 0
+    var done = start
     try inOrder(
       count: jobs.count, threads: workers, window: workers, makeWorkspace: { ChunkCodec() },
-      work: { (codec, index) -> Result<Int, ExportError> in
-        do throws(ExportError) {
-          try carryOut(jobs[index], codec, places)
-          return .success(jobs[index].storedLength)
-        } catch { return .failure(error) }
+      work: { (codec, index) -> Result<Made, ExportError> in
+        do throws(ExportError) { return .success(try work(jobs[index], codec)) } catch { return .failure(error) }
       },
-      consume: { (index, byteCount: Int) throws(ExportError) in
+      consume: { (index, made: Made) throws(ExportError) in
         if isInterrupted() { throw .interrupted }
-        done += byteCount
+        take(made)
+        done += jobs[index].storedLength
         progress(done)
       })
     do throws(ModelError) { try plan.source.store.files.requireUnchanged() } catch { throw .model(error) }
-  }
-
-  /// Reads a chunk, makes all that is made of it, and writes that.
-  private func carryOut(_ job: Job, _ codec: ChunkCodec, _ places: [ScatteredOutput]) throws(ExportError) {
-    var buffer = outputs.take(byteCount: job.byteCount)
-    var runs: [(file: Int, offset: Int, range: Range<Int>)] = []
-    do throws(PackError) {
-      let pack = plan.source.pack
-      let (content, place) = try pack.contentOnce(ofChunk: job.chunk, codec: codec, through: file, stored)
-      encoders.wait()
-      defer { encoders.signal() }
-      var end = 0
-      for cell in job.cells {
-        let tensor = plan.source.tensors[cell.source]
-        guard let record = tensor.record else { preconditionFailure("a tensor of a pack") }
-        let (encoding, planes) = try pack.planes(of: record, chunk: cell.position)
-        let rows = StoredRows(
-          encoding, columns: tensor.shape.columns, count: record.rows(inChunk: cell.position).count, content,
-          planes: planes.map { $0.lowerBound + place.lowerBound..<$0.upperBound + place.lowerBound })
-        let follows = runs.last.map { $0.file == cell.file && $0.offset + $0.range.count == cell.offset } ?? false
-        if !follows {
-          let page = DirectAccess.alignment
-          end = end.roundedUp(to: page) + cell.offset % page
-          runs.append((cell.file, cell.offset, end..<end))
-        }
-        var bytes = buffer.mutableBytes
-        var out = bytes._mutatingExtracting(end..<end + cell.byteCount)
-        cell.encoder.encode(rows, kernels, into: &out)
-        end += cell.byteCount
-        runs[runs.count - 1].range = runs[runs.count - 1].range.lowerBound..<end
-      }
-    } catch { throw .pack(error) }
-    do throws(FileError) {
-      for run in runs { try places[run.file].write(buffer.bytes.extracting(run.range), at: run.offset) }
-    } catch { throw .output(error) }
-  }
-}
-
-/// A file that is being written.
-private final class PendingFile {
-  private var output: OutputFile?
-  /// Where threads write.
-  let place: ScatteredOutput
-
-  /// Takes room for all bytes, and writes those that are known.
-  init(_ made: consuming OutputFile, _ planned: PlannedFile) throws(FileError) {
-    try made.reserve(planned.byteCount)
-    try made.end(at: planned.byteCount)
-    for (offset, bytes) in planned.known { try made.write(bytes.bytes, at: offset) }
-    place = ScatteredOutput(made)
-    output = consume made
-  }
-
-  func commit() throws(FileError) {
-    guard let file = output.take() else { return }
-    try file.commit()
   }
 }

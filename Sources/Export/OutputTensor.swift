@@ -1,3 +1,4 @@
+import Kernels
 import Models
 import Tensors
 
@@ -46,6 +47,24 @@ extension OutputTensor {
 
 /// A file of an export, laid out to the byte.
 package struct PlannedFile: Sendable {
+  /// What is known only when all pieces are written.
+  struct Findings: Sendable {
+    /// Of the pieces of the file, in their order.
+    var digests: [BLAKE3.Digest]
+    /// The root hash of the pack, without a report.
+    var rootHash: UInt64
+  }
+
+  /// What follows from ``Findings``.
+  struct Seal: Sendable {
+    /// Whether the digests of pieces are wanted.
+    let hashesPieces: Bool
+    /// Of what is written.
+    let byteCount: Int
+    /// Bytes to be written, and where they go; as long whatever was found.
+    let make: @Sendable (Findings) -> [(offset: Int, bytes: [UInt8])]
+  }
+
   /// Its path in the directory of the export; of an export that is one file, unused.
   package let name: String
   package let byteCount: Int
@@ -53,6 +72,8 @@ package struct PlannedFile: Sendable {
   let known: [(offset: Int, bytes: [UInt8])]
   /// What is made of weights, at places in the file. All other bytes are zero.
   let pieces: [Piece]
+  /// What is written last.
+  let seal: Seal?
   /// Bytes of tensors.
   package let tensorByteCount: Int
 
@@ -62,12 +83,14 @@ package struct PlannedFile: Sendable {
   }
 
   init(
-    name: String, byteCount: Int, known: [(offset: Int, bytes: [UInt8])], pieces: [Piece], tensorByteCount: Int
+    name: String, byteCount: Int, known: [(offset: Int, bytes: [UInt8])], pieces: [Piece], tensorByteCount: Int,
+    seal: Seal? = nil
   ) {
     self.name = name
     self.byteCount = byteCount
     self.known = known
     self.pieces = pieces
     self.tensorByteCount = tensorByteCount
+    self.seal = seal
   }
 }

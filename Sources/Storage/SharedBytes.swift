@@ -8,6 +8,7 @@ package final class SharedBytes: Sendable {
 
   package init(_ mapping: MappedFile, _ range: Range<Int>) { storage = .mapped(mapping, range) }
   package init(_ buffer: consuming AlignedBuffer) { storage = .owned(buffer.share()) }
+  package init(_ buffer: SharedBuffer) { storage = .owned(buffer) }
 
   package var byteCount: Int {
     switch storage {

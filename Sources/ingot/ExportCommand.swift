@@ -1,6 +1,9 @@
 import ArgumentParser
+import Conversion
 import Export
 import Kernels
+import Models
+import Pack
 import Storage
 import Tensors
 import Text
@@ -8,21 +11,28 @@ import Text
 struct ExportCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "export",
-    abstract: "Write a pack in the form that another engine reads.",
+    abstract: "Write a pack, or a checkpoint as it is quantized, in the form that another engine reads.",
     discussion: """
       Codes and scales are those of the pack, bit for bit, in another order; nothing is quantized anew. What a format cannot hold \
       is refused by name before anything is written. `ingot export --list` tells what each format holds. Formats: \
       \(ExportFormats.all.map { $0.name }.joined(separator: ", ")).
 
+      A checkpoint is quantized on the way, with the options of `ingot quantize`: the same bytes as from its pack, which is \
+      not written.
+
       EXAMPLES
         ingot export mini.ingot --to compressed-tensors -o mini-w4a16
         ingot export mini.ingot --to gguf -o mini.gguf --dry-run
         ingot export mini.ingot --to safetensors --dtype f32 -o mini-f32
+        ingot export LLaDA2.0-mini --experts int4-g32 --to mlx -o mini-mlx
         ingot export --list
       """)
 
-  @Argument(help: "The pack.")
-  var pack: String?
+  @Argument(
+    help: ArgumentHelp(
+      "The pack; or a checkpoint, a directory or the id of a downloaded model of the hub, to be quantized.",
+      valueName: "model"))
+  var modelName: String?
 
   @Option(help: ArgumentHelp("The format.", valueName: "format"))
   var to: String?
@@ -33,7 +43,11 @@ struct ExportCommand: ParsableCommand {
   @Flag(name: .shortAndLong, help: "Replace an existing export; of a link, the link itself.")
   var force = false
 
-  @Option(help: ArgumentHelp("Type of decoded weights: bf16 or f32. (default: bf16)", valueName: "type"))
+  @Option(
+    help: ArgumentHelp(
+      "Type of weights that are no codes of the pack. safetensors: of all that was quantized, bf16 or f32. gguf: of matrices that "
+        + "the pack holds plain, bf16, f16, f32 or q8_0, each rounded once. (default: bf16; gguf: as they are)",
+      valueName: "type"))
   var dtype: String?
 
   @Option(
@@ -49,6 +63,8 @@ struct ExportCommand: ParsableCommand {
 
   @Option(help: ArgumentHelp("Refuse what so many devices could not share.", valueName: "devices"))
   var tp: Int?
+
+  @OptionGroup(title: "Quantizing a checkpoint on the way") var content: PackArguments
 
   @Flag(help: "Say what would be written, exact to the byte, and write nothing.")
   var dryRun = false
@@ -72,7 +88,7 @@ struct ExportCommand: ParsableCommand {
     if let threads, !(1...1024).contains(threads) { throw ValidationError("--threads must be 1 to 1024") }
     if let tp, !(1...1024).contains(tp) { throw ValidationError("--tp must be 1 to 1024") }
     guard !list else { return }
-    guard pack != nil else { throw ValidationError("say which pack to export") }
+    guard modelName != nil else { throw ValidationError("say which pack to export, or which checkpoint") }
     guard let to else { throw ValidationError("say the format with --to; `ingot export --list` tells which there are") }
     guard let format = ExportFormats.named(to) else {
       let names = ExportFormats.all.map { $0.name }.joined(separator: ", ")
@@ -85,46 +101,83 @@ struct ExportCommand: ParsableCommand {
     for key in ExportOptions.Key.allCases where given[key] == true && !format.options.contains(key) {
       throw ValidationError("--\(key.rawValue) means nothing to `\(to)`: leave it out")
     }
-    if let dtype, !["bf16", "f32"].contains(dtype) { throw ValidationError("--dtype must be bf16 or f32") }
+    if let dtype, !format.dtypes.contains(where: { $0.rawValue == dtype }) {
+      let known = format.dtypes.map(\.rawValue).joined(separator: ", ")
+      throw ValidationError("--dtype of `\(to)` must be one of \(known)")
+    }
+    if content.compress != .none {
+      throw ValidationError("no pack is written that could be compressed: leave out --compress")
+    }
+    if content.target != nil, content.calibration == nil {
+      throw ValidationError("--target needs states: --calibration, from `ingot calibrate`")
+    }
+    if content.target != nil, content.experts != nil {
+      throw ValidationError("--target chooses what --experts would say: leave one of them out")
+    }
+    if content.target == nil, content.servable != nil {
+      throw ValidationError("--servable restricts what a target may choose: give --target")
+    }
     if let profile, GGUFProfile.named(profile) == nil {
       let names = GGUFProfile.all.map(\.name).joined(separator: ", ")
       throw ValidationError("there is no profile `\(profile)`; known are \(names)")
     }
   }
 
-  func run() throws {
+  mutating func run() throws {
     guard !list else { return ExportList.print(asJSON: json) }
-    guard let kernels = KernelSet.selected(forced: KernelSet.forcedName) else {
-      throw Failure(unknownKernels: KernelSet.forcedName ?? "")
+    let kernels = try KernelSet.chosen()
+    try HubModel.find(&modelName, isQuiet: quiet)
+    guard let format = to.flatMap(ExportFormats.named) else { return }  // validated
+    let isCheckpoint = Machine.isDirectory(model)
+    guard Machine.exists(model) else { throw Failure(noModel: model) }
+    guard isCheckpoint || !model.hasSuffix(".safetensors") else { throw Failure(exportOfFile: model) }
+    if !isCheckpoint, let option = content.given ?? content.calibration.map({ _ in "--calibration" }) {
+      throw Failure(option, meansNothingTo: model)
     }
-    guard let pack, let format = to.flatMap(ExportFormats.named) else { return }  // validated
-    try requirePack(pack)
-    let options = options
     if let output, !dryRun {
-      var outputs = Outputs(models: [pack], force: force, isQuiet: quiet)
+      var outputs = Outputs(
+        models: [model], files: [content.recipe, content.calibration], force: force, isQuiet: quiet)
       if format.isDirectory(options) {
         try outputs.requireDirectory(output, holding: ExportPlan.manifestName)
       } else {
         try outputs.require(output)
       }
     }
+    guard !isCheckpoint else { return try exportCheckpoint(format, kernels) }
     do throws(ExportError) {
-      let source = try ExportSource(path: pack, outputName: name, options: options)
-      let plan = try ExportPlan(source, as: format)
+      let plan = try plan(of: model, as: format)
       let exporter = try Exporter(
         plan, kernels: kernels, threads: threads ?? Machine.threads, memoryLimit: maxMemory.value)
-      try export(exporter)
+      let report = try start(exporter)
+      var progress = Progress(
+        dryRun ? "looking" : "exporting", total: exporter.sourceByteCount, isQuiet: quiet)
+      try write(exporter, &progress)
+      tell(report, progress)
     } catch { throw Failure(error, output: output ?? "") }
   }
 
-  private func requirePack(_ path: String) throws(Failure) {
-    guard Machine.exists(path) else { throw Failure(noModel: path) }
-    guard !Machine.isDirectory(path), !path.hasSuffix(".safetensors") else { throw Failure(exportOfCheckpoint: path) }
+  private func write(_ exporter: Exporter, _ progress: inout Progress) throws(ExportError) {
+    defer { progress.finish() }
+    try Interrupt.lookingOut { () throws(ExportError) in
+      if let output, !dryRun {
+        try exporter.write(
+          to: output, replaces: force, progress: { progress.update($0) }, isInterrupted: { Interrupt.isRequested })
+      } else {
+        try exporter.look(progress: { progress.update($0) }, isInterrupted: { Interrupt.isRequested })
+      }
+    }
+  }
+
+  var model: String { modelName ?? "" }
+
+  /// - Parameter path: of the pack.
+  func plan(of path: String, as format: any ExportFormat.Type) throws(ExportError) -> ExportPlan {
+    try ExportPlan(try ExportSource(path: path, outputName: name, options: options), as: format)
   }
 
   private var options: ExportOptions {
     var options = ExportOptions()
-    if dtype == "f32" { options.dtype = .f32 }
+    options.dtype = dtype.flatMap(ExportOptions.ElementType.init)
     options.profile = profile.flatMap(GGUFProfile.named) ?? options.profile
     options.shardByteCount = shardSize?.value
     options.tensorParallel = tp
@@ -138,20 +191,20 @@ struct ExportCommand: ParsableCommand {
     return parts.last.map(String.init) ?? "model"
   }
 
-  private func export(_ exporter: Exporter) throws(ExportError) {
-    let report = ExportReport(exporter, pack: pack ?? "", output: dryRun ? nil : output)
+  /// Says what will be written, and looks whether there is room for it.
+  ///
+  /// - Parameter notes: of the checkpoint.
+  func start(_ exporter: Exporter, notes: [SourceNote] = []) throws(ExportError) -> ExportReport {
+    let report = ExportReport(exporter, model: model, output: dryRun ? nil : output, notes: notes)
     if !quiet { report.printStart() }
     if let output, !dryRun, let free = OutputFile.freeBytes(beside: output), free < exporter.plan.byteCount {
       throw .diskSpace(needed: exporter.plan.byteCount, free: free, path: output)
     }
-    var progress = Progress("exporting", total: exporter.sourceByteCount, isQuiet: quiet)
-    if let output, !dryRun {
-      defer { progress.finish() }
-      try Interrupt.lookingOut { () throws(ExportError) in
-        try exporter.write(
-          to: output, replaces: force, progress: { progress.update($0) }, isInterrupted: { Interrupt.isRequested })
-      }
-    }
+    return report
+  }
+
+  /// Says what was written.
+  func tell(_ report: ExportReport, _ progress: Progress) {
     if !quiet { report.printEnd(seconds: progress.seconds) }
     if json {
       Console.print(report.json(seconds: progress.seconds, peakAnonymous: progress.peakAnonymous))

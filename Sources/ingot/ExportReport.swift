@@ -9,18 +9,23 @@ import Text
 /// What `export` says before and after.
 struct ExportReport {
   private let exporter: Exporter
-  private let pack: String
+  /// The pack or checkpoint, as it was named.
+  private let model: String
   private let output: String?
+  private let notes: [String]
 
-  init(_ exporter: Exporter, pack: String, output: String?) {
+  /// - Parameter notes: of a checkpoint.
+  init(_ exporter: Exporter, model: String, output: String?, notes: [SourceNote] = []) {
     self.exporter = exporter
-    self.pack = pack
+    self.model = model
     self.output = output
+    self.notes =
+      notes.map(\.text) + exporter.plan.source.store.notes.filter { !notes.contains($0) }.map(\.text)
+      + exporter.plan.notes
   }
 
   private var plan: ExportPlan { exporter.plan }
   private var parameterCount: Int { plan.source.tensors.reduce(0) { $0 + $1.shape.elementCount } }
-  private var notes: [String] { plan.source.store.notes.map(\.text) + plan.notes }
 
   private var bitsPerWeight: (all: Double, experts: Double) {
     let experts = plan.experts
@@ -34,8 +39,8 @@ struct ExportReport {
     let experts = plan.experts.parameterCount
     var rows = [
       [
-        "pack",
-        "\(pack): \(plan.source.configuration.modelType), \(Format.count(parameterCount)) parameters, "
+        "model",
+        "\(model): \(plan.source.configuration.modelType), \(Format.count(parameterCount)) parameters, "
           + "\(Format.count(experts)) of experts",
       ],
       ["format", "\(plan.format.name), for \(plan.format.engines)"],
@@ -67,7 +72,7 @@ struct ExportReport {
   func json(seconds: Double, peakAnonymous: Int) -> JSONValue {
     let bits = bitsPerWeight
     return [
-      "schema": "ingot.export/1", "dry_run": .bool(output == nil), "pack": .string(pack),
+      "schema": "ingot.export/1", "dry_run": .bool(output == nil), "pack": .string(model),
       "output": output.map { .string($0) } ?? .null, "format": .string(plan.format.name),
       "output_bytes": JSONValue(plan.byteCount),
       "files": .array(plan.files.map { ["name": .string($0.name), "bytes": JSONValue($0.byteCount)] }),
@@ -104,6 +109,7 @@ enum ExportList {
             "name": .string(format.name), "engines": .string(format.engines), "holds": .string(format.holds),
             "refuses": .string(format.refuses),
             "encodings": .array(format.encodings.map { .string($0.description) }),
+            "dtypes": .array(format.dtypes.map { .string($0.rawValue) }),
             "options": .array(
               ExportOptions.Key.allCases.filter(format.options.contains).map { .string($0.rawValue) }),
           ]

@@ -5,10 +5,16 @@ import Text
 // Every sentence a person can see when an export fails.
 
 extension Failure {
-  init(exportOfCheckpoint path: String) {
+  init(exportOfFile path: String) {
     self.init(
-      what: "`\(path)` is a checkpoint; export takes a pack",
-      hint: "first: ingot quantize CHECKPOINT -o PACK.ingot", code: .usage)
+      what: "`\(path)` is a file of weights; export takes a pack or the directory of a checkpoint",
+      hint: "name the directory that holds config.json", code: .usage)
+  }
+
+  init(_ option: String, meansNothingTo pack: String) {
+    self.init(
+      what: "\(option) is for a checkpoint that is quantized, and `\(pack)` is a pack",
+      hint: "leave it out, or name the checkpoint", code: .usage)
   }
 
   init(directoryIsFile path: String) {
@@ -94,6 +100,34 @@ extension Failure {
       self.init(
         what: "`\(format)` has no place for \(Format.count(count)) tensors of other parts than the language model",
         hint: "leave them out with `ingot quantize --drop`, or export --to compressed-tensors or safetensors")
+    case .values(let tensor, .tooLarge(let type)):
+      self.init(
+        what: "tensor `\(tensor)` has numbers that are infinite in \(type)",
+        hint: "choose --dtype bf16 or f32, or leave --dtype out, which keeps what is plain as it is")
+    case .values(let tensor, .negativeScale):
+      self.init(
+        what:
+          "`\(format)` has positive scales and no code 8, but tensor `\(tensor)` has a code -8 under a negative scale",
+        hint: "quantize the checkpoint with --solver search-positive or absmax, or with --experts int8-g64")
+    case .blocks(let tensor, let columns, let length):
+      self.init(
+        what: "blocks of \(length) do not divide the rows of `\(tensor)`, which have \(columns) elements",
+        hint: "choose --dtype bf16, f16 or f32")
+    case .noBlockRouting:
+      self.init(
+        what:
+          "`\(format)` is for models that choose experts for blocks of tokens, as LLaDA2.2 does, and config.json has no "
+          + "`expert_capacity`",
+        hint: "`ingot export --list` tells who reads what")
+    case .missingFile(let name):
+      self.init(
+        what: "`\(format)` holds `\(name)`, and the model came without one that can be read",
+        hint: "put it beside the checkpoint, and quantize that again")
+    case .manifest(let byteCount, let limit):
+      self.init(
+        what:
+          "the description of the model takes \(Format.bytes(byteCount)), and `\(format)` allows \(Format.bytes(limit))",
+        hint: "a smaller tokenizer.json would do")
     case .preTokenizer(let pattern):
       self.init(
         what: "engines that read `\(format)` do not know how this tokenizer cuts text"

@@ -106,7 +106,9 @@ import Testing
   @Test("safetensors", arguments: ["int4-g64", "int8-g32s8", "int4-g16s8"], [DType.f32, .bf16])
   func safetensors(encoding: String, dtype: DType) throws {
     try withPack(recipe(encoding, ("lm_head", "int8-g64"))) { pack, directory in
-      try export(pack, to: SafetensorsFormat.self, directory + "/out") { $0.dtype = dtype }
+      try export(pack, to: SafetensorsFormat.self, directory + "/out") {
+        $0.dtype = ExportOptions.ElementType(rawValue: dtype.description)
+      }
       var found = try Reader.safetensors(directory + "/out")
       for (name, packed) in try PackedTensor.all(pack) {
         guard !packed.codes.isEmpty else {

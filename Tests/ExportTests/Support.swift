@@ -12,6 +12,24 @@ import TestSupport
 
 let picoPath = Trained.checkpoint("pico")
 
+/// pico with block routing, which every format takes, in a directory that has the rest by links.
+func withBlockRouting<Result>(_ body: (String) throws -> Result) throws -> Result {
+  var changes = JSONObject()
+  for (key, value) in [("block_size", 32), ("expert_capacity", 8)] {
+    changes.append(.init(key: key, value: JSONValue(value)))
+  }
+  return try Trained.withVariant(of: "pico", changes, body)
+}
+
+/// A pack that every format holds, and `body` with its path, in a directory of its own.
+func withPackForAll<Result>(
+  _ encoding: String = "int4-g64", _ compression: Compression = .none, _ body: (String, String) throws -> Result
+) throws -> Result {
+  try withBlockRouting { checkpoint in
+    try withPack(of: checkpoint, recipe(encoding), solver: Solvers.searchPositive, compression, body)
+  }
+}
+
 /// Packs a checkpoint and runs `body` with the pack's path, in a directory of its own.
 func withPack<Result>(
   of checkpoint: String = picoPath, _ recipe: Recipe, solver: any GroupwiseSolver = Solvers.search,

@@ -3,10 +3,11 @@
 
     compare_exports.py INGOT CHECKPOINT [--keep DIRECTORY]
 
-Packs the checkpoint in several ways and exports each pack in every format that can hold it. Codes and scales must be those of the
+Packs the checkpoint in several ways and exports each pack in every format that can hold it; a model of LLaDA2 also with block routing,
+which minnow wants. Codes and scales must be those of the
 pack, names must be the expected ones and no others, lists of what is not quantized must leave the experts alone. Then each export
-is changed in memory in ways that a writer could get wrong, and every change must be found. Needs numpy; where the package `gguf` is
-there, files are read with it, too. Exits with 1 at the first difference.
+is changed in memory in ways that a writer could get wrong, and every change must be found. Each checkpoint is also exported without a pack: the same
+bytes. Needs numpy; where the package `gguf` is there, files are read with it, too, and numbers that a GGUF rounds are compared with its own. Exits with 1 at the first difference.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 import ingot_encodings as encodings
+import minnow
 from read_pack import ingot
 
 PACKS = {
@@ -30,15 +32,26 @@ PACKS = {
     "int4-g16s8": ["--experts", "int4-g16s8"],
     "by layer": ["--experts", "int4-g64", "--override", r"layers\.2\..*\.experts\.=int8-g32"],
     "everything": ["--experts", "int4-g32", "--rest", "int8-g64"],
+    "positive": ["--experts", "int4-g32s8", "--solver", "search-positive"],
+    "positive-g16": ["--experts", "int4-g16s8", "--solver", "search-positive"],
+    "absmax": ["--experts", "int4-g64", "--solver", "absmax"],
 }
 # What must be refused; all else must be written.
 REFUSED = {
     "int4-g16s8": {"compressed-tensors", "gguf", "mlx", "gptq"}, "by layer": {"gptq"},
-    "everything": {"compressed-tensors", "gptq"},
+    "everything": {"compressed-tensors", "gptq", "minnow"}, "positive-g16": {"compressed-tensors", "gguf", "mlx", "gptq"},
 }
+# The search pairs code -8 with negative scales.
+for name, own in PACKS.items():
+    if "--solver" not in own and not own[1].startswith("int8"):
+        REFUSED.setdefault(name, set()).add("minnow")
 # The same for families, by how the name of their embedding begins: SDAR, LLaDA2.0-Uni beside what sees and draws.
-REFUSED_FOR = {"model.embed_tokens.": {"gguf", "mlx"}, "model.language_model.": {"gguf", "mlx"}}
-FORMATS = ("safetensors", "compressed-tensors", "gguf", "mlx", "gptq")
+REFUSED_FOR = {"model.embed_tokens.": {"gguf", "mlx", "minnow"}, "model.language_model.": {"gguf", "mlx", "minnow"}}
+FORMATS = ("safetensors", "compressed-tensors", "gguf", "mlx", "gptq", "minnow")
+# Further options, and what the output is called behind the format.
+WAYS = {"safetensors": [["--dtype", "f32"], ["--dtype", "bf16", "--shard-size", "500kB"]],
+        "gguf": [[], *(["--dtype", dtype] for dtype in ("bf16", "f16", "f32", "q8_0"))]}
+SUFFIXES = {"gguf": ".gguf", "minnow": ".mnw"}
 
 
 class Difference(Exception):
@@ -100,6 +113,12 @@ class Export:
         path = Path(path)
         if format == "gguf":
             self.tensors, self.config = read_gguf(path)
+            return
+        if format == "minnow":
+            try:
+                self.config, self.tensors = minnow.read(path)
+            except minnow.Malformed as error:
+                raise Difference(f"{path}: {error}")
             return
         index = path / "model.safetensors.index.json"
         if index.exists():
@@ -371,7 +390,22 @@ def unpack_blocks(rows, label):
     return codes.reshape(len(rows), -1), scales.reshape(len(rows), -1)
 
 
-def compare_gguf(export, tensors):
+def rounded(values, label):
+    """Numbers as ggml stores them in a type."""
+    if label == "Q8_0":
+        blocks = values.reshape(-1, 32)
+        scales = np.abs(blocks).max(axis=1) / np.float32(127)
+        inverse = np.where(scales == 0, np.float32(0), np.float32(1) / np.where(scales == 0, np.float32(1), scales))
+        x = blocks * inverse[:, None]
+        whole = np.trunc(x)
+        codes = (whole + np.sign(x) * (np.abs(x - whole) >= 0.5)).astype(np.int8)
+        return np.concatenate([scales.astype("<f2")[:, None].view(np.uint8), codes.view(np.uint8)], axis=1).tobytes()
+    if label == "BF16":
+        return encodings.to_bf16(values).tobytes()
+    return values.astype({"F16": "<f2", "F32": "<f4"}[label]).tobytes()
+
+
+def compare_gguf(export, tensors, dtype=None):
     experts, rest = stacks(tensors)
 
     def check(name, each, rows):
@@ -386,7 +420,7 @@ def compare_gguf(export, tensors):
                 require_codes(packed, codes, scales[:, ::packed.group // 32])
                 require(same(scales, np.repeat(scales[:, ::packed.group // 32], packed.group // 32, axis=1)), name)
             return
-        want = b"".join(p.plain if label.lower() == p.dtype else p.values.tobytes() for p in each)
+        want = b"".join(p.plain if label.lower() == p.dtype else rounded(p.values, label) for p in each)
         require(rows[1].tobytes() == want, f"{name}: its bytes")
 
     for (prefix, projection), each in experts.items():
@@ -396,19 +430,36 @@ def compare_gguf(export, tensors):
     for packed in rest:
         name = gguf_name(packed.name)
         rows = export.take(name)
-        require(rows[0] == "F32" or packed.code or len(packed.shape) > 1 and ".gate." not in packed.name, f"{name}: its type")
+        is_matrix = len(packed.shape) > 1 and ".gate." not in packed.name
+        require(packed.code or rows[0] == ((dtype or packed.dtype).upper() if is_matrix else "F32"), f"{name}: its type")
         check(name, [packed], rows)
     keys, a = export.config, export.config["general.architecture"]
     require(keys[f"{a}.expert_count"] == len(next(iter(experts.values()))), "expert_count")
     require(len(keys["tokenizer.ggml.tokens"]) == keys[f"{a}.vocab_size"], "tokens")
 
 
+def compare_minnow(export, tensors):
+    require(set(json.loads(export.config["assets"]["config.json"])) >= {"expert_capacity", "block_size"}, "config.json")
+    for packed in tensors.values():
+        encoding, data, scales, group = export.take(packed.name)
+        require(encoding == ({"int4": "i4_sym", "int8": "i8_sym"}[packed.code] if packed.code else packed.dtype), f"{packed.name}: its type")
+        if not packed.code:
+            require(data.tobytes() == packed.plain and data.shape == packed.shape, f"{packed.name}: its bytes")
+            continue
+        require(group == packed.group, f"{packed.name}: its groups")
+        try:
+            values = minnow.decode(encoding, data, scales, group)
+        except minnow.Malformed as error:
+            raise Difference(f"{packed.name}: {error}")
+        require(same(values, packed.values), f"{packed.name}: values")
+
+
 COMPARE = {"safetensors": compare_safetensors, "compressed-tensors": compare_compressed_tensors, "gguf": compare_gguf,
-           "mlx": compare_mlx, "gptq": compare_gptq}
+           "mlx": compare_mlx, "gptq": compare_gptq, "minnow": compare_minnow}
 
 
-def compare(export, format, tensors):
-    COMPARE[format](export, tensors)
+def compare(export, format, tensors, **options):
+    COMPARE[format](export, tensors, **options)
     require(not export.tensors, f"more tensors than expected: {sorted(export.tensors)[:3]}")
 
 
@@ -419,8 +470,18 @@ def change(export, pattern, edit, count=1):
     if not names:
         return False
     for name in names:
-        label, array = export.tensors[name]
-        export.tensors[name] = label, np.ascontiguousarray(edit(array.copy()))
+        label, array, *rest = export.tensors[name]
+        export.tensors[name] = label, np.ascontiguousarray(edit(array.copy())), *rest
+    return True
+
+
+def change_scales(export, pattern, edit):
+    """The same of the scales of a container of minnow."""
+    name = next((n for n in sorted(export.tensors) if re.search(pattern, n)), None)
+    encoding, data, scales, group = export.tensors[name]
+    if scales is None:
+        return False
+    export.tensors[name] = encoding, data, edit(scales.copy()), group
     return True
 
 
@@ -487,6 +548,15 @@ MUTATIONS = {
         "blocks one on": lambda e: change(e, r"ffn_up_exps", lambda a: np.roll(a, 34, axis=-1)),
         "no bias of the router": lambda e: drop(e, r"exp_probs_b"),
     },
+    "minnow": {
+        "order of nibbles": lambda e: e.tensors["model.layers.1.mlp.experts.3.up_proj.weight"][0] == "i4_sym"
+        and change(e, r"layers\.1\.mlp\.experts\.3\.up_proj", swap_nibbles),
+        "offset left in": lambda e: change(e, r"experts\.3\.up_proj", lambda a: a ^ a.dtype.type(-128) if a.dtype == np.int8 else a ^ np.uint8(0x88)),
+        "a negative scale": lambda e: change_scales(e, r"experts\.3\.up_proj", lambda s: np.concatenate([-s[:1], s[1:]])),
+        "scales one group on": lambda e: change_scales(e, r"experts\.3\.up_proj", lambda s: np.roll(s, 1)),
+        "one expert missing": lambda e: drop(e, r"layers\.2\.mlp\.experts\.5\."),
+        "experts changed about": lambda e: change(e, r"layers\.1\.mlp\.experts\.3\.up_proj", lambda a: np.roll(a, 1, axis=0)),
+    },
     "safetensors": {
         "one expert missing": lambda e: drop(e, r"layers\.2\.mlp\.experts\.5\."),
         "one row off": lambda e: change(e, r"experts\.3\.up_proj", lambda a: np.roll(a, 1, axis=0)),
@@ -494,14 +564,14 @@ MUTATIONS = {
 }
 
 
-def require_mutations_found(export, format, tensors):
+def require_mutations_found(export, format, tensors, **options):
     found = 0
     for what, mutate in MUTATIONS[format].items():
         changed = copy.deepcopy(export)
         if not mutate(changed):
             continue
         try:
-            compare(changed, format, tensors)
+            compare(changed, format, tensors, **options)
         except Difference:
             found += 1
         else:
@@ -509,9 +579,24 @@ def require_mutations_found(export, format, tensors):
     return found
 
 
+def require_broken_found(path):
+    """What digests, lengths and zeros of a container are there for."""
+    data = path.read_bytes()
+    manifest = int.from_bytes(data[8:16], "little")
+    for what, at in (("a digest", data.rindex(b"blake3", manifest) + 20), ("the manifest's digest", 40), ("a weight", 4096 + 1),
+                     ("the gap behind the header", 70), ("the length", 24)):
+        changed = path.with_suffix(".changed")
+        changed.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1:])
+        try:
+            minnow.read(changed)
+        except minnow.Malformed:
+            continue
+        sys.exit(f"minnow: a change was not found: {what}")
+
+
 # Foreign readers ----------------------------------------------------------------------------------------------------------
 
-def compare_with_gguf(path, tensors):
+def compare_with_gguf(path, tensors, dtype=None):
     """With the package of llama.cpp; false where it is not there."""
     try:
         import gguf
@@ -524,6 +609,12 @@ def compare_with_gguf(path, tensors):
         values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
         want = np.stack([p.values for p in each])
         require(same(values.reshape(want.shape), want), f"{tensor.name}, read by gguf")
+    for packed in stacks(tensors)[1]:
+        tensor = found[gguf_name(packed.name)]
+        if dtype and not packed.code and tensor.tensor_type.name != "F32":
+            require(tensor.tensor_type.name == dtype.upper(), f"{tensor.name}: its type")
+            want = gguf.quants.quantize(packed.values, tensor.tensor_type)
+            require(tensor.data.tobytes() == want.tobytes(), f"{tensor.name}, rounded by gguf")
     return True
 
 
@@ -531,6 +622,24 @@ def compare_with_gguf(path, tensors):
 
 def run(*arguments):
     return subprocess.run(arguments, capture_output=True, text=True)
+
+
+def block_routed(checkpoint, directory):
+    """The checkpoint with block routing, in a directory that has the rest by links; itself where it is no plain LLaDA2."""
+    config = json.loads((checkpoint / "config.json").read_text())
+    if config["model_type"] != "llada2_moe" or "expert_capacity" in config:
+        return checkpoint
+    directory.mkdir(exist_ok=True)
+    for file in checkpoint.iterdir():
+        if file.name != "config.json" and not (directory / file.name).exists():
+            (directory / file.name).symlink_to(file.resolve())
+    capacity = max(config["num_experts_per_tok"], config["num_experts"] * 48 // 256)
+    (directory / "config.json").write_text(json.dumps({**config, "block_size": 32, "expert_capacity": capacity}))
+    return directory
+
+
+def files_of(path):
+    return {str(f.relative_to(path)): f.read_bytes() for f in ([path] if path.is_file() else sorted(path.rglob("*"))) if f.is_file()}
 
 
 def main():
@@ -541,30 +650,45 @@ def main():
     a = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(a.keep or temporary)
+        checkpoint = block_routed(Path(a.checkpoint), directory / "block-routed")
         for pack, options in PACKS.items():
             path = directory / f"{pack.replace(' ', '-')}.ingot"
-            done = run(a.ingot, "quantize", a.checkpoint, "-o", path, "-q", "--force", *options)
+            done = run(a.ingot, "quantize", checkpoint, "-o", path, "-q", "--force", *options)
             require(done.returncode == 0, done.stderr)
             tensors = packed_tensors(path)
             refused = set(REFUSED.get(pack, ())).union(
                 *(formats for start, formats in REFUSED_FOR.items() if any(n.startswith(start) for n in tensors)))
             for format in FORMATS:
-                ways = [["--dtype", "f32"], ["--dtype", "bf16", "--shard-size", "500kB"]] if format == "safetensors" else [[]]
-                for way in ways:
-                    out = path.with_suffix("") / (format + "".join(way).replace("--", "-") + (".gguf" if format == "gguf" else ""))
-                    out.parent.mkdir(exist_ok=True)
-                    done = run(a.ingot, "export", path, "--to", format, "-o", out, "--force", "-q", *way)
-                    if format in refused:
-                        require(done.returncode == 1 and not out.exists(), f"{pack} as {format} was not refused")
-                        continue
-                    require(done.returncode == 0, f"{pack} as {format}: {done.stderr}")
-                    export = Export(out, format)
-                    mutations = require_mutations_found(export, format, tensors)
-                    compare(export, format, tensors)
-                    foreign = format == "gguf" and compare_with_gguf(out, tensors)
-                    size = sum(f.stat().st_size for f in ([out] if out.is_file() else out.rglob("*")) if f.is_file())
-                    print(f"{pack}, {' '.join([format, *way])}: {size:,} bytes, {len(tensors)} tensors agree bit for bit"
-                          f"{', with gguf too' if foreign else ''}; {mutations} changes found")
+                ways = WAYS.get(format, [[]])
+                # How what is plain is rounded does not depend on the pack.
+                for way in ways if format != "gguf" or pack == "int4-g64" else ways[:1]:
+                    check_export(a.ingot, checkpoint, path, pack, options, tensors, format, way, format in refused)
+
+
+def check_export(ingot_path, checkpoint, path, pack, options, tensors, format, way, is_refused):
+    out = path.with_suffix("") / (format + "".join(way).replace("--", "-") + SUFFIXES.get(format, ""))
+    out.parent.mkdir(exist_ok=True)
+    asked = ["--to", format, "-o", out, "--force", "-q", *way]
+    done = run(ingot_path, "export", path, *asked)
+    if is_refused:
+        require(done.returncode == 1 and not out.exists(), f"{pack} as {format} was not refused")
+        return
+    require(done.returncode == 0, f"{pack} as {format}: {done.stderr}")
+    own = {"dtype": way[1]} if format == "gguf" and way else {}
+    export = Export(out, format)
+    mutations = require_mutations_found(export, format, tensors, **own)
+    compare(export, format, tensors, **own)
+    if format == "minnow":
+        require_broken_found(out)
+    foreign = format == "gguf" and compare_with_gguf(out, tensors, **own)
+    size = sum(f.stat().st_size for f in ([out] if out.is_file() else out.rglob("*")) if f.is_file())
+    if "--compress" not in options:
+        found = files_of(out)
+        done = run(ingot_path, "export", checkpoint, *options, *asked)
+        require(done.returncode == 0, f"the checkpoint as {format}: {done.stderr}")
+        require(files_of(out) == found, f"the checkpoint as {format} is not its pack as {format}")
+    print(f"{pack}, {' '.join([format, *way])}: {size:,} bytes, {len(tensors)} tensors agree bit for bit"
+          f"{', with gguf too' if foreign else ''}; {mutations} changes found", flush=True)
 
 
 if __name__ == "__main__":

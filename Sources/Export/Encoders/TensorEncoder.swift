@@ -8,8 +8,17 @@ import Tensors
 protocol TensorEncoder: Sendable {
   /// Bytes of so many rows of so many elements. Where a tensor may be cut into chunks of rows this is proportional to the rows.
   func byteCount(rows: Int, columns: Int) -> Int
+  /// What rows may hold that it cannot write; nil where it writes whatever they hold.
+  var obstacle: ExportRefusal.Obstacle? { get }
+  /// Whether it can write these rows. Asked of those that have an obstacle, before ``encode(_:_:into:)``.
+  func holds(_ rows: StoredRows, _ kernels: KernelSet) -> Bool
   /// Writes the bytes of the rows; `out` has their number.
   func encode(_ rows: StoredRows, _ kernels: KernelSet, into out: inout MutableRawSpan)
+}
+
+extension TensorEncoder {
+  var obstacle: ExportRefusal.Obstacle? { nil }
+  func holds(_ rows: StoredRows, _ kernels: KernelSet) -> Bool { true }
 }
 
 /// Rows of a tensor as a chunk of the pack holds them. Alive as long as the value.
@@ -52,6 +61,32 @@ struct StoredRows: Sendable {
     return Quantizer.scales(scales, as: encoding, columns: columns)
   }
 
+  /// Goes through the rows, decoded.
+  func forEachRow(_ kernels: KernelSet, _ body: (Int, [Float]) -> Void) {
+    let (codes, scales) = (codes, scales)
+    let codeBytes = encoding.codeByteCount(elements: columns)
+    let scaleBytes = encoding.scaleByteCount(elements: columns, columns: columns)
+    var row = [Float](repeating: 0, count: columns)
+    for index in 0..<count {
+      var target = row.mutableSpan
+      Quantizer.decode(
+        codes: codes.extracting(index * codeBytes..<(index + 1) * codeBytes),
+        scales: scales.extracting(index * scaleBytes..<(index + 1) * scaleBytes), as: encoding, columns: columns,
+        kernels: kernels, into: &target)
+      body(index, row)
+    }
+  }
+
+  /// Whether the largest magnitude of all numbers is less than another once it is divided, which that of NaN is not.
+  func isBelow(_ limit: Float, dividedBy divisor: Float = 1, _ kernels: KernelSet) -> Bool {
+    // Magnitudes are in the order of their bits, infinities and NaN last.
+    var largest: UInt32 = 0
+    forEachRow(kernels) { _, row in
+      for value in row { largest = max(largest, value.bitPattern & 0x7FFF_FFFF) }
+    }
+    return Float(bitPattern: largest) / divisor < limit
+  }
+
   var code: Encoding.Code {
     guard let codes = encoding.codes else { preconditionFailure("elements that stand for themselves have no codes") }
     return codes.code
@@ -66,33 +101,5 @@ struct StoredElements: TensorEncoder {
 
   func encode(_ rows: StoredRows, _ kernels: KernelSet, into out: inout MutableRawSpan) {
     out.write(rows.codes, at: 0)
-  }
-}
-
-/// Numbers, decoded: as f32, which is exact, or rounded once to bf16.
-struct DecodedElements: TensorEncoder {
-  let isRounded: Bool
-
-  func byteCount(rows: Int, columns: Int) -> Int { rows * columns * (isRounded ? 2 : 4) }
-
-  func encode(_ rows: StoredRows, _ kernels: KernelSet, into out: inout MutableRawSpan) {
-    let (codes, scales) = (rows.codes, rows.scales)
-    var row = [Float](repeating: 0, count: rows.columns)
-    let codeBytes = rows.encoding.codeByteCount(elements: rows.columns)
-    let scaleBytes = rows.encoding.scaleByteCount(elements: rows.columns, columns: rows.columns)
-    var rounded = [UInt16](repeating: 0, count: isRounded ? rows.columns : 0)
-    for index in 0..<rows.count {
-      var target = row.mutableSpan
-      Quantizer.decode(
-        codes: codes.extracting(index * codeBytes..<(index + 1) * codeBytes),
-        scales: scales.extracting(index * scaleBytes..<(index + 1) * scaleBytes), as: rows.encoding,
-        columns: rows.columns, kernels: kernels, into: &target)
-      if isRounded {
-        for column in row.indices { rounded[column] = BFloat16.narrow(row[column]).littleEndian }
-        unsafe out.write(rounded.span.bytes, at: 2 * index * rows.columns)
-      } else {
-        unsafe out.write(row.span.bytes, at: 4 * index * rows.columns)
-      }
-    }
   }
 }

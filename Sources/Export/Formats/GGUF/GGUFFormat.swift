@@ -8,11 +8,12 @@ package enum GGUFFormat: ExportFormat {
   package static let servable: String? = "llama.cpp"
   package static let holds =
     "any matrix in int4 (Q4_0) or int8 (Q8_0) with groups of 32, 64 or 128, of which larger ones repeat their scale: 4.5 or "
-    + "8.5 bits a weight"
+    + "8.5 bits a weight; plain matrices as they are, or with --dtype in another type, which rounds them"
   package static let refuses =
     "groups of 16, int4 and int8 among the experts of one projection and layer; of other parts than the language model "
     + "all but the profile llada-image"
-  package static let options: Set<ExportOptions.Key> = [.profile, .shardSize]
+  package static let options: Set<ExportOptions.Key> = [.dtype, .profile, .shardSize]
+  package static let dtypes = ExportOptions.ElementType.allCases
   package static let encodings: [Encoding] = Encoding.grouped.filter { $0.groupSize >= 32 }
 
   /// One file, unless it is to be split.
@@ -31,9 +32,8 @@ package enum GGUFFormat: ExportFormat {
     var tensors: [OutputTensor<GGMLType>] = []
     for item in source.store.items {
       guard item.isExpert else {
-        let isWidened = profile.isDescribed && [.norm, .router, .bias].contains(item.id.role)
         let place = source.place(of: item.id)
-        tensors.append(tensor(source, names.name(of: item.id), [place], outer: [], isWidened: isWidened))
+        tensors.append(try tensor(source, names.name(of: item.id), [place], outer: []))
         continue
       }
       // With the first expert of a layer come all.
@@ -42,11 +42,11 @@ package enum GGUFFormat: ExportFormat {
         let stack = source.experts(part, layer: layer)
         _ = try checker.common(stack, scope: "the experts of a projection and layer", byGroup: false)
         let name = names.name(of: TensorID(.expert, part, layer: layer))
-        tensors.append(tensor(source, name, stack, outer: [stack.count], isWidened: false))
+        tensors.append(try tensor(source, name, stack, outer: [stack.count]))
       }
     }
     for index in source.tensors.indices where source.tensors[index].role == nil {
-      tensors.append(tensor(source, source.tensors[index].name, [index], outer: [], isWidened: false))
+      tensors.append(try tensor(source, source.tensors[index].name, [index], outer: []))
     }
     let shards = SafetensorsFiles.split(tensors.map { [$0] }, atMost: source.options.shardByteCount ?? .max)
     let metadata = GGUFMetadata.all(source, tensors) + (profile.isDescribed ? try GGUFTokenizer.metadata(source) : [])
@@ -55,6 +55,9 @@ package enum GGUFFormat: ExportFormat {
 
   package static func notes(_ source: ExportSource) -> [String] {
     var notes: [String] = []
+    if let dtype = source.options.dtype {
+      notes.append("matrices that are plain in the pack become \(dtype.rawValue), rounded where it does not hold them")
+    }
     if source.options.profile.isDescribed, (try? source.file(named: "tokenizer.json")) ?? nil == nil {
       notes.append("the pack has no tokenizer.json, so the file holds none and engines will not load it")
     }
@@ -72,22 +75,46 @@ package enum GGUFFormat: ExportFormat {
     }
   }
 
-  /// - Parameters:
-  ///   - indices: of the tensors that are put one after the other.
-  ///   - isWidened: whether plain elements become f32, which is exact.
+  /// - Parameter indices: of the tensors that are put one after the other.
   private static func tensor(
-    _ source: ExportSource, _ name: String, _ indices: [Int], outer: [Int], isWidened: Bool
-  ) -> OutputTensor<GGMLType> {
-    let shape = source.tensors[indices[0]].shape
+    _ source: ExportSource, _ name: String, _ indices: [Int], outer: [Int]
+  ) throws(ExportError) -> OutputTensor<GGMLType> {
+    let first = source.tensors[indices[0]]
+    let shape = first.shape
     let encoding = source.encoding(indices[0])
     let (kind, encoder): (GGMLType, any TensorEncoder) =
-      switch encoding.kind.elements {
-      case .codes(let code, _): (code == .int4 ? .q4_0 : .q8_0, GGMLBlocks(code: code))
-      case .plain where isWidened: (.f32, DecodedElements(isRounded: false))
-      case .plain(.f32): (.f32, StoredElements(byteWidth: 4))
-      case .plain(.f16): (.f16, StoredElements(byteWidth: 2))
-      case .plain(.bf16): (.bf16, StoredElements(byteWidth: 2))
+      if let codes = encoding.codes {
+        (codes.code == .int4 ? .q4_0 : .q8_0, GGMLBlocks(code: codes.code))
+      } else {
+        try plain(first, encoding, wanted(first, source.options))
       }
     return OutputTensor(name, kind, outer + shape.dimensions, stacking: indices, encoder, of: shape)
+  }
+
+  /// What plain elements are to become; nil where they stay as they are. Vectors and the router are F32 to engines that are told of the
+  /// model, or stay; so do other parts, of which some have numbers that no smaller type holds.
+  private static func wanted(_ tensor: StoredTensor, _ options: ExportOptions) -> ExportOptions.ElementType? {
+    guard let role = tensor.role else { return nil }
+    guard ![.norm, .router, .bias].contains(role) else { return options.profile.isDescribed ? .f32 : nil }
+    return options.dtype
+  }
+
+  private static func plain(
+    _ tensor: StoredTensor, _ encoding: Encoding, _ wanted: ExportOptions.ElementType?
+  ) throws(ExportError) -> (GGMLType, any TensorEncoder) {
+    guard let dtype = encoding.dtype else { preconditionFailure("an encoding with neither codes nor elements") }
+    let (kind, target): (GGMLType, DType)
+    switch wanted ?? ExportOptions.ElementType(rawValue: dtype.description) {
+    case .q8_0:
+      guard tensor.shape.columns % RoundedBlocks.blockLength == 0 else {
+        throw .refused(
+          .blocks(tensor: tensor.name, columns: tensor.shape.columns, length: RoundedBlocks.blockLength), format: name)
+      }
+      return (.q8_0, RoundedBlocks())
+    case .f32: (kind, target) = (.f32, .f32)
+    case .f16: (kind, target) = (.f16, .f16)
+    case .bf16, nil: (kind, target) = (.bf16, .bf16)
+    }
+    return (kind, target == dtype ? StoredElements(byteWidth: dtype.byteCount) : DecodedElements(dtype: target))
   }
 }

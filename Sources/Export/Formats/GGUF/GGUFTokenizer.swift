@@ -48,17 +48,9 @@ enum GGUFTokenizer {
       if let id { metadata.append(("tokenizer.ggml.\(key)_token_id", .uint32(id))) }
     }
     metadata += [("tokenizer.ggml.add_bos_token", .bool(false)), ("tokenizer.ggml.add_eos_token", .bool(false))]
-    if let template = template(files) { metadata.append(("tokenizer.chat_template", .string(template))) }
+    if let template = ExportSource.chatTemplate(files) {
+      metadata.append(("tokenizer.chat_template", .string(template)))
+    }
     return metadata
-  }
-
-  /// The text of the chat template, from the file of its own if there is one.
-  private static func template(_ files: [TokenizerError.File: [UInt8]]) -> String? {
-    if let bytes = files[.template] { return String(validating: bytes, as: UTF8.self) }
-    guard let config = files[.config], let object = (try? JSONParser.parse(config.bytes))?.object,
-      let value = object["chat_template"]
-    else { return nil }
-    if let text = value.string { return text }
-    return value.array?.first { $0.object?["name"] == "default" }?.object?["template"]?.string
   }
 }
