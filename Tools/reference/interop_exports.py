@@ -4,8 +4,8 @@
     interop_exports.py INGOT CHECKPOINT
 
 Run by Tools/interop, which installs the packages. For each encoding and format: safetensors opens every file; compressed-tensors
-validates the configuration and unpacks every matrix; gguf, mlx and auto-round decode every matrix; scales are widened to f32 first, and
-the signs of zeros do not count. A GGUF of profile `bailingmoe2` is loaded by llama.cpp, whose probabilities after one token, where
+validates the configuration and unpacks every matrix; gguf, mlx and auto-round decode every matrix; msgpack and blake3 read what minnow
+would; scales are widened to f32 first, and the signs of zeros do not count. A GGUF of profile `bailingmoe2` is loaded by llama.cpp, whose probabilities after one token, where
 causal and bidirectional attention are the same, are compared with those of a forward pass in numpy.
 Exits with 1 at the first difference.
 """
@@ -23,6 +23,7 @@ import torch
 from safetensors import safe_open
 
 import compare_exports
+import minnow
 from compare_exports import Difference, require, stacks
 
 ENCODINGS = ["int4-g32", "int4-g64", "int4-g64s8", "int8-g32", "int8-g64", "int8-g64s8"]
@@ -154,8 +155,18 @@ def compare_gptq(directory, values):
     require(not tensors, f"more than expected: {sorted(tensors)[:3]}")
 
 
+def compare_minnow(path, values):
+    import blake3
+    import msgpack
+
+    _, tensors = minnow.read(path, msgpack.unpackb, lambda messages: [blake3.blake3(m).hexdigest() for m in messages])
+    require(set(tensors) == set(values), "names")
+    for name, want in values.items():
+        require(same(minnow.decode(*tensors[name]).reshape(want.shape), want), name)
+
+
 COMPARE = {"safetensors": compare_safetensors, "compressed-tensors": compare_compressed_tensors, "gguf": compare_gguf,
-           "mlx": compare_mlx, "gptq": compare_gptq}
+           "mlx": compare_mlx, "gptq": compare_gptq, "minnow": compare_minnow}
 
 
 # llama.cpp ----------------------------------------------------------------------------------------------------------------
@@ -257,16 +268,19 @@ def main():
     ingot, checkpoint = sys.argv[1:]
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary)
-        for encoding in ENCODINGS:
-            pack = directory / f"{encoding}.ingot"
-            run(ingot, "quantize", checkpoint, "-o", pack, "-q", "--experts", encoding)
+        model = compare_exports.block_routed(Path(checkpoint).resolve(), directory / "block-routed")
+        for encoding, solver in [*((e, "search") for e in ENCODINGS), ("int4-g32s8", "search-positive")]:
+            pack = directory / f"{encoding}-{solver}.ingot"
+            run(ingot, "quantize", model, "-o", pack, "-q", "--experts", encoding, "--solver", solver)
             values = values_of(ingot, pack, directory)
             for format, compare in COMPARE.items():
-                out = directory / f"{encoding}-{format}"
+                if format == "minnow" and encoding.startswith("int4") and solver == "search":
+                    continue  # has codes that need a negative scale
+                out = directory / f"{encoding}-{solver}-{format}"
                 run(ingot, "export", pack, "--to", format, "-o", out, "-q",
                     *(["--dtype", "f32"] if format == "safetensors" else []))
                 compare(out, values)
-                print(f"{encoding}, {format}: {len(values)} tensors agree", flush=True)
+                print(f"{encoding}, {solver}, {format}: {len(values)} tensors agree", flush=True)
         compare_llama_cpp(ingot, Path(checkpoint).resolve(), directory)
 
 
