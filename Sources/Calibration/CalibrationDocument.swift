@@ -35,6 +35,8 @@ package struct CalibrationDocument: Sendable, Equatable {
   package let edits: Bool
   package let blockLength: Int
   package let mask: Int
+  /// ``NoisyCopies/ratios``.
+  package let ratios: [Double]
   package let seed: UInt64
   package let sizes: Sizes
   package let texts: Int
@@ -52,6 +54,7 @@ package struct CalibrationDocument: Sendable, Equatable {
     self.edits = edits
     blockLength = copies.blockLength
     mask = copies.mask
+    ratios = copies.ratios
     seed = copies.seed
     sizes = Sizes(configuration)
     texts = copies.texts.count
@@ -77,7 +80,7 @@ package struct CalibrationDocument: Sendable, Equatable {
   private var options: JSONValue {
     [
       "edits": JSONValue(edits), "block_length": JSONValue(blockLength), "mask": JSONValue(mask),
-      "mask_ratios": .array(NoisyCopies.ratios.map { JSONValue($0) }), "seed": JSONValue(seed),
+      "mask_ratios": .array(ratios.map { JSONValue($0) }), "seed": JSONValue(seed),
     ]
   }
 
@@ -106,7 +109,8 @@ package struct CalibrationDocument: Sendable, Equatable {
       let experts = sizes["experts"]?.int, let slots = sizes["slots"]?.int,
       let options = document["options"]?.object, let edits = options["edits"]?.bool,
       let blockLength = options["block_length"]?.int, let mask = options["mask"]?.int,
-      let ratios = options["mask_ratios"]?.array?.compactMap(\.double), ratios == NoisyCopies.ratios,
+      let ratios = options["mask_ratios"]?.array?.compactMap(\.double),
+      ratios == NoisyCopies.maskRatios || ratios.isEmpty && blockLength == 1,
       case .number(let seedText)? = options["seed"], let seed = UInt64(seedText),
       let data = document["data"]?.object, let dataHash = data["hash"]?.string.flatMap(XXH3.parse),
       let texts = data["texts"]?.int, let rows = data["rows"]?.int, let list = data["sources"]?.array,
@@ -122,7 +126,7 @@ package struct CalibrationDocument: Sendable, Equatable {
       parts.append(.init(name: name, available: available, texts: texts, rows: rows))
     }
     (modelHash, modelType, self.edits) = (hash, type, edits)
-    (self.blockLength, self.mask, self.seed) = (blockLength, mask, seed)
+    (self.blockLength, self.mask, self.ratios, self.seed) = (blockLength, mask, ratios, seed)
     self.sizes = Sizes(layers: layers, firstDense: dense, hidden: hidden, experts: experts, slots: slots)
     (self.texts, self.rows, self.parts, self.dataHash) = (texts, rows, parts, dataHash)
   }

@@ -38,7 +38,11 @@ package struct CalibrationMix: Sendable {
 
   /// Takes texts, always from the source with the fewest rows so far that has any left, until there are `rows`. Within a source
   /// the seed decides the order.
-  package init(_ sources: [Source], rows: Int, blockLength: Int, seed: UInt64) {
+  ///
+  /// - Parameter ratios: ``NoisyCopies/ratios``.
+  package init(
+    _ sources: [Source], rows: Int, blockLength: Int, seed: UInt64, ratios: [Double] = NoisyCopies.maskRatios
+  ) {
     parts = sources.map { Part(name: $0.name, available: $0.texts.count) }
     let orders = sources.enumerated().map { index, source in
       // By a number drawn for each text: (seed, source, text).
@@ -52,7 +56,7 @@ package struct CalibrationMix: Sendable {
       let text = sources[next].texts[orders[next][parts[next].texts]]
       texts.append(text)
       parts[next].texts += 1
-      parts[next].rows += NoisyCopies.rowCount(of: text, blockLength: blockLength)
+      parts[next].rows += NoisyCopies.rowCount(of: text, blockLength: blockLength, ratios: ratios)
     }
   }
 }

@@ -18,17 +18,25 @@ package enum StateClass: UInt8, Sendable, CaseIterable {
   case clean = 0
   /// In the block that is being denoised, and already there.
   case visible = 1
-  /// A mask.
+  /// Where a token is predicted: a mask; of a model that predicts the next token, any.
   case masked = 2
 }
 
 /// Texts as diffusion decodes from them: of each, noisy copies whose blocks see themselves and the clean blocks before them, and
-/// the clean copy (`Formats/calibration.md`, section 3). One row for each position of each copy.
+/// the clean copy (`Formats/calibration.md`, section 3). One row for each position of each copy. Of texts for a model that predicts
+/// the next token there is the clean copy alone, whose rows all predict.
 package struct NoisyCopies: Sendable {
-  /// Shares of the maskable positions that are masked, by copy; the clean copy follows.
-  package static let ratios = [0.25, 0.5, 0.75, 1]
+  /// ``ratios`` for a model that denoises blocks.
+  package static let maskRatios = [0.25, 0.5, 0.75, 1]
+
+  /// ``ratios`` for a model that predicts in this way.
+  package static func ratios(for prediction: Conventions.Prediction) -> [Double] {
+    prediction == .next ? [] : maskRatios
+  }
 
   package let texts: [CalibrationText]
+  /// Shares of the maskable positions that are masked, by copy; the clean copy follows.
+  package let ratios: [Double]
   package let blockLength: Int
   package let mask: Int
   package let seed: UInt64
@@ -40,16 +48,19 @@ package struct NoisyCopies: Sendable {
   /// By text, its first row; then how many rows there are.
   private var starts = [0]
 
-  package init(_ texts: [CalibrationText], blockLength: Int, mask: Int, seed: UInt64) {
+  package init(
+    _ texts: [CalibrationText], blockLength: Int, mask: Int, seed: UInt64, ratios: [Double] = NoisyCopies.maskRatios
+  ) {
     precondition(blockLength > 0)
     self.texts = texts
+    self.ratios = ratios
     self.blockLength = blockLength
     self.mask = mask
     self.seed = seed
     for (index, text) in texts.enumerated() {
       let noisy = Self.noisy(text, blockLength: blockLength)
-      for copy in Self.ratios.indices { for position in noisy { add(text, index, copy, position) } }
-      for position in text.tokens.indices { add(text, index, Self.ratios.count, position) }
+      for copy in ratios.indices { for position in noisy { add(text, index, copy, position) } }
+      for position in text.tokens.indices { add(text, index, ratios.count, position) }
       starts.append(tokens.count)
     }
   }
@@ -57,11 +68,11 @@ package struct NoisyCopies: Sendable {
   package var rowCount: Int { tokens.count }
 
   private mutating func add(_ text: CalibrationText, _ index: Int, _ copy: Int, _ position: Int) {
-    let isNoisy = copy < Self.ratios.count
-    let isMasked = isNoisy && text.maskable.contains(position) && Self.isMasked(seed, index, copy, position)
+    let isNoisy = copy < ratios.count
+    let isMasked = isNoisy && text.maskable.contains(position) && isDrawn(index, copy, position)
     tokens.append(Int32(isMasked ? mask : text.tokens[position]))
     places += [Int32(index), Int32(copy), Int32(position)]
-    classes.append((isMasked ? StateClass.masked : isNoisy ? .visible : .clean).rawValue)
+    classes.append((isMasked || ratios.isEmpty ? StateClass.masked : isNoisy ? .visible : .clean).rawValue)
   }
 
   /// Positions that a noisy copy has: whole blocks with something that may be masked.
@@ -72,12 +83,12 @@ package struct NoisyCopies: Sendable {
   }
 
   /// Rows that a text comes to.
-  package static func rowCount(of text: CalibrationText, blockLength: Int) -> Int {
+  package static func rowCount(of text: CalibrationText, blockLength: Int, ratios: [Double]) -> Int {
     ratios.count * noisy(text, blockLength: blockLength).count + text.tokens.count
   }
 
   /// Whether a maskable position is masked: a number drawn from (seed, text, copy, position) is below the copy's ratio.
-  static func isMasked(_ seed: UInt64, _ text: Int, _ copy: Int, _ position: Int) -> Bool {
+  private func isDrawn(_ text: Int, _ copy: Int, _ position: Int) -> Bool {
     let drawn = [text, copy, position].reduce(seed) { counterMix($0 ^ counterMix(UInt64($1))) } >> 40
     return Double(drawn) < ratios[copy] * Double(1 << 24)
   }
@@ -118,16 +129,16 @@ package struct NoisyCopies: Sendable {
     let noisy = Self.noisy(text, blockLength: blockLength)
     let first = rows.lowerBound - tile.rows.lowerBound
     func add(copy: Int, _ positions: Range<Int>) {
-      let own = first + copy * noisy.count + positions.lowerBound - (copy < Self.ratios.count ? noisy.lowerBound : 0)
+      let own = first + copy * noisy.count + positions.lowerBound - (copy < ratios.count ? noisy.lowerBound : 0)
       let from = tile.rows.lowerBound + own
       tile.segments.append(
         .init(
           tokens: tokens[from..<from + positions.count].map { Int($0) }, start: positions.lowerBound, cache: cache))
       tile.order += own..<own + positions.count
     }
-    add(copy: Self.ratios.count, text.tokens.indices)
+    add(copy: ratios.count, text.tokens.indices)
     for start in stride(from: noisy.lowerBound, to: noisy.upperBound, by: blockLength).reversed() {
-      for copy in Self.ratios.indices { add(copy: copy, start..<min(start + blockLength, noisy.upperBound)) }
+      for copy in ratios.indices { add(copy: copy, start..<min(start + blockLength, noisy.upperBound)) }
     }
   }
 }

@@ -1,6 +1,6 @@
 package import Models
 
-/// Decodes sequences block by block (llada2.md §4), one alone or many together: the passes that a ``DecodingSession`` asks for.
+/// Decodes sequences block by block (llada2.md §4; ling.md §4, where a block is one token), one alone or many together: the passes that a ``DecodingSession`` asks for.
 package struct BlockDiffusion {
   package struct Output: Sendable, Equatable {
     /// Generated tokens, cut after the first stop token, which is kept.
@@ -136,6 +136,16 @@ extension DecodingOptions {
 
   /// Refuses what could never commit anything.
   func check(_ configuration: ModelConfiguration, _ special: SpecialTokens) throws(DecodingError) {
+    let predictsNext = configuration.conventions.prediction == .next
+    guard (decoder == .next) == predictsNext else {
+      let detail =
+        predictsNext
+        ? "denoises blocks; this model predicts the next token" : "is for models that predict the next token"
+      throw .option(name: "decoder", detail: detail)
+    }
+    guard !predictsNext || blockLength == 1 else {
+      throw .option(name: "block length", detail: "is \(blockLength); this model predicts one token after the other")
+    }
     let positive = [
       ("block length", blockLength), ("steps", steps), ("generation length", generationLength), ("top-k", topK ?? 1),
     ]
@@ -158,7 +168,7 @@ extension DecodingOptions {
     var counts: [(String, Int, least: Int)] = []
     var controls: [Int] = []
     switch decoder {
-    case .threshold: break
+    case .threshold, .next: break
     case .editing(let editing, let post):
       thresholds.append(("editing threshold", editing))
       counts = [("post steps", post, 0)]
@@ -181,7 +191,8 @@ extension DecodingOptions {
   }
 
   private func check(_ special: SpecialTokens, _ controls: [Int], vocabulary: Int) throws(DecodingError) {
-    for id in special.stops + [special.mask] + controls where !(0..<vocabulary).contains(id) {
+    let masks = decoder == .next ? [] : [special.mask]
+    for id in special.stops + masks + controls where !(0..<vocabulary).contains(id) {
       throw .specialToken(detail: "\(id) is outside the vocabulary of \(vocabulary)")
     }
     // As with the tokenizer of the ancestor model, whose end of a turn is the mask of this one.
@@ -194,7 +205,7 @@ extension DecodingOptions {
       throw .specialToken(detail: "\(controls) must be two tokens other than the mask and all that stop")
     }
     // Whatever is excluded, something is left to choose.
-    let excludable = 1 + controls.count
+    let excludable = masks.count + controls.count
     guard vocabulary > excludable else {
       throw .vocabulary(vocabulary)
     }

@@ -21,6 +21,8 @@ package protocol BlockPredictor {
 
 /// Runs passes for the block under work, with or without keys and values of finished blocks (llada2.md §4.7).
 ///
+/// A model that predicts the next token has blocks of one, whose scores are in the row before: passes end so many rows earlier.
+///
 /// Exact either way: under the block-causal mask nothing before the block depends on it. What must not be kept is what a
 /// denoising pass wrote, since it saw masks: a finished block goes through the model once more.
 struct ModelBlockPredictor: BlockPredictor {
@@ -29,6 +31,8 @@ struct ModelBlockPredictor: BlockPredictor {
   private let usesCache: Bool
   private let cache: KeyValueCache
   private let isInterrupted: () -> Bool
+  /// How many positions before a token its scores are.
+  private let lead: Int
   /// Positions whose keys and values are final.
   private var finished = 0
 
@@ -40,20 +44,24 @@ struct ModelBlockPredictor: BlockPredictor {
     self.isInterrupted = isInterrupted
     self.model = model
     self.blockLength = blockLength
+    lead = model.configuration.conventions.prediction.lead
     self.usesCache = usesCache
     cache = KeyValueCache(model.configuration, positions: positions)
   }
 
-  /// The rows of a pass over what is not final, up to the end of a block.
+  /// Where the rows end that the blocks below `count` need.
+  private func end(of count: Int) -> Int { count * blockLength - lead }
+
+  /// The rows of a pass over what is not final, up to the last that a block needs.
   ///
   /// - Parameter count: of the blocks that it sees.
   func segment(of canvas: [Int], through count: Int) -> TransformerModel.Segment {
     let start = usesCache ? finished : 0
-    return TransformerModel.Segment(tokens: Array(canvas[start..<count * blockLength]), start: start, cache: cache)
+    return TransformerModel.Segment(tokens: Array(canvas[start..<end(of: count)]), start: start, cache: cache)
   }
 
   /// Whether a pass must be made before the blocks below `count` count as final.
-  func needsPass(through count: Int) -> Bool { usesCache && count * blockLength > finished }
+  func needsPass(through count: Int) -> Bool { usesCache && end(of: count) > finished }
 
   mutating func predict(
     _ offsets: [Int], block: Int, in canvas: [Int], recordsExperts: Bool
@@ -78,5 +86,5 @@ struct ModelBlockPredictor: BlockPredictor {
     return true
   }
 
-  mutating func accept(through count: Int) { if usesCache { finished = count * blockLength } }
+  mutating func accept(through count: Int) { if usesCache { finished = end(of: count) } }
 }

@@ -5,6 +5,8 @@ package struct DecodingOptions: Sendable, Equatable {
   package enum Decoder: Sendable, Equatable {
     /// LLaDA2.0: a masked position is committed when its probability exceeds the threshold, or as the step's quota asks.
     case threshold
+    /// Ling: the next token, at each step.
+    case next
     /// LLaDA2.1: committed tokens may be edited, too.
     case editing(threshold: Float, maximumPostSteps: Int)
     /// LLaDA2.2: edits may also delete and insert.
@@ -13,7 +15,7 @@ package struct DecodingOptions: Sendable, Equatable {
     /// The numbers of editing; nil where nothing is edited.
     package var editing: (threshold: Float, maximumPostSteps: Int, maximumSteps: Int?, tokens: LevenshteinTokens?)? {
       switch self {
-      case .threshold: nil
+      case .threshold, .next: nil
       case .editing(let threshold, let post): (threshold, post, nil, nil)
       case .levenshtein(let tokens, let threshold, let post, let most): (threshold, post, most, tokens)
       }
@@ -22,7 +24,7 @@ package struct DecodingOptions: Sendable, Equatable {
     /// The decoder with other numbers where given; those that it does not have change nothing.
     package func with(threshold: Float?, maximumPostSteps: Int?, maximumSteps: Int?) -> Self {
       switch self {
-      case .threshold: self
+      case .threshold, .next: self
       case .editing(let own, let post):
         .editing(threshold: threshold ?? own, maximumPostSteps: maximumPostSteps ?? post)
       case .levenshtein(let tokens, let own, let post, let most):
@@ -43,7 +45,7 @@ package struct DecodingOptions: Sendable, Equatable {
   }
 
   package var decoder = Decoder.threshold
-  /// Positions that are denoised together: 1 is autoregressive.
+  /// Positions that are denoised together: 1 is one after the other, as ``Decoder/next`` must.
   package var blockLength = 32
   /// Steps that a block's quotas are spread over.
   package var steps = 32
@@ -79,6 +81,14 @@ package struct DecodingOptions: Sendable, Equatable {
     return options
   }
 
+  /// Ling's decoder.
+  package static var next: DecodingOptions {
+    var options = DecodingOptions()
+    options.decoder = .next
+    (options.blockLength, options.steps) = (1, 1)
+    return options
+  }
+
   /// LLaDA2.2 as its guide runs it.
   package static func levenshtein22(_ tokens: LevenshteinTokens) -> DecodingOptions {
     var options = DecodingOptions()
@@ -90,6 +100,9 @@ package struct DecodingOptions: Sendable, Equatable {
 
 /// The ids that decoding needs to know.
 package struct SpecialTokens: Sendable, Equatable {
+  /// In the place of a mask for models that predict the next token: what is not written yet, which they never see.
+  package static let noMask = -1
+
   package let mask: Int
   /// Ids that end an answer; the first is eos.
   package let stops: [Int]

@@ -60,6 +60,7 @@ extension DecodingOptions {
   func makeRule() -> any DecodingRule {
     switch decoder {
     case .threshold: ThresholdRule(self)
+    case .next: NextTokenRule()
     case .editing(let threshold, let maximumPostSteps):
       EditingRule(self, editingThreshold: threshold, maximumPostSteps: maximumPostSteps)
     case .levenshtein(let tokens, let threshold, let maximumPostSteps, let maximumSteps):

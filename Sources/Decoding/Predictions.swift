@@ -17,7 +17,7 @@ struct Predictions {
   private let logits: [Float]
   private let vocabulary: Int
   private let options: DecodingOptions
-  /// Never predicted, a deviation from the hub code that llada2.md §4 recommends: a mask in place of a token would stay in
+  /// ``SpecialTokens/noMask``, or never predicted, a deviation from the hub code that llada2.md §4 recommends: a mask in place of a token would stay in
   /// the output (2.0) or keep the loop going for ever (2.1). The best token's probability still counts the mask's share; draws do not know it.
   private let mask: Int
   /// By offset; nil where a score is not finite.
@@ -82,7 +82,7 @@ struct Predictions {
   /// A draw: temperature, then top-k, then top-p. The probability is the one under that distribution.
   private func sample(_ index: Int, excluding excluded: Set<Int>, using random: inout SplitMix64) -> Candidate {
     var scores = Array(row(index))
-    for token in excluded.union([mask]) { scores[token] = -.infinity }
+    for token in excluded.union([mask]) where scores.indices.contains(token) { scores[token] = -.infinity }
     // Less the largest before the division, which could overflow.
     let largest = scores.max() ?? 0
     let weights = scores.map { Double(expf(($0 - largest) / options.temperature)) }

@@ -70,7 +70,8 @@ struct PageSection {
     let sections = [
       PageSection(id: "gates", title: "Gates", content: Overview.gates(report.verdict.gates)),
       PageSection(id: "versus", title: "Beside another candidate", content: VersusPart.html(report.versus)),
-      PageSection(id: "predictions", title: "Predictions at masked positions", content: PredictionPart.html(report)),
+      PageSection(
+        id: "predictions", title: "Predictions at \(report.scoredKind) positions", content: PredictionPart.html(report)),
       PageSection(id: "worst", title: "Where it drifts most", content: WorstPart.html(report.masked?.worst ?? [])),
       PageSection(id: "inside", title: "Inside the model", content: InsidePart.html(report)),
       PageSection(id: "decoding", title: "Free decoding", content: DecodingPart.html(report)),

@@ -8,8 +8,12 @@ enum PredictionPart {
     ].compactMap { $0?.html }
     let facts = self.facts(report)
     guard !figures.isEmpty || !facts.isEmpty else { return "" }
+    let seen =
+      report.predictsNext
+      ? "Both models predict each token from the same text before it, as in decoding."
+      : "Both models see the same texts with the same positions masked, block by block, as in decoding."
     return """
-      <p>Both models see the same texts with the same positions masked, block by block, as in decoding. The divergence is KL from \
+      <p>\(seen) The divergence is KL from \
       the reference’s distribution to the candidate’s, in nats. Intervals are 95 %, from drawing whole texts.</p>
       \(facts)<div class="charts">
       \(figures)</div>

@@ -56,8 +56,8 @@ package struct ExportOptions: Sendable {
 
   /// Of elements that are no codes of the pack; nil leaves it to the format.
   package var dtype: ElementType?
-  /// Of the names and keys of a GGUF.
-  package var profile = GGUFProfile.standard
+  /// Of the names and keys of a GGUF; nil for the one that goes with the model.
+  package var profile: GGUFProfile?
   /// Most bytes of tensors in a file; nil leaves it to the format.
   package var shardByteCount: Int?
   /// Devices that share each matrix.

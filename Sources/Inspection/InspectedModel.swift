@@ -82,7 +82,8 @@ package struct InspectedModel: Sendable {
         config: try store.file(named: "config.json"), path: "\(checkpoint.directory)/config.json")
     }
     family = Architectures.family(of: description.modelType) { name in tensors.contains { $0.name == name } }
-    for index in tensors.indices { tensors[index].identify(in: family) }
+    let configuration = description.json.flatMap { try? ModelConfiguration(json: $0, path: path) }
+    for index in tensors.indices { tensors[index].identify(in: family, configuration) }
     self.tensors = tensors
   }
 

@@ -42,6 +42,8 @@ package struct ModelConfiguration: Sendable, Equatable {
   package let splitTokenID: Int?
   /// LLaDA2.2's block routing: window in tokens and experts a window may use; nil for 2.0 and 2.1.
   package let blockRouting: BlockRouting?
+  /// Layers behind the model's own that predict further tokens from its last states, and are not run here.
+  package let furtherLayerCount: Int
   /// Positions that are denoised together where nothing else is asked for.
   package let blockLength: Int
 
@@ -124,6 +126,7 @@ package struct ModelConfiguration: Sendable, Equatable {
     } else {
       blockRouting = nil
     }
+    furtherLayerCount = try reader.readInt("num_nextn_predict_layers", in: 0...64, default: 0)
     let ownLength = conventions.blockLength
     blockLength =
       if let key = conventions.blockLengthKey { try reader.readInt(key, in: 1...65536, default: ownLength) } else {

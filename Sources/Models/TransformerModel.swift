@@ -2,7 +2,7 @@ import Kernels
 import Storage
 import Tensors
 
-/// The layers of LLaDA2 and its relatives in fp32 (`Formats/llada2.md` §3, `sdar.md` §3); ``LayerWalk`` takes rows through them. It reads straight down;
+/// The layers of LLaDA2 and its relatives in fp32 (`Formats/llada2.md` §3, `sdar.md` §3, `ling.md` §3); ``LayerWalk`` takes rows through them. It reads straight down;
 /// shapes are in comments, with T rows of all sequences together, H hidden, nh query heads, nkv key-value heads, D head dimension.
 package final class TransformerModel: Sendable {
   /// Rows of one sequence that go through the model together.
@@ -109,7 +109,8 @@ package final class TransformerModel: Sendable {
   /// The final norm, on (rows, H) in place.
   package func normalize(_ hidden: inout [Float]) { finalNorm.apply(to: &hidden, threads: compute.threads) }
 
-  /// Scores of the vocabulary for the token *at* each row: nothing is shifted.
+  /// Scores of the vocabulary for the token that each row predicts: the one at its position, or the next
+  /// (``Conventions/Prediction``).
   ///
   /// - Parameter hidden: (rows, H), after the final norm.
   /// - Returns: (rows, vocabulary).

@@ -28,6 +28,8 @@ package struct EncodedData {
     isRaw: Bool
   ) throws(VerificationError) {
     let blockLength = decoder.options.blockLength
+    // What nothing stands before cannot be predicted from it.
+    let lead = model.configuration.conventions.prediction.lead
     let longest = model.configuration.maximumPositions / blockLength * blockLength
     for (index, prompt) in data.prompts.enumerated() {
       let place = data.place(of: prompt, "prompt")
@@ -47,7 +49,7 @@ package struct EncodedData {
         if all.count > longest { cut += 1 }
         let tokens = Array(all.prefix(longest))
         texts.append(
-          ScoredText(tokens: tokens, scored: ids.count..<tokens.count, blockLength: blockLength, fill: fill))
+          ScoredText(tokens: tokens, scored: max(lead, ids.count)..<tokens.count, blockLength: blockLength, fill: fill))
         origins.append(index)
       }
       if let answer = prompt.answer { try add(answer, "answer") }
@@ -65,7 +67,7 @@ package struct EncodedData {
       let window = Array(ids[start..<min(ids.count, start + length)])
       // A short rest would be scored with next to no context.
       guard window.count >= min(blockLength, ids.count) else { continue }
-      texts.append(ScoredText(tokens: window, scored: 0..<window.count, blockLength: blockLength, fill: nil))
+      texts.append(ScoredText(tokens: window, scored: lead..<window.count, blockLength: blockLength, fill: nil))
       origins.append(nil)
     }
   }

@@ -1,13 +1,22 @@
 package import Decoding
 package import Drift
+package import Models
 
 /// What is to be measured, and how.
 package struct VerificationOptions: Sendable {
   package var levels: Set<VerificationLevel> = Set(VerificationLevel.allCases)
   package var decoding = DecodingOptions()
-  /// Name of the decoder: `2.0`, `2.1-quality`, `2.1-speed` or `2.2`.
+  /// Name of the decoder: `2.0`, `2.1-quality`, `2.1-speed`, `2.2` or `next-token`.
   package var decoder = "2.0"
   package var maskRatios: [Double] = [0.1, 0.3, 0.5, 0.7, 0.9, 1]
+
+  /// Those of a model: where it predicts the next token, each position is scored once, with nothing of it known.
+  ///
+  /// - Parameter asked: for models that fill masks; nil for the usual ones.
+  package static func maskRatios(_ asked: [Double]?, for configuration: ModelConfiguration) -> [Double] {
+    configuration.conventions.prediction == .next ? [1] : asked ?? VerificationOptions().maskRatios
+  }
+
   package var blockLengths: [Int] = []
   /// Prompts that are decoded and scored together.
   package var together = 64

@@ -78,7 +78,7 @@ struct BatchSequence: BatchItem {
     let options = line.options(over: options, stepsAreGiven: command.decoding.steps != nil)
     let name = command.decoding.name(for: model)
     answering = try Answering(
-      model, options: options, special: try model.specialTokens(stopsAtTurnEnd: name == .llada22),
+      model, options: options, special: try model.specialTokens(stopsAtTurnEnd: name.stopsAtTurnEnd),
       stops: line.stop ?? command.stop, place: place)
     prompt = try line.prompt.ids(
       model, raw: command.raw, system: command.system, prompting, place: place, .answers)

@@ -28,7 +28,7 @@ struct CalibrationInput {
     let model = try RunModel(
       path: checkpoint, companions: companions, asNumbers: asNumbers, compute: compute, cacheBudget: 0)
     let name = arguments.decoder ?? DecoderName(for: model.weights)
-    let special = try model.specialTokens(stopsAtTurnEnd: name == .llada22)
+    let special = try model.specialTokens(stopsAtTurnEnd: name.stopsAtTurnEnd)
     let blockLength = arguments.blockLength ?? model.configuration.blockLength
     var options = try name.options(model.configuration, path: checkpoint)
     (options.blockLength, options.steps) = (blockLength, blockLength)
@@ -96,14 +96,15 @@ struct CalibrationInput {
     }
     let wanted = arguments.tokens?.value ?? TokenCount.standard
     let seed = arguments.seed ?? 0
-    let mix = CalibrationMix(sources, rows: wanted, blockLength: blockLength, seed: seed)
+    let ratios = NoisyCopies.ratios(for: model.configuration.conventions.prediction)
+    let mix = CalibrationMix(sources, rows: wanted, blockLength: blockLength, seed: seed, ratios: ratios)
     if mix.rowCount < wanted {
       notes.append(
         "the data gives \(Format.count(mix.rowCount)) token states of the \(Format.count(wanted)) asked for")
     }
-    copies = NoisyCopies(mix.texts, blockLength: blockLength, mask: special.mask, seed: seed)
+    copies = NoisyCopies(mix.texts, blockLength: blockLength, mask: special.mask, seed: seed, ratios: ratios)
     document = CalibrationDocument(
-      modelHash: try model.identity().hash, model.configuration, edits: name != .llada20, copies: copies,
+      modelHash: try model.identity().hash, model.configuration, edits: name.edits, copies: copies,
       parts: mix.parts)
     self.model = model
     self.notes = notes

@@ -49,6 +49,10 @@ struct CalibrationReport {
     let percent = { (kind: StateClass) in
       "\(Format.fixed(100 * Double(counts[kind] ?? 0) / Double(document.rows), 1)) %"
     }
+    let kinds =
+      document.ratios.isEmpty
+      ? "all predict the next token"
+      : "\(percent(.masked)) masked, \(percent(.visible)) visible beside masks, \(percent(.clean)) clean"
     var facts = [
       [
         "file",
@@ -57,8 +61,7 @@ struct CalibrationReport {
       ["model", "\(Shown.text(document.modelType)), hash \(XXH3.text(document.modelHash))"],
       [
         "states",
-        "\(Format.count(document.rows)) of \(Format.count(document.texts)) texts: \(percent(.masked)) masked, "
-          + "\(percent(.visible)) visible beside masks, \(percent(.clean)) clean",
+        "\(Format.count(document.rows)) of \(Format.count(document.texts)) texts: \(kinds)",
       ],
       [
         "options",

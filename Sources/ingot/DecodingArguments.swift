@@ -4,7 +4,10 @@ import Models
 
 /// What `run` and `verify` can be told of the decoder; what is not said is as its authors published it.
 struct DecodingArguments: ParsableArguments {
-  @Option(help: "2.0, 2.1-quality, 2.1-speed or 2.2. (default: 2.2 for a model with block routing, else 2.0)")
+  @Option(
+    help:
+      "2.0, 2.1-quality, 2.1-speed or 2.2; next-token for Ling. (default: the model's, 2.2 with block routing, else 2.0)"
+  )
   var decoder: DecoderName?
 
   @Option(help: "Forwards that a block's masks are spread over. (default: the block length)")
@@ -45,13 +48,15 @@ struct DecodingArguments: ParsableArguments {
 
   /// Which of the options change nothing, and why.
   func idleOptions(_ name: DecoderName) -> [String] {
-    let edits = name != .llada20
+    let isNext = name == .next
     let idle: [(option: String, isIdle: Bool, reason: String)] = [
-      ("--steps", steps != nil && (name == .quality21 || name == .speed21), "has no schedule"),
-      ("--editing-threshold", editingThreshold != nil && !edits, "edits nothing"),
-      ("--max-post-steps", maxPostSteps != nil && !edits, "edits nothing"),
+      ("--steps", steps != nil && [.quality21, .speed21, .next].contains(name), "has no schedule"),
+      ("--threshold", threshold != nil && isNext, "writes a token at each step"),
+      ("--editing-threshold", editingThreshold != nil && !name.edits, "edits nothing"),
+      ("--max-post-steps", maxPostSteps != nil && !name.edits, "edits nothing"),
       ("--max-steps", maxSteps != nil && name != .llada22, "needs no such limit"),
-      ("--stop-early", stopEarly && edits, "may still edit what is committed"),
+      ("--stop-early", stopEarly && name.edits, "may still edit what is committed"),
+      ("--stop-early", stopEarly && isNext, "stops at the end in any case"),
     ]
     return idle.filter(\.isIdle).map { "\($0.option) changes nothing: decoder \(name.rawValue) \($0.reason)" }
   }

@@ -28,13 +28,14 @@ struct DriftCheck {
   ) throws(Failure) {
     let model = try RunModel(path: checkpoint, compute: compute, cacheBudget: 0)
     let name = decoder ?? DecoderName(for: model.weights)
-    special = try model.specialTokens(stopsAtTurnEnd: name == .llada22)
+    special = try model.specialTokens(stopsAtTurnEnd: name.stopsAtTurnEnd)
     var options = VerificationOptions()
     options.levels = [.masked]
     options.decoding = try name.options(model.configuration, path: checkpoint)
     let blockLength = blockLength ?? model.configuration.blockLength
     (options.decoding.blockLength, options.decoding.steps) = (blockLength, blockLength)
     options.decoder = name.rawValue
+    options.maskRatios = VerificationOptions.maskRatios(nil, for: model.configuration)
     (options.measuresFloor, options.replaysRoutes) = (false, false)
     options.memory = maxMemory / 4
     options.dataMemory = max(maxMemory / 4, VerificationOptions.leastDataMemory)

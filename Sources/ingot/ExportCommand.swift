@@ -53,7 +53,7 @@ struct ExportCommand: ParsableCommand {
   @Option(
     help: ArgumentHelp(
       "Names and keys in a GGUF: \(GGUFProfile.all.map(\.name).joined(separator: ", ")). "
-        + "(default: \(GGUFProfile.standard.name))",
+        + "(default: llada2, for Ling bailingmoe2)",
       valueName: "profile"))
   var profile: String?
 
@@ -178,7 +178,7 @@ struct ExportCommand: ParsableCommand {
   private var options: ExportOptions {
     var options = ExportOptions()
     options.dtype = dtype.flatMap(ExportOptions.ElementType.init)
-    options.profile = profile.flatMap(GGUFProfile.named) ?? options.profile
+    options.profile = profile.flatMap(GGUFProfile.named)
     options.shardByteCount = shardSize?.value
     options.tensorParallel = tp
     options.tool = "ingot \(toolVersion)"

@@ -61,10 +61,10 @@ struct LiveDisplay: AnswerDisplay {
     let masks = canvas.current.count { $0 == canvas.mask }
     let tokens = canvas.finished.count + canvas.current.count - masks
     let rate = Double(tokens) / max(now - start, 1e-9)
+    let block = (canvas.finished.count + canvas.promptCount % canvas.blockLength) / canvas.blockLength + 1
     draw(
       text: runs,
-      status:
-        "block \((canvas.finished.count + canvas.promptCount % canvas.blockLength) / canvas.blockLength + 1) · \(masks) masked · "
+      status: (canvas.blockLength > 1 ? "block \(block) · \(masks) masked · " : "")
         + "\(Format.count(tokens)) token\(tokens == 1 ? "" : "s") · "
         + "\(Format.fixed(rate, rate < 10 ? 1 : 0))/s")
   }

@@ -7,7 +7,7 @@ import Storage
 struct Ingot: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "ingot",
-    abstract: "Quantizes diffusion language models with experts (LLaDA2, SDAR) into one self-verifying file.",
+    abstract: "Quantizes language models with experts (LLaDA2, SDAR, Ling) into one self-verifying file.",
     discussion: """
       A checkpoint is named by its directory or, where `hf download` fetched it, by its id on the hub, OWNER/NAME or \
       OWNER/NAME@REVISION; a directory of that name has priority. HF_HUB_CACHE, HF_HOME and XDG_CACHE_HOME say where such \

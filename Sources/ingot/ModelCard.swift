@@ -49,13 +49,20 @@ struct ModelCard {
   private var tags: [String] {
     let encodings = report.sizes.experts?.types.filter { $0.encoding?.isGrouped ?? false }.map(\.description) ?? []
     let type = model.description.modelType.flatMap { HubID.isWord($0) ? $0 : nil }
-    return ["ingot", "diffusion", "mixture-of-experts", "quantized"] + [type].compactMap(\.self) + encodings
+    let decoding = predictsNext ? [] : ["diffusion"]
+    return ["ingot"] + decoding + ["mixture-of-experts", "quantized"] + [type].compactMap(\.self) + encodings
   }
 
   private var summary: String {
     let base = baseModel.map { "[\($0)](https://huggingface.co/\($0))" } ?? original
     let bits = report.sizes.expertBitsPerWeight.map { ", its experts at \(Format.fixed($0, 3)) bits a weight" } ?? ""
-    return "A block-diffusion language model: \(base) in one mapped, hashed file\(bits)."
+    let kind = predictsNext ? "language model" : "block-diffusion language model"
+    return "A \(kind): \(base) in one mapped, hashed file\(bits)."
+  }
+
+  /// Whether it is of a family that predicts the next token.
+  private var predictsNext: Bool {
+    model.description.modelType.map { Ling.modelTypes.contains($0) } ?? false
   }
 
   private var original: String {
@@ -113,7 +120,7 @@ struct ModelCard {
     let rows = Headline.all(of: drift).map { [$0.label, $0.value, $0.detail ?? "", $0.floor ?? "", $0.meaning] }
     let texts = [
       "\(Format.count(drift.data.prompts.count)) prompts", "\(Format.count(drift.data.texts.count)) texts",
-      drift.masked.map { "\(Format.count($0.positions)) masked positions" },
+      drift.masked.map { "\(Format.count($0.positions)) \(drift.scoredKind) positions" },
     ].compactMap(\.self).joined(separator: ", ")
     return heading + [
       "\(MarkdownText.escaped(DriftScreen.verdict(drift))). Measured by `ingot verify` on \(texts).", "",

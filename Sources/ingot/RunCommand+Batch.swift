@@ -58,7 +58,7 @@ extension RunCommand {
   ) throws(Failure) -> [(key: String, value: JSONValue)] {
     let editing = options.decoder.editing
     let decoder = decoding.name(for: model)
-    let special = try model.specialTokens(stopsAtTurnEnd: decoder == .llada22)
+    let special = try model.specialTokens(stopsAtTurnEnd: decoder.stopsAtTurnEnd)
     return try model.batchHeader(prompts, compute, mask: special.mask) + [
       ("stop_ids", .array(special.stops.map { JSONValue($0) })), ("decoder", .string(decoder.rawValue)),
       ("gen_length", JSONValue(options.generationLength)), ("block_length", JSONValue(options.blockLength)),

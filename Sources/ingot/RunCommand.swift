@@ -152,7 +152,7 @@ struct RunCommand: ParsableCommand {
     let name = decoding.name(for: opened)
     let answering = try Answering(
       opened, options: try options(opened),
-      special: try opened.specialTokens(stopsAtTurnEnd: name == .llada22), stops: stop, recordsExperts: traceExperts)
+      special: try opened.specialTokens(stopsAtTurnEnd: name.stopsAtTurnEnd), stops: stop, recordsExperts: traceExperts)
     let prompting = try prompting()
     warn(opened, answering.options, prompting, usesTemplate: !raw && tokens == nil, draws: temperature != 0)
     if chat {

@@ -92,16 +92,11 @@ struct RunModel {
 
   /// The mask and what ends an answer: what tokenizer, config.json and generation_config.json name. The tokenizer decides; the
   /// configuration stands in where it names none, and must not contradict it: with a relative's tokenizer, prompts would be full
-  /// of masks.
+  /// of masks. A model that predicts the next token has no mask, whatever its tokenizer names.
   ///
-  /// - Parameter stopsAtTurnEnd: whether the end of a turn ends an answer too, as for LLaDA2.2.
+  /// - Parameter stopsAtTurnEnd: whether the end of a turn ends an answer too, as for LLaDA2.2 and Ling.
   func specialTokens(stopsAtTurnEnd: Bool) throws(Failure) -> SpecialTokens {
-    guard let mask = tokenizer.maskID ?? configuration.maskTokenID else {
-      throw Failure(.noSpecialToken(purpose: "mask"), of: path)
-    }
-    if let wanted = configuration.maskTokenID, wanted != mask {
-      throw Failure(maskOfTokenizer: mask, ofConfiguration: wanted, path: path)
-    }
+    let mask = try mask
     let named = configuration.eosTokenIDs + generation.stops
     // The first fills the end of a last block: the tokenizer's end of text, where it names one.
     guard let eos = tokenizer.eosID ?? named.first ?? configuration.padTokenID else {
@@ -112,6 +107,19 @@ struct RunModel {
     for stop in [eos] + turnEnd + named where !stops.contains(stop) { stops.append(stop) }
     guard !stops.contains(mask) else { throw Failure(stopIsMask: mask, path: path) }
     return SpecialTokens(mask: mask, stops: stops)
+  }
+
+  private var mask: Int {
+    get throws(Failure) {
+      if configuration.conventions.prediction == .next { return SpecialTokens.noMask }
+      guard let mask = tokenizer.maskID ?? configuration.maskTokenID else {
+        throw Failure(.noSpecialToken(purpose: "mask"), of: path)
+      }
+      if let wanted = configuration.maskTokenID, wanted != mask {
+        throw Failure(maskOfTokenizer: mask, ofConfiguration: wanted, path: path)
+      }
+      return mask
+    }
   }
 
   /// What the tokenizer makes of a text.
@@ -139,6 +147,7 @@ enum DecoderName: String, CaseIterable {
   case quality21 = "2.1-quality"
   case speed21 = "2.1-speed"
   case llada22 = "2.2"
+  case next = "next-token"
 
   /// What the family of a model asks for.
   init(for weights: any WeightSource) {
@@ -149,6 +158,12 @@ enum DecoderName: String, CaseIterable {
     self = decoder
   }
 
+  /// Whether the end of a turn ends an answer.
+  var stopsAtTurnEnd: Bool { self == .llada22 || self == .next }
+
+  /// Whether it may replace what it has written.
+  var edits: Bool { [.quality21, .speed21, .llada22].contains(self) }
+
   /// Its thresholds and limits, as its authors published them.
   func options(_ configuration: ModelConfiguration, path: String) throws(Failure) -> DecodingOptions {
     switch self {
@@ -156,6 +171,7 @@ enum DecoderName: String, CaseIterable {
       var options = DecodingOptions()
       options.threshold = configuration.conventions.commitThreshold
       return options
+    case .next: return .next
     case .quality21: return .quality21
     case .speed21: return .speed21
     case .llada22:

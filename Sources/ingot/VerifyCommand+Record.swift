@@ -54,7 +54,7 @@ extension VerifyCommand {
       try requireRoomForText()
       return (
         try data(), try options(name, model), name,
-        try model.specialTokens(stopsAtTurnEnd: name == .llada22)
+        try model.specialTokens(stopsAtTurnEnd: name.stopsAtTurnEnd)
       )
     }
   }
@@ -134,7 +134,8 @@ extension VerifyCommand {
     let scored = kept.scores?.rows.count ?? 0
     let committed = kept.trajectories?.rows.count ?? 0
     let size = (try? MappedFile(path: record).byteCount).map { ", \(Format.bytes($0))" } ?? ""
-    let positions = "\(Format.count(scored)) masked and \(Format.count(committed)) committed positions"
+    let kind = kept.options.decoding.decoder == .next ? "next-token" : "masked"
+    let positions = "\(Format.count(scored)) \(kind) and \(Format.count(committed)) committed positions"
     Console.note("recorded \(positions) in `\(record)`\(size)")
   }
 

@@ -213,7 +213,7 @@ struct VerifyCommand: ParsableCommand {
       for model in [candidate, other] { if let model { try reference.requireComparable(with: model) } }
     } catch { throw Failure(error) }
     // Its own tokenizer and configuration must agree, too, whatever the reference says.
-    for model in [second, third] { _ = try model?.specialTokens(stopsAtTurnEnd: input.decoder == .llada22) }
+    for model in [second, third] { _ = try model?.specialTokens(stopsAtTurnEnd: input.decoder.stopsAtTurnEnd) }
     if !quiet {
       let asks = level.isEmpty || Set(level) != [.weights]
       Console.notes(asks && !raw ? first.model?.promptRemarks ?? [] : [])
@@ -307,7 +307,7 @@ struct VerifyCommand: ParsableCommand {
     options.decoding = try decoding.options(
       for: model, blockLength: blockLength, generationLength: genLength ?? 128)
     options.decoder = name.rawValue
-    options.maskRatios = maskRatios?.values ?? options.maskRatios
+    options.maskRatios = VerificationOptions.maskRatios(maskRatios?.values, for: model.configuration)
     options.seed = seed ?? 0
     return options
   }
@@ -320,6 +320,8 @@ struct VerifyCommand: ParsableCommand {
     }
     if maskRatios != nil, !options.levels.contains(.masked) {
       idle.append("--mask-ratios changes nothing: only the level masked draws masks")
+    } else if maskRatios != nil, decoder == .next {
+      idle.append("--mask-ratios changes nothing: a model that predicts the next token has no masks")
     }
     return idle
   }

@@ -32,7 +32,7 @@ import Testing
   func masks() {
     let text = CalibrationText(tokens: Array(repeating: 1, count: 8192), maskable: 0..<8192)
     let copies = NoisyCopies([text], blockLength: 32, mask: 2, seed: 1)
-    for (copy, ratio) in NoisyCopies.ratios.enumerated() {
+    for (copy, ratio) in NoisyCopies.maskRatios.enumerated() {
       let masked = copies.classes[copy * 8192..<(copy + 1) * 8192].count { $0 == StateClass.masked.rawValue }
       // Four standard deviations.
       #expect(abs(Double(masked) - ratio * 8192) <= 4 * (8192 * ratio * (1 - ratio)).squareRoot())
@@ -41,6 +41,38 @@ import Testing
     #expect(copies.tokens != NoisyCopies([text], blockLength: 32, mask: 2, seed: 2).tokens)
     // Other blocks change nothing.
     #expect(copies.tokens == NoisyCopies([text], blockLength: 64, mask: 2, seed: 1).tokens)
+  }
+
+  @Test("for a model that predicts the next token there is the clean copy, all of which counts")
+  func nextToken() throws {
+    #expect(NoisyCopies.ratios(for: .masked) == NoisyCopies.maskRatios && NoisyCopies.ratios(for: .next).isEmpty)
+    let model = try TransformerModel(StoredWeights(path: Trained.checkpoint("ling")), compute: Compute(threads: 1))
+    let texts = someTexts()
+    let copies = NoisyCopies(texts, blockLength: 1, mask: -1, seed: 1, ratios: [])
+    #expect(copies.tokens == texts.flatMap { $0.tokens.map(Int32.init) })
+    #expect(copies.classes.allSatisfy { $0 == StateClass.masked.rawValue })
+    let source = CalibrationMix.Source(name: "a", texts: texts)
+    let mix = CalibrationMix([source], rows: 1 << 20, blockLength: 1, seed: 0, ratios: [])
+    #expect(mix.rowCount == copies.rowCount)
+    let document = document(model, copies)
+    #expect(CalibrationDocument(document.json) == document)
+
+    // What a pass over the text alone feeds the experts.
+    let states = try layers(LiveStates(document, model, copies))
+    let width = model.configuration.hiddenSize
+    var inputs: [Int: [Float]] = [:]
+    var taps = TransformerModel.Taps()
+    taps.inputs = { id, x in if id.role == .router, let layer = id.layer { inputs[layer] = x } }
+    let last = texts[texts.count - 1].tokens
+    let segment = TransformerModel.Segment(tokens: last, start: 0, cache: KeyValueCache(model.configuration))
+    _ = try model.hiddenStates([segment], blockLength: 1, taps: taps)
+    for layer in states {
+      let x = try #require(inputs[layer.layer])
+      for index in x.indices {
+        let bits: UInt16 = layer.states.bytes.integer(at: 2 * ((copies.rowCount - last.count) * width + index))
+        #expect(abs(BFloat16.widen(bits) - x[index]) <= 0x1p-8 * abs(x[index]) + 2e-5)
+      }
+    }
   }
 
   @Test("tiles hold each row once, and do not depend on anything but the texts", arguments: [1, 200, 600, 1 << 20])

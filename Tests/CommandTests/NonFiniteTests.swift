@@ -75,7 +75,7 @@ import Testing
       #expect(value(finding, "count")?.int == left && value(finding, "of")?.int == all)
       #expect(value(finding, "source")?.string?.contains("`p.jsonl`, line") == true)
       let words =
-        "the scores of the candidate `changed` are infinite or not numbers at \(left) of \(all) masked positions"
+        "the scores of the candidate `changed` are infinite or not numbers at \(left) of \(all) scored positions"
       let note = try #require(value(report, "notes", "0")?.string)
       #expect(note.contains(words) && note.contains("position") && note.contains("layer 3"), "\(note)")
       #expect(try String(decoding: contents(of: directory + "/p.html"), as: UTF8.self).contains("\(left) of \(all)"))

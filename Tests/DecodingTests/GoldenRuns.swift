@@ -14,11 +14,11 @@ struct GoldenRuns {
     let variant: (name: String, config: JSONObject)
     private let record: JSONObject
 
-    init(_ record: JSONObject, variants: JSONObject) throws {
+    init(_ record: JSONObject, variants: JSONObject, special: SpecialTokens) throws {
       self.record = record
       prompt = integers(record["prompt_ids"])
       let given = try #require(record["options"]?.object)
-      var options = DecodingOptions()
+      var options = special.mask == SpecialTokens.noMask ? DecodingOptions.next : DecodingOptions()
       options.blockLength = try #require(given["block"]?.int)
       options.steps = given["steps"]?.int ?? options.blockLength
       options.generationLength = try #require(given["gen"]?.int)
@@ -97,10 +97,13 @@ struct GoldenRuns {
     let bytes = try contents(of: Trained.golden(model, file))
     let document = try #require(try parse(bytes).object)
     let ids = try #require(document["ids"]?.object)
-    special = SpecialTokens(
+    let special = SpecialTokens(
       mask: try #require(ids["mask_token_id"]?.int), stops: [try #require(ids["eos_token_id"]?.int)])
+    self.special = special
     let variants = document["variants"]?.object ?? JSONObject()
-    runs = try #require(document["runs"]?.array).map { try Run(#require($0.object), variants: variants) }
+    runs = try #require(document["runs"]?.array).map {
+      try Run(#require($0.object), variants: variants, special: special)
+    }
   }
 
   /// Runs that satisfy `same` with each other.

@@ -6,9 +6,9 @@ import Testing
 /// What every family must keep.
 @Suite struct ArchitectureTests {
   private func configuration(of family: any Architecture.Type) throws -> ModelConfiguration {
-    let files = [
-      Array(TinyCheckpoint().config.text().utf8), try contents(of: Trained.checkpoint("sdar") + "/config.json"),
-    ]
+    let files =
+      [Array(TinyCheckpoint().config.text().utf8)]
+      + (try ["sdar", "ling"].map { try contents(of: Trained.checkpoint($0) + "/config.json") })
     let all = try files.map { try ModelConfiguration(json: $0, path: "config.json") }
     return try #require(all.first { family.modelTypes.contains($0.modelType) })
   }
@@ -16,11 +16,12 @@ import Testing
   @Test("names are understood as what they were made of, and mean nothing else in another family")
   func names() throws {
     for family in Architectures.all {
-      let items = family.items(try configuration(of: family), has: { _ in true })
+      let configuration = try configuration(of: family)
+      let items = family.items(configuration, has: { _ in true })
       for tensor in items.flatMap(\.tensors) {
         #expect(family.names.identify(tensor.name) == tensor.id && Architectures.identify(tensor.name) == tensor.id)
         #expect(family.names.name(of: tensor.id) == tensor.name)
-        let passes = family.passesThrough(tensor.name)
+        let passes = family.passesThrough(tensor.name, configuration)
         #expect(!passes)
       }
       #expect(family.layouts.first?.name == "per-expert")

@@ -15,10 +15,10 @@ package enum Trained {
   package static let models: [String] = shared == nil ? ["pico"] : ["pico", "nano"]
 
   /// The models that there are runs of other code on. Those beside the trained ones have random weights and no tokenizer of
-  /// their own: sdar, which takes pico's.
-  package static let goldens: [String] = models + ["sdar"]
+  /// their own: sdar and ling, which take pico's.
+  package static let goldens: [String] = models + ["sdar", "ling"]
 
-  private static let fixtures: Set<String> = ["pico", "sdar"]
+  private static let fixtures: Set<String> = ["pico", "sdar", "ling"]
 
   package static func checkpoint(_ name: String) -> String {
     fixtures.contains(name) ? "\(project)/Tests/Fixtures/\(name)" : "\(shared ?? "")/checkpoints/\(name)"

@@ -81,6 +81,19 @@ def drawn(seed, places):
 
 # 2 and 4. Tensors and document ----------------------------------------------------------------------------------------
 
+def require_masks(options, places, classes, tokens):
+    """Copies, classes and masks go together, and the masks are those drawn."""
+    require(((places[:, 1] == 4) == (classes == CLEAN)).all(), "a class does not go with its copy")
+    # What is masked was drawn; what was not drawn is not masked. What was drawn and is not masked may not be masked at all,
+    # in any copy, as in the last one everything is that may be.
+    masked = classes == MASKED
+    require((tokens[masked] == options["mask"]).all(), "a mask is another token")
+    require((masked <= drawn(options["seed"], places)).all(), "a position is masked that was not drawn")
+    maskable = {(int(t), int(p)) for t, p in places[(places[:, 1] == 3) & masked][:, [0, 2]]}
+    could = np.array([(int(t), int(p)) in maskable for t, p in places[:, [0, 2]]])
+    require((masked == (could & drawn(options["seed"], places))).all(), "a position that was drawn is not masked")
+
+
 def read(path):
     """Document and tensors, checked."""
     metadata, tensors = read_file(path)
@@ -111,15 +124,10 @@ def read(path):
     places, classes, tokens = tensors["places"], tensors["classes"], tensors["tokens"]
     order = places[:, 0].astype(np.int64) * 5 + places[:, 1]
     require((np.diff(order) >= 0).all() and (classes <= MASKED).all(), "rows are out of order, or of no class")
-    require(((places[:, 1] == 4) == (classes == CLEAN)).all(), "a class does not go with its copy")
-    # What is masked was drawn; what was not drawn is not masked. What was drawn and is not masked may not be masked at all,
-    # in any copy, as in the last one everything is that may be.
-    masked = classes == MASKED
-    require((tokens[masked] == options["mask"]).all(), "a mask is another token")
-    require((masked <= drawn(options["seed"], places)).all(), "a position is masked that was not drawn")
-    maskable = {(int(t), int(p)) for t, p in places[(places[:, 1] == 3) & masked][:, [0, 2]]}
-    could = np.array([(int(t), int(p)) in maskable for t, p in places[:, [0, 2]]])
-    require((masked == (could & drawn(options["seed"], places))).all(), "a position that was drawn is not masked")
+    if options["mask_ratios"]:
+        require_masks(options, places, classes, tokens)
+    else:  # the next token is predicted, at each position of one copy
+        require((places[:, 1] == 0).all() and (classes == MASKED).all(), "a row does not predict the next token")
     for layer in layers:
         experts, weights = tensors[f"layers.{layer}.experts"], tensors[f"layers.{layer}.weights"]
         require(((experts >= 0) & (experts < sizes["experts"])).all(), f"layer {layer} names an expert that does not exist")

@@ -31,7 +31,8 @@ package enum DriftError: Error, Sendable, Equatable {
 /// once however many texts there are, and states of one layer can be compared without being kept.
 ///
 /// The earlier blocks of a text go through the model once; the states, in descending order of their blocks, read their keys
-/// and values. A state writes its own over those of its block, which no later state of that text sees.
+/// and values. A state writes its own over those of its block, which no later state of that text sees. Of a model that predicts
+/// the next token all states are rows of the text itself, each before the position that counts.
 package struct Lockstep {
   /// A row of the hidden states that counts.
   package struct Row: Sendable {
@@ -101,14 +102,15 @@ package struct Lockstep {
     // Hidden states of all lanes, and about eight more for one lane's norms, queries, keys and products. Fewer lanes count as
     // the usual number: products of many rows round in their own way, so what a candidate says may not depend on who runs
     // beside it, a reference or none.
+    let lead = configuration.conventions.prediction.lead
     let rowBytes = (max(lanes.count, Self.usualLanes) + 8) * configuration.hiddenSize * MemoryLayout<Float>.size
     let limit = max(1, memory / rowBytes)
     var batches: [Batch] = []
     for (text, tokens) in texts.enumerated() {
       let own = (byText[text] ?? []).sorted { (states[$1].start, $0) < (states[$0].start, $1) }
       guard let last = own.first else { continue }
-      let cleanCount = states[last].start
-      let count = own.reduce(cleanCount) { $0 + states[$1].tokens.count }
+      let cleanCount = states[last].start + (lead == 0 ? 0 : (states[last].counted.last ?? 0) + 1 - lead)
+      let count = lead == 0 ? own.reduce(cleanCount) { $0 + states[$1].tokens.count } : cleanCount
       if batches.isEmpty || batches[batches.count - 1].rowCount + count > limit { batches.append(Batch()) }
       let batch = batches.count - 1
       let cache = KeyValueCache(configuration)
@@ -119,11 +121,13 @@ package struct Lockstep {
         batches[batch].identities.append(UInt64(text) << 32 | UInt64(place))
         batches[batch].rowCount += tokens.count
       }
+      let textStart = batches[batch].rowCount
       if cleanCount > 0 { add(Array(tokens[..<cleanCount]), start: 0, 0) }
       for index in own {
         let state = states[index]
-        let first = batches[batch].rowCount
+        let first = lead == 0 ? batches[batch].rowCount : textStart + state.start - lead
         batches[batch].rows += state.counted.enumerated().map { Row(row: first + $1, state: index, place: $0) }
+        guard lead == 0 else { continue }
         add(state.tokens, start: state.start, index - firstState + 1)
       }
     }

@@ -145,7 +145,9 @@ package struct MaskedDrift: Sendable {
     }
   }
 
+  /// Blocks of one position are no groups.
   private var byBlock: [DriftReport.BlockGroup] {
+    guard plan.blockLength > 1 else { return [] }
     let block = { (position: Position) in states[position.state].start / plan.blockLength }
     return Set(positions.map(block)).sorted().map { number in
       .init(.init(block: number), group { block($0) == number })

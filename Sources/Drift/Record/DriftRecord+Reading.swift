@@ -126,9 +126,16 @@ extension DriftRecord.Options {
           tokens, threshold: threshold, maximumPostSteps: post, maximumSteps: try editing.int("maximum_steps"))
       }
     }
+    let mask = try fields.int("mask", in: SpecialTokens.noMask..<vocabulary)
+    if mask == SpecialTokens.noMask {
+      guard decoding.decoder == .threshold, decoding.blockLength == 1 else {
+        throw fields.error("mask", "is none, which one token after the other alone needs")
+      }
+      decoding.decoder = .next
+    }
     self.init(
       maskRatios: ratios, seed: try fields.unsigned("seed"), isRaw: version > 1 ? try fields.bool("raw") : nil,
-      special: SpecialTokens(mask: try fields.int("mask", in: 0..<vocabulary), stops: stops),
+      special: SpecialTokens(mask: mask, stops: stops),
       decoder: try fields.text("decoder"), decoding: decoding)
   }
 }

@@ -124,7 +124,7 @@ package enum DriftScreen {
     var parts = [
       "\(Format.count(report.data.prompts.count)) prompts", "\(Format.count(report.data.texts.count)) texts",
     ]
-    if let masked = report.masked { parts.append("\(Format.count(masked.positions)) masked positions") }
+    if let masked = report.masked { parts.append("\(Format.count(masked.positions)) \(report.scoredKind) positions") }
     return parts.joined(separator: ", ")
   }
 

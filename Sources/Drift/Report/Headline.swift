@@ -56,9 +56,9 @@ package struct Headline: Sendable, Equatable {
     guard let kl = report.masked?.kl?.estimate else { return nil }
     return Headline(
       label: "KL, mean", value: Wording.nats(kl.mean), detail: Wording.interval(kl),
-      floor: report.floor?.klRatio.map(Wording.times), meaning: "nats off at a masked position",
+      floor: report.floor?.klRatio.map(Wording.times), meaning: "nats off at a \(report.scoredKind) position",
       sentence:
-        "KL divergence: how far the candidate’s predictions are from the reference’s at a masked position, in nats; 0 is the same."
+        "KL divergence: how far the candidate’s predictions are from the reference’s at a \(report.scoredKind) position, in nats; 0 is the same."
     )
   }
 
@@ -77,7 +77,8 @@ package struct Headline: Sendable, Equatable {
     return Headline(
       label: "KL, 99th percentile", value: Wording.nats(value), detail: nil,
       floor: ratio(value, report.floor?.kl?.p99), meaning: "1 position in 100 is further off",
-      sentence: "One masked position in a hundred is further off than this: the damage that a mean hides.")
+      sentence: "One \(report.scoredKind) position in a hundred is further off than this: the damage that a mean hides."
+    )
   }
 
   private static func agreement(_ report: DriftReport) -> Headline? {
@@ -87,7 +88,7 @@ package struct Headline: Sendable, Equatable {
       label: "same top token", value: Wording.percent(value.mean), detail: Wording.percentInterval(value),
       floor: floor, meaning: "both would write the same token",
       sentence:
-        "Masked positions where both models hold the same token most probable. The multiple is of disagreements.")
+        "Positions where both models hold the same token most probable. The multiple is of disagreements.")
   }
 
   private static func probability(_ report: DriftReport) -> Headline? {

@@ -30,7 +30,7 @@ package struct NonFiniteFinding: Codable, Sendable, Equatable {
     self.layer = layer
   }
 
-  /// What is not finite, without where: `the scores of the candidate are infinite or not numbers at 39 of 264 masked
+  /// What is not finite, without where: `the scores of the candidate are infinite or not numbers at 39 of 264 scored
   /// positions`.
   package var summary: String {
     let scores = section == "routing" ? "router scores" : "scores"
@@ -66,9 +66,9 @@ package struct NonFiniteFinding: Codable, Sendable, Equatable {
     case "routing": "rows of mixture layers"
     case "trajectories.along_reference":
       model == "reference" ? "committed positions" : "states along the reference's path"
-    case "preferences": "masked positions of rejected answers"
-    case _ where section.hasPrefix("block_lengths"): "masked positions of `\(section)`"
-    default: "masked positions"
+    case "preferences": "scored positions of rejected answers"
+    case _ where section.hasPrefix("block_lengths"): "scored positions of `\(section)`"
+    default: "scored positions"
     }
   }
 }

@@ -37,3 +37,11 @@ package enum Wording {
     return "\(percentDigits(interval.lowerBound)) to \(percent(interval.upperBound))"
   }
 }
+
+extension DriftReport {
+  /// Whether the models predict the next token, rather than what masks stand for.
+  package var predictsNext: Bool { data.decoder == "next-token" }
+
+  /// What the scored positions are, in words.
+  package var scoredKind: String { predictsNext ? "next-token" : "masked" }
+}

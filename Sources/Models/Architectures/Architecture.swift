@@ -21,7 +21,9 @@ package protocol Architecture: Sendable {
   /// What stays in the source's precision whatever a recipe says.
   static var protectedRoles: Set<TensorRole> { get }
   /// Whether a tensor that the model does not use belongs to another part of what was published together, and is kept as it is.
-  static func passesThrough(_ name: String) -> Bool
+  static func passesThrough(_ name: String, _ configuration: ModelConfiguration) -> Bool
+  /// What such tensors are of, in words.
+  static var otherParts: String { get }
   /// The model ready to run.
   ///
   /// - Throws: ``ModelError`` when a tensor is missing or broken.
@@ -34,7 +36,8 @@ extension Architecture {
   /// Norms, biases and everything that decides which experts a token sees: a router at 4 bits keeps only 78 % of the selections and
   /// saves 0.06 % of the bytes.
   package static var protectedRoles: Set<TensorRole> { [.norm, .bias, .router] }
-  package static func passesThrough(_ name: String) -> Bool { false }
+  package static func passesThrough(_ name: String, _ configuration: ModelConfiguration) -> Bool { false }
+  package static var otherParts: String { "other parts than the language model" }
   package static func makeModel(_ weights: any WeightSource, compute: Compute) throws(ModelError) -> TransformerModel {
     try TransformerModel(weights, compute: compute)
   }
@@ -46,14 +49,17 @@ extension Architecture {
   }
 
   /// Which tensor a name means, as published or in another format; of a stack of experts no expert is told.
-  static func identify(_ name: String) -> TensorID? {
-    names.identify(name) ?? dialects.lazy.compactMap { $0.names.identify(name) }.first
+  static func identify(_ name: String) -> TensorID? { names.identify(name) ?? identifyForeign(name) }
+
+  /// The same of a name in another format alone.
+  static func identifyForeign(_ name: String) -> TensorID? {
+    dialects.lazy.compactMap { $0.names.identify(name) }.first
   }
 }
 
 /// The families that Ingot knows.
 package enum Architectures {
-  package static let all: [any Architecture.Type] = [LLaDA2.self, LLaDA2Uni.self, SDAR.self]
+  package static let all: [any Architecture.Type] = [LLaDA2.self, LLaDA2Uni.self, SDAR.self, Ling.self]
 
   /// Every `model_type` that is known.
   package static var modelTypes: [String] {

@@ -10,6 +10,17 @@ package struct Conventions: Sendable, Equatable {
     case softmax
   }
 
+  /// Which token the scores at a position are of.
+  package enum Prediction: Sendable {
+    /// The one that a mask stands for there.
+    case masked
+    /// The one behind: every position sees those up to itself, and nothing is masked.
+    case next
+
+    /// How many positions before a token its scores are.
+    package var lead: Int { self == .next ? 1 : 0 }
+  }
+
   package struct Assumption: Sendable, Equatable {
     let key: String
     let value: JSONValue
@@ -24,6 +35,7 @@ package struct Conventions: Sendable, Equatable {
   package var joinsQueryKeyValue: Bool
   /// The share of a head's channels that RoPE turns where `config.json` does not say; nil where it must.
   package var partialRotaryFactor: Double?
+  package var prediction: Prediction
   /// Positions that are denoised together where neither a person nor `config.json` says so.
   package var blockLength: Int
   /// The key that says so; nil where none does.
@@ -37,7 +49,8 @@ package struct Conventions: Sendable, Equatable {
 
   init(
     scores: Scores = .sigmoid, hasRouterBias: Bool = true, hasRoutingKeys: Bool = true, joinsQueryKeyValue: Bool = true,
-    partialRotaryFactor: Double? = nil, blockLength: Int = 32, blockLengthKey: String? = nil,
+    partialRotaryFactor: Double? = nil, prediction: Prediction = .masked, blockLength: Int = 32,
+    blockLengthKey: String? = nil,
     commitThreshold: Float = 0.95,
     assumptions: [(String, JSONValue)], demands: [(String, JSONValue)] = []
   ) {
@@ -46,6 +59,7 @@ package struct Conventions: Sendable, Equatable {
     self.joinsQueryKeyValue = joinsQueryKeyValue
     self.partialRotaryFactor = partialRotaryFactor
     self.hasRoutingKeys = hasRoutingKeys
+    self.prediction = prediction
     self.blockLength = blockLength
     self.blockLengthKey = blockLengthKey
     self.commitThreshold = commitThreshold

@@ -97,7 +97,9 @@ package final class ModelStore: Sendable {
     notes += dropped.filter { $0.pattern == nil }.map { .rotaryBuffers(count: $0.names.count) }
     if !passedThrough.isEmpty {
       notes.append(
-        .passedThrough(count: passedThrough.count, byteCount: passedThrough.reduce(0) { $0 + ($1.byteCount ?? 0) }))
+        .passedThrough(
+          count: passedThrough.count, byteCount: passedThrough.reduce(0) { $0 + ($1.byteCount ?? 0) },
+          of: architecture.otherParts))
     }
     self.notes = notes
   }
@@ -216,7 +218,7 @@ private struct TensorFinder {
     for name in names where !known.insert(name).inserted {
       throw files.bad(name, "is there twice: its elements, and codes that stand for them")
     }
-    for name in names where !architecture.passesThrough(name) {
+    for name in names where !architecture.passesThrough(name, configuration) {
       guard case .dtype(let dtype) = byName[name]?.type, FP8Format(dtype) == nil else { continue }
       if case .packed = byName[name]?.place { continue }
       if case .checkpoint(let checkpoint) = files {
@@ -310,7 +312,7 @@ private struct TensorFinder {
   /// - Throws: ``ModelError/unknownTensors(_:count:directory:)`` for those that belong to no other part either.
   func rest() throws(ModelError) -> [StoredTensor] {
     let unused = names.filter { !used.contains($0) }.sorted()
-    let unknown = unused.filter { !architecture.passesThrough($0) }
+    let unknown = unused.filter { !architecture.passesThrough($0, configuration) }
     for name in unknown {
       guard let owner = FP8Scales.owner(of: name), used.contains(owner), let type = byName[owner]?.type else {
         continue

@@ -22,8 +22,8 @@ package enum SourceNote: Sendable, Equatable {
   case packed(count: Int)
   /// The same, taken as the numbers that they stand for.
   case packedAsNumbers(count: Int)
-  /// Tensors of other parts than the language model, which are kept as they are.
-  case passedThrough(count: Int, byteCount: Int)
+  /// Tensors of parts that nothing here runs, which are kept as they are.
+  case passedThrough(count: Int, byteCount: Int, of: String)
 
   /// The notes on the files of a checkpoint.
   package static func files(of checkpoint: Checkpoint) -> [SourceNote] {

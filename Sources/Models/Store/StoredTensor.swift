@@ -119,12 +119,18 @@ package struct StoredTensor: Sendable {
 
   /// Finds out what the name means.
   ///
-  /// - Parameter family: of the model; nil where it is not known, then in the first that has the name.
-  package mutating func identify(in family: (any Architecture.Type)?) {
-    id = family.map { $0.identify(name) } ?? Architectures.identify(name)
+  /// - Parameters:
+  ///   - family: of the model; nil where it is not known, then in the first that has the name.
+  ///   - configuration: of the model; nil where it cannot be read.
+  package mutating func identify(in family: (any Architecture.Type)?, _ configuration: ModelConfiguration?) {
     // What belongs to another part may be called as the tensors of a model are.
-    let isOther = id == nil && family?.passesThrough(name) == true
-    role = isOther ? nil : id?.role ?? TensorRole(guessedFrom: name)
+    if let family, let configuration, family.passesThrough(name, configuration) {
+      id = family.identifyForeign(name)
+      role = id?.role
+      return
+    }
+    id = family.map { $0.identify(name) } ?? Architectures.identify(name)
+    role = id?.role ?? TensorRole(guessedFrom: name)
   }
 
   /// The tensor of a model that is, or is a part of, a stored one.

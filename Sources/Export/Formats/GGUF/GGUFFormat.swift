@@ -20,8 +20,10 @@ package enum GGUFFormat: ExportFormat {
   package static func isDirectory(_ options: ExportOptions) -> Bool { options.shardByteCount != nil }
 
   package static func plan(_ source: ExportSource) throws(ExportError) -> [PlannedFile] {
-    let profile = source.options.profile
-    guard let names = source.store.architecture.names(in: profile.dialect) else {
+    let profile = source.profile
+    let predictsNext = source.configuration.conventions.prediction == .next
+    guard let names = source.store.architecture.names(in: profile.dialect), !(profile.isDiffusion && predictsNext)
+    else {
       throw .refused(.family(profile: profile.name), format: name)
     }
     guard !profile.isDescribed || source.store.passedThrough.isEmpty else {
@@ -58,7 +60,7 @@ package enum GGUFFormat: ExportFormat {
     if let dtype = source.options.dtype {
       notes.append("matrices that are plain in the pack become \(dtype.rawValue), rounded where it does not hold them")
     }
-    if source.options.profile.isDescribed, (try? source.file(named: "tokenizer.json")) ?? nil == nil {
+    if source.profile.isDescribed, (try? source.file(named: "tokenizer.json")) ?? nil == nil {
       notes.append("the pack has no tokenizer.json, so the file holds none and engines will not load it")
     }
     if source.tensors.contains(where: { ($0.type.encoding?.groupSize ?? 0) > 32 }) {
@@ -86,17 +88,17 @@ package enum GGUFFormat: ExportFormat {
       if let codes = encoding.codes {
         (codes.code == .int4 ? .q4_0 : .q8_0, GGMLBlocks(code: codes.code))
       } else {
-        try plain(first, encoding, wanted(first, source.options))
+        try plain(first, encoding, wanted(first, source))
       }
     return OutputTensor(name, kind, outer + shape.dimensions, stacking: indices, encoder, of: shape)
   }
 
   /// What plain elements are to become; nil where they stay as they are. Vectors and the router are F32 to engines that are told of the
   /// model, or stay; so do other parts, of which some have numbers that no smaller type holds.
-  private static func wanted(_ tensor: StoredTensor, _ options: ExportOptions) -> ExportOptions.ElementType? {
+  private static func wanted(_ tensor: StoredTensor, _ source: ExportSource) -> ExportOptions.ElementType? {
     guard let role = tensor.role else { return nil }
-    guard ![.norm, .router, .bias].contains(role) else { return options.profile.isDescribed ? .f32 : nil }
-    return options.dtype
+    guard ![.norm, .router, .bias].contains(role) else { return source.profile.isDescribed ? .f32 : nil }
+    return source.options.dtype
   }
 
   private static func plain(

@@ -3,7 +3,7 @@ import Models
 /// What a GGUF says of its model, the tokenizer apart.
 enum GGUFMetadata {
   static func all(_ source: ExportSource, _ tensors: [OutputTensor<GGMLType>]) -> GGUFFile.Metadata {
-    let profile = source.options.profile
+    let profile = source.profile
     var bytes: [GGMLType: Int] = [:]
     for tensor in tensors { bytes[tensor.kind, default: 0] += tensor.byteCount }
     let most = bytes.max { ($0.value, $1.key.rawValue) < ($1.value, $0.key.rawValue) }?.key ?? .bf16
@@ -17,7 +17,9 @@ enum GGUFMetadata {
 
   /// No key is agreed upon for the length of a block.
   private static func description(_ source: ExportSource) -> String {
-    "A block-diffusion language model (\(source.configuration.modelType)): blocks of 32 tokens are denoised together."
+    source.configuration.conventions.prediction == .next
+      ? "A language model (\(source.configuration.modelType)) that predicts the next token."
+      : "A block-diffusion language model (\(source.configuration.modelType)): blocks of 32 tokens are denoised together."
   }
 
   private static func model(_ source: ExportSource, _ profile: GGUFProfile) -> GGUFFile.Metadata {

@@ -18,14 +18,23 @@ package struct GGUFProfile: Sendable, Equatable {
     name: "llada2", engines: "nurllama (plain and Q8_0), the branch of llama.cpp that is to bring LLaDA2",
     architecture: "llada2", dialect: .ggml, isDescribed: true, isDiffusion: true)
   package static let bailingMoE2 = GGUFProfile(
-    name: "bailingmoe2", engines: "llama.cpp, which then reads the model causally: to check the weights",
+    name: "bailingmoe2", engines: "llama.cpp for Ling, and to check the weights of LLaDA2, which it reads causally",
     architecture: "bailingmoe2", dialect: .ggml, isDescribed: true, isDiffusion: false)
   package static let lladaImage = GGUFProfile(
     name: "llada-image", engines: "stable-diffusion.cpp and nodes of ComfyUI, as text encoder of LLaDA-Image",
     architecture: "lumina2", dialect: .image, isDescribed: false, isDiffusion: false)
 
   package static let all = [llada2, bailingMoE2, lladaImage]
-  package static let standard = llada2
+
+  /// The one of a model where a person names none.
+  static func standard(for configuration: ModelConfiguration) -> GGUFProfile {
+    configuration.conventions.prediction == .next ? bailingMoE2 : llada2
+  }
 
   package static func named(_ name: String) -> GGUFProfile? { all.first { $0.name == name } }
+}
+
+extension ExportSource {
+  /// What was asked for, or goes with the model.
+  var profile: GGUFProfile { options.profile ?? .standard(for: configuration) }
 }

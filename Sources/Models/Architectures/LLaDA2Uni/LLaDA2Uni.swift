@@ -10,7 +10,9 @@ package enum LLaDA2Uni: Architecture {
   package static let conventions = LLaDA2.conventions
 
   /// Only a name of the language part must mean something.
-  package static func passesThrough(_ name: String) -> Bool { !name.hasPrefix(body) && !name.hasPrefix(head) }
+  package static func passesThrough(_ name: String, _ configuration: ModelConfiguration) -> Bool {
+    !name.hasPrefix(body) && !name.hasPrefix(head)
+  }
 
   package static func decoder(_ configuration: ModelConfiguration) -> String { LLaDA2.decoder(configuration) }
 }
