@@ -29,6 +29,7 @@ examples:
   make-checkpoint.py --shape uni --moe-layers 2 OUT                      the language part of LLaDA2.0-Uni, and others
   make-checkpoint.py --shape mini-2.2 --moe-layers 2 OUT                 block routing and 131,072 positions
   make-checkpoint.py --shape pico --family uni OUT                       the same of another size
+  make-checkpoint.py --shape mini --family ling --further-layers 1 OUT   Ling-mini with a layer that predicts further tokens
   make-checkpoint.py --check-published
 
 Every number depends on the seed, the shape of an expert and the name that its tensor has in the per-expert layout, and
@@ -55,16 +56,17 @@ SHAPES = {
                   n_group=8, topk_group=4, moe_intermediate_size=1024, max_position_embeddings=32768,
                   pad_token_id=156892),
 }
-DEFAULT_SHARDS = {"pico": 3, "nano": 4, "mini": 8, "flash": 32, "uni": 8, "mini-2.2": 8, "sdar": 8}
+DEFAULT_SHARDS = {"pico": 3, "nano": 4, "mini": 8, "flash": 32, "uni": 8, "mini-2.2": 8, "sdar": 8, "ling": 8}
 # Shapes of other families: what they are made from, and the family.
 SHAPES["uni"] = dict(SHAPES["mini"], vocab_size=173568)
 SHAPES["mini-2.2"] = dict(SHAPES["mini"])
 SHAPES["sdar"] = dict(SHAPES["mini"], vocab_size=151936, intermediate_size=6144, num_hidden_layers=48,
                       num_attention_heads=32, num_experts=128, moe_intermediate_size=768, pad_token_id=151643)
-FAMILY_OF_SHAPE = {"uni": "uni", "mini-2.2": "2.2", "sdar": "sdar"}
+SHAPES["ling"] = dict(SHAPES["mini"])
+FAMILY_OF_SHAPE = {"uni": "uni", "mini-2.2": "2.2", "sdar": "sdar", "ling": "ling"}
 
 # What a family changes. Sizes of block routing and ids are those of the published vocabulary, or as near as a smaller one allows.
-FAMILIES = ["2.0", "2.2", "uni", "sdar"]
+FAMILIES = ["2.0", "2.2", "uni", "sdar", "ling"]
 
 
 def set_family(family, config):
@@ -87,6 +89,12 @@ def set_family(family, config):
         config.update(kept, architectures=["SDARMoeForCausalLM"], model_type="sdar_moe", rope_theta=1000000,
                       attention_bias=False, decoder_sparse_step=1, mlp_only_layers=[], sliding_window=None,
                       first_k_dense_replace=0, num_shared_experts=0)
+    if family == "ling":
+        config.update(architectures=["BailingMoeV2ForCausalLM"], model_type="bailing_moe", use_qk_norm=True, use_cache=True,
+                      auto_map={"AutoConfig": "configuration_bailing_moe_v2.BailingMoeV2Config",
+                                "AutoModel": "modeling_bailing_moe_v2.BailingMoeV2Model",
+                                "AutoModelForCausalLM": "modeling_bailing_moe_v2.BailingMoeV2ForCausalLM"},
+                      num_nextn_predict_layers=0, eos_token_id=config["pad_token_id"])
     if family == "uni":
         config.update(model_type="llada2_moe_veomni", image_token_offset=min(157184, config["vocab_size"] - 1))
 
@@ -256,7 +264,7 @@ def make_tensors(c, layout, dtype, bias_dtype):
         tensors.append(Tensor(f"model.layers.{layer}.mlp.{name}", dtype, (E, rows, columns), parts, layer))
 
     add("model.word_embeddings.weight", V, H)
-    for i in range(c["num_hidden_layers"]):
+    for i in range(c["num_hidden_layers"] + c.get("num_nextn_predict_layers", 0)):
         layer = f"model.layers.{i}."
         if c["model_type"] == "sdar_moe":
             for part, heads in (("q_proj", q), ("k_proj", kv), ("v_proj", kv)):
@@ -291,6 +299,10 @@ def make_tensors(c, layout, dtype, bias_dtype):
                 add_mlp(layer + "mlp.shared_experts.", M * c["num_shared_experts"])
         add(layer + "input_layernorm.weight", H)
         add(layer + "post_attention_layernorm.weight", H)
+        if i >= c["num_hidden_layers"]:
+            for norm in ("enorm", "hnorm", "final_layernorm"):
+                add(f"{layer}{norm}.weight", H)
+            add(layer + "eh_proj.weight", H, 2 * H)
     add("model.norm.weight", H)
     add("lm_head.weight", V, H)
     return tensors
@@ -506,10 +518,13 @@ def parse_arguments():
     shape.add_argument("--shape", choices=list(SHAPES), default="pico", help="model to start from (default: pico)")
     shape.add_argument("--family", choices=FAMILIES,
                        help="2.2: block routing, control tokens, 131,072 positions. uni: the language part of LLaDA2.0-Uni, "
-                            "merged under names of its own, beside tensors of an encoder of images. sdar: SDAR with experts "
+                            "merged under names of its own, beside tensors of an encoder of images. sdar: SDAR with experts. "
+                            "ling: Ling 2.0 "
                             "(default: that of the shape, else 2.0)")
     shape.add_argument("--moe-layers", type=int, metavar="N",
                        help="layers with experts; the others are dense (default: all but the first)")
+    shape.add_argument("--further-layers", type=int, metavar="N", default=0,
+                       help="of ling, layers that predict further tokens, behind the others (default: 0)")
     for option, key, meaning in OVERRIDES:
         shape.add_argument(f"--{option}", dest=key, type=int, metavar="N", help=meaning)
 
@@ -567,6 +582,10 @@ def run(a):
     layout = a.layout or ("merged" if family == "uni" else "per-expert")
     config = make_config(a.shape, overrides, a.moe_layers, layout, a.dtype)
     set_family(family, config)
+    if a.further_layers:
+        if family != "ling" or a.further_layers < 0:
+            raise Refusal("--further-layers is for the family ling, and not negative")
+        config["num_nextn_predict_layers"] = a.further_layers
     tensors = make_tensors(config, layout, a.dtype, a.bias_dtype)
     for tensor in tensors:      # its numbers go by the names in `parts`
         tensor.name = name_in_family(tensor.name, family)

@@ -45,8 +45,10 @@ REFUSED = {
 for name, own in PACKS.items():
     if "--solver" not in own and not own[1].startswith("int8"):
         REFUSED.setdefault(name, set()).add("minnow")
-# The same for families, by how the name of their embedding begins: SDAR, LLaDA2.0-Uni beside what sees and draws.
-REFUSED_FOR = {"model.embed_tokens.": {"gguf", "mlx", "minnow"}, "model.language_model.": {"gguf", "mlx", "minnow"}}
+# The same for families, by how the name of their embedding begins, or by the model's type: SDAR, LLaDA2.0-Uni beside what sees and
+# draws, Ling.
+REFUSED_FOR = {"model.embed_tokens.": {"gguf", "mlx", "minnow"}, "model.language_model.": {"gguf", "mlx", "minnow"},
+               "bailing_moe": {"mlx", "minnow"}}
 FORMATS = ("safetensors", "compressed-tensors", "gguf", "mlx", "gptq", "minnow")
 # Further options, and what the output is called behind the format.
 WAYS = {"safetensors": [["--dtype", "f32"], ["--dtype", "bf16", "--shard-size", "500kB"]],
@@ -434,6 +436,8 @@ def compare_gguf(export, tensors, dtype=None):
         require(packed.code or rows[0] == ((dtype or packed.dtype).upper() if is_matrix else "F32"), f"{name}: its type")
         check(name, [packed], rows)
     keys, a = export.config, export.config["general.architecture"]
+    # Only a model that denoises blocks is told to be one.
+    require((a == "bailingmoe2") == ("diffusion.shift_logits" not in keys), "what is predicted")
     require(keys[f"{a}.expert_count"] == len(next(iter(experts.values()))), "expert_count")
     require(len(keys["tokenizer.ggml.tokens"]) == keys[f"{a}.vocab_size"], "tokens")
 
@@ -648,6 +652,7 @@ def main():
     parser.add_argument("checkpoint")
     parser.add_argument("--keep", metavar="DIRECTORY", help="where packs and exports stay")
     a = parser.parse_args()
+    model_type = json.loads((Path(a.checkpoint) / "config.json").read_text())["model_type"]
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(a.keep or temporary)
         checkpoint = block_routed(Path(a.checkpoint), directory / "block-routed")
@@ -657,7 +662,8 @@ def main():
             require(done.returncode == 0, done.stderr)
             tensors = packed_tensors(path)
             refused = set(REFUSED.get(pack, ())).union(
-                *(formats for start, formats in REFUSED_FOR.items() if any(n.startswith(start) for n in tensors)))
+                *(formats for start, formats in REFUSED_FOR.items()
+                  if start == model_type or any(n.startswith(start) for n in tensors)))
             for format in FORMATS:
                 ways = WAYS.get(format, [[]])
                 # How what is plain is rounded does not depend on the pack.

@@ -5,8 +5,9 @@
 
 Run by Tools/interop, which installs the packages. For each encoding and format: safetensors opens every file; compressed-tensors
 validates the configuration and unpacks every matrix; gguf, mlx and auto-round decode every matrix; msgpack and blake3 read what minnow
-would; scales are widened to f32 first, and the signs of zeros do not count. A GGUF of profile `bailingmoe2` is loaded by llama.cpp, whose probabilities after one token, where
-causal and bidirectional attention are the same, are compared with those of a forward pass in numpy.
+would; scales are widened to f32 first, and the signs of zeros do not count. A GGUF of profile `bailingmoe2` is loaded by llama.cpp,
+whose probabilities after one token, where causal and bidirectional attention are the same, are compared with those of a forward pass in
+numpy. The same weights as a checkpoint of Ling are run by both behind longer prompts.
 Exits with 1 at the first difference.
 """
 
@@ -207,7 +208,7 @@ def one_token(values, config, token):
     return logits - np.log(np.exp(logits - logits.max()).sum()) - logits.max()
 
 
-def llama_cpp(path, tokens):
+def llama_cpp(path, prompts):
     """The same from llama.cpp, as far as it tells: token to log-probability, for each prompt."""
     import xllamacpp
 
@@ -215,8 +216,8 @@ def llama_cpp(path, tokens):
     parameters.model.path, parameters.n_ctx, parameters.warmup, parameters.verbosity = str(path), 128, False, -1
     server = xllamacpp.Server(parameters)
     found = []
-    for token in tokens:
-        answer = server.handle_completions({"prompt": [token], "max_tokens": 1, "logprobs": 20, "cache_prompt": False})
+    for prompt in prompts:
+        answer = server.handle_completions({"prompt": prompt, "max_tokens": 1, "logprobs": 20, "cache_prompt": False})
         found.append({p["id"]: p["logprob"] for p in answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]})
     return found
 
@@ -237,7 +238,7 @@ def compare_llama_cpp(ingot, checkpoint, directory):
             out = directory / f"groups-{groups}-{encoding}.gguf"
             run(ingot, "export", pack, "--to", "gguf", "--profile", "bailingmoe2", "-o", out, "-q")
             values, tokens = values_of(ingot, pack, directory), list(range(3, 633, 15))
-            found = llama_cpp(out, tokens)
+            found = llama_cpp(out, [[token] for token in tokens])
 
             def distances(values):
                 """By token, how far the probabilities that llama.cpp tells are from ours."""
@@ -253,6 +254,31 @@ def compare_llama_cpp(ingot, checkpoint, directory):
                      for name in values}
             require(np.median(distances(other)) > 0.3, f"llama.cpp, {encoding}: experts in another order are not seen")
             print(what, flush=True)
+
+
+def compare_next_token(ingot, checkpoint, directory):
+    """The weights as those of Ling, which llama.cpp serves: what both hold most probable behind the same prompts."""
+    model = directory / "ling"
+    model.mkdir()
+    for file in checkpoint.iterdir():
+        (model / file.name).symlink_to(file)
+    config = {**json.loads((checkpoint / "config.json").read_text()), "model_type": "bailing_moe"}
+    (model / "config.json").unlink()
+    (model / "config.json").write_text(json.dumps(config))
+    pack, out, trace, ids = (directory / name for name in ("ling.ingot", "ling.gguf", "ling.jsonl", "ids.json"))
+    run(ingot, "quantize", model, "-o", pack, "-q", "--experts", "keep")
+    run(ingot, "export", pack, "--to", "gguf", "-o", out, "-q")
+    prompts = [[(start + 37 * i) % 600 for i in range(count)] for start, count in enumerate([1, 2, 5, 12, 30, 60] * 3)]
+    distances, others = [], 0
+    for prompt, theirs in zip(prompts, llama_cpp(out, prompts)):
+        ids.write_text(json.dumps(prompt))
+        run(ingot, "run", pack, "--tokens", ids, "--gen-length", "1", "--json", "-q", "--trace", trace, "--force")
+        _, token, probability, _ = json.loads(trace.read_text())["commits"][0]
+        others += token != max(theirs, key=theirs.get)
+        distances.append(abs(np.log(probability) - theirs.get(token, -np.inf)))
+    what = f"llama.cpp, Ling: {others} of {len(prompts)} next tokens differ; log-probabilities by {np.median(distances):.3f}"
+    require(others <= len(prompts) // 6 and np.median(distances) < 0.05, what)
+    print(what, flush=True)
 
 
 def values_of(ingot, pack, directory):
@@ -282,6 +308,7 @@ def main():
                 compare(out, values)
                 print(f"{encoding}, {solver}, {format}: {len(values)} tensors agree", flush=True)
         compare_llama_cpp(ingot, Path(checkpoint).resolve(), directory)
+        compare_next_token(ingot, Path(checkpoint).resolve(), directory)
 
 
 if __name__ == "__main__":
