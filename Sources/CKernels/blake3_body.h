@@ -32,8 +32,8 @@ INLINE void blake3_compress(U *h, const U *m, U counter_low, U counter_high, uin
   UNROLL for (int i = 0; i < 8; i++) h[i] = v[i] ^ v[8 + i];
 }
 
-// Values of LANES inputs of `blocks` whole blocks each.
-INLINE void blake3_lanes(const uint8_t *const *inputs, size_t blocks, uint64_t counter, int is_counted, uint32_t flags,
+// Values of LANES inputs, one behind the other, of `blocks` whole blocks each.
+INLINE void blake3_lanes(const char *inputs, size_t blocks, uint64_t counter, int is_counted, uint32_t flags,
                          uint32_t first, uint32_t last, uint32_t (*values)[LANES]) {
   U h[8], low, high;
   UNROLL for (int i = 0; i < 8; i++) h[i] = (U){0} + blake3_start[i];
@@ -43,11 +43,8 @@ INLINE void blake3_lanes(const uint8_t *const *inputs, size_t blocks, uint64_t c
   }
   for (size_t b = 0; b < blocks; b++) {
     I m[16];
-    UNROLL for (int part = 0; part < 16; part += LANES) {
-      I rows[LANES];
-      UNROLL for (int l = 0; l < LANES; l++) rows[l] = LOAD(I, inputs[l] + BLOCK_BYTES * b + 4 * part);
-      transpose(rows, m + part);
-    }
+    UNROLL for (int part = 0; part < 16; part += 4)
+      turn16(inputs + BLOCK_BYTES * b + 4 * part, BLOCK_BYTES * blocks, m + part);
     blake3_compress(h, (const U *)m, low, high, BLOCK_BYTES,
                     flags | (b == 0 ? first : 0) | (b + 1 == blocks ? last : 0));
   }
@@ -57,11 +54,16 @@ INLINE void blake3_lanes(const uint8_t *const *inputs, size_t blocks, uint64_t c
 void SET(ck_blake3)(const void *x, size_t count, int32_t is_chunk, uint64_t first, void *values) {
   const size_t blocks = is_chunk ? CHUNK_BLOCKS : 1;
   for (size_t i = 0; i < count; i += LANES) {
-    const uint8_t *inputs[LANES];
+    const char *inputs = (const char *)x + i * blocks * BLOCK_BYTES;
+    char room[LANES * CHUNK_BLOCKS * BLOCK_BYTES];
     uint32_t found[8][LANES];
-    // Lanes that are left over do the last input once more.
-    for (size_t l = 0; l < LANES; l++)
-      inputs[l] = (const uint8_t *)x + (i + l < count ? i + l : count - 1) * blocks * BLOCK_BYTES;
+    if (count - i < LANES) {
+      // Lanes that are left over do zeros.
+      const size_t own = (count - i) * blocks * BLOCK_BYTES;
+      __builtin_memcpy(room, inputs, own);
+      __builtin_memset(room + own, 0, sizeof(room) - own);
+      inputs = room;
+    }
     blake3_lanes(inputs, blocks, is_chunk ? first + i : 0, is_chunk, is_chunk ? 0 : CK_BLAKE3_PARENT,
                  is_chunk ? CK_BLAKE3_START : 0, is_chunk ? CK_BLAKE3_END : 0, found);
     for (size_t l = 0; l < LANES && i + l < count; l++)
