@@ -22,7 +22,8 @@ extension LayerSolver {
       let moments = projection == 2 ? conditioned.inner : conditioned.outer
       var decoded: [[Float]?] = []
       for (level, encoding) in levels.enumerated() {
-        guard let found = solve(matrix, encoding, moments, solver) else {
+        // Down's damage is its error. Of gate and up a draft tells enough, and the polish is two thirds of the work.
+        guard let found = solve(matrix, encoding, moments, solver, projection == 2 ? .codes : .draft) else {
           decoded.append(nil)
           continue
         }
@@ -42,12 +43,12 @@ extension LayerSolver {
   }
 
   private func solve(
-    _ matrix: [Float], _ encoding: Encoding, _ moments: ConditionedMoments, _ solver: any CalibratedSolver
+    _ matrix: [Float], _ encoding: Encoding, _ moments: ConditionedMoments, _ solver: any CalibratedSolver,
+    _ depth: SolvingDepth
   ) -> CalibratedMatrix? {
     guard encoding.isGrouped, encoding.divides(columns: moments.columns) else { return nil }
     return try? solver.solve(
-      matrix.span, rows: matrix.count / moments.columns, as: encoding, moments: moments, measuresPower: false,
-      threads: 1)
+      matrix.span, rows: matrix.count / moments.columns, as: encoding, moments: moments, depth: depth, threads: 1)
   }
 
   /// Of gate and up at each level, on the masked tokens, which have nearly all of the weight.

@@ -27,6 +27,16 @@ package protocol GroupwiseSolver: Solver {
   ) throws(QuantizationError)
 }
 
+/// How far a matrix is solved.
+package enum SolvingDepth: Sendable {
+  /// Codes that are not polished, without their error: enough to compare encodings by what they change.
+  case draft
+  /// All but the power of the output.
+  case codes
+  /// All, with tr(W H Wᵀ), which is the same for all encodings of a matrix.
+  case whole
+}
+
 /// Looks at a whole matrix and at the second moments of its inputs, so that it solves only experts of which there are states.
 package protocol CalibratedSolver: Solver {
   /// Solves a matrix. Nothing may depend on the threads.
@@ -35,9 +45,9 @@ package protocol CalibratedSolver: Solver {
   ///   - weights: (rows, columns), a whole number of the encoding's groups in a row.
   ///   - encoding: one with codes.
   ///   - moments: of the matrix's inputs.
-  ///   - measuresPower: whether tr(W H Wᵀ) is wanted, which is the same for all encodings of a matrix.
+  ///   - depth: what is wanted of the result; a draft's output error is unspecified.
   func solve(
-    _ weights: Span<Float>, rows: Int, as encoding: Encoding, moments: ConditionedMoments, measuresPower: Bool,
+    _ weights: Span<Float>, rows: Int, as encoding: Encoding, moments: ConditionedMoments, depth: SolvingDepth,
     threads: Int
   ) throws(CalibrationError) -> CalibratedMatrix
 }

@@ -27,9 +27,9 @@ package struct GPTQ: Sendable {
   /// - Parameters:
   ///   - weights: (rows, columns), a whole number of groups in a row.
   ///   - moments: of the matrix's inputs.
-  ///   - measuresPower: whether tr(W H Wᵀ) is wanted, which is the same for all encodings of a matrix.
+  ///   - depth: what is wanted of the result; a draft's output error is unspecified.
   package func solve(
-    _ weights: Span<Float>, rows: Int, moments: ConditionedMoments, measuresPower: Bool = true, threads: Int = 1
+    _ weights: Span<Float>, rows: Int, moments: ConditionedMoments, depth: SolvingDepth = .whole, threads: Int = 1
   ) throws(CalibrationError) -> CalibratedMatrix {
     precondition(weights.count == rows * moments.columns && moments.columns % groupSize == 0)
     let kernels = moments.kernels
@@ -38,8 +38,9 @@ package struct GPTQ: Sendable {
     }
     let range = try grid.range(weights, rows: rows, columns: moments.columns, codes: codeRange)
     var solved = SolvedRows(rows: rows, columns: moments.columns, groupSize: groupSize)
-    let isFactored = moments.factor != nil
-    let steps: SolveSteps = isFactored ? [.searchScales, .feedback, .polish] : [.searchScales, .round, .measure]
+    var steps: SolveSteps =
+      moments.factor == nil ? [.searchScales, .round, .measure] : [.searchScales, .feedback, .polish]
+    if depth == .draft { steps.subtract([.polish, .measure]) }
     kernels.solve(
       steps, weights: weights, bits: bits, groupSize: groupSize, scaleRange: range, moments: moments.moments,
       factor: moments.factor, rows: &solved, threads: threads)
@@ -48,7 +49,7 @@ package struct GPTQ: Sendable {
     let ridge = Double(moments.ridge)
     let error = max(0, solved.errors.reduce(0, +) - ridge * statistics.squaredError)
     var power: Double?
-    if measuresPower {
+    if depth == .whole {
       var whole = SolvedRows(rows: rows, columns: moments.columns, groupSize: groupSize)
       kernels.solve(
         .measureWeights, weights: weights, bits: bits, groupSize: groupSize, scaleRange: range,
@@ -112,10 +113,10 @@ struct GPTQSolver: CalibratedSolver {
   let summary = "least error of what experts say on calibrated states; needs such states"
 
   func solve(
-    _ weights: Span<Float>, rows: Int, as encoding: Encoding, moments: ConditionedMoments, measuresPower: Bool,
+    _ weights: Span<Float>, rows: Int, as encoding: Encoding, moments: ConditionedMoments, depth: SolvingDepth,
     threads: Int
   ) throws(CalibrationError) -> CalibratedMatrix {
     guard let gptq = GPTQ(encoding) else { preconditionFailure("\(encoding) has no codes") }
-    return try gptq.solve(weights, rows: rows, moments: moments, measuresPower: measuresPower, threads: threads)
+    return try gptq.solve(weights, rows: rows, moments: moments, depth: depth, threads: threads)
   }
 }
