@@ -36,6 +36,7 @@ package struct ScoringBatch: SideBySide {
   ///   - passRows: most rows that go through the layers together, unless one block alone has more.
   package init(_ decoder: BlockDiffusion, draws: MaskDraws, passRows: Int = 4096) {
     guard let model = decoder.model else { preconditionFailure("scored without a model") }
+    precondition(model.configuration.conventions.prediction == .masked, "there is a bound where blocks are denoised")
     self.model = model
     self.decoder = decoder
     self.draws = draws

@@ -82,8 +82,7 @@ package struct InspectedModel: Sendable {
         config: try store.file(named: "config.json"), path: "\(checkpoint.directory)/config.json")
     }
     family = Architectures.family(of: description.modelType) { name in tensors.contains { $0.name == name } }
-    let configuration = description.json.flatMap { try? ModelConfiguration(json: $0, path: path) }
-    for index in tensors.indices { tensors[index].identify(in: family, configuration) }
+    for index in tensors.indices { tensors[index].identify(in: family, further: description.furtherLayers) }
     self.tensors = tensors
   }
 

@@ -32,6 +32,13 @@ package struct ModelDescription: Sendable {
   package var isSupported: Bool { problem == nil }
   package var modelType: String? { config?["model_type"]?.string }
   package var layerCount: Int? { int("num_hidden_layers") }
+  /// As ``ModelConfiguration/furtherLayers``, of a configuration that may be refused.
+  var furtherLayers: Range<Int> {
+    guard let first = layerCount, (0...65536).contains(first), let count = int(ModelConfiguration.furtherLayersKey),
+      ModelConfiguration.furtherLayerCounts.contains(count)
+    else { return 0..<0 }
+    return first..<first + count
+  }
   package var denseLayerCount: Int? { int("first_k_dense_replace") }
   package var hiddenSize: Int? { int("hidden_size") }
   package var vocabularySize: Int? { int("vocab_size") }

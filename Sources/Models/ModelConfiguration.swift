@@ -42,8 +42,10 @@ package struct ModelConfiguration: Sendable, Equatable {
   package let splitTokenID: Int?
   /// LLaDA2.2's block routing: window in tokens and experts a window may use; nil for 2.0 and 2.1.
   package let blockRouting: BlockRouting?
-  /// Layers behind the model's own that predict further tokens from its last states, and are not run here.
-  package let furtherLayerCount: Int
+  /// The numbers of layers after the model's own that predict further tokens from its last states, and are not run here.
+  package private(set) var furtherLayers: Range<Int>
+  package static let furtherLayersKey = "num_nextn_predict_layers"
+  package static let furtherLayerCounts = 0...64
   /// Positions that are denoised together where nothing else is asked for.
   package let blockLength: Int
 
@@ -126,7 +128,10 @@ package struct ModelConfiguration: Sendable, Equatable {
     } else {
       blockRouting = nil
     }
-    furtherLayerCount = try reader.readInt("num_nextn_predict_layers", in: 0...64, default: 0)
+    let furtherCount =
+      conventions.prediction == .next
+      ? try reader.readInt(Self.furtherLayersKey, in: Self.furtherLayerCounts, default: 0) : 0
+    furtherLayers = layerCount..<layerCount + furtherCount
     let ownLength = conventions.blockLength
     blockLength =
       if let key = conventions.blockLengthKey { try reader.readInt(key, in: 1...65536, default: ownLength) } else {
@@ -161,5 +166,14 @@ package struct ModelConfiguration: Sendable, Equatable {
     guard types.isEmpty || types.contains(where: { $0 != "full_attention" }) else { return }
     let other = types.first { $0 != "full_attention" } ?? .null
     throw reader.error("layer_types", "holds \(other.text(indented: false)); only \"full_attention\" is supported")
+  }
+}
+
+extension ModelConfiguration {
+  /// Whether both describe the same computation: layers that are not run do not count.
+  package func computes(as other: ModelConfiguration) -> Bool {
+    var own = self
+    own.furtherLayers = other.furtherLayers
+    return own == other
   }
 }

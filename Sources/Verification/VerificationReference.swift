@@ -55,7 +55,7 @@ package enum VerificationReference {
       throw refuse("their config.json describe different computations, \(difference)")
     }
     // Of one checkpoint, whatever its weights became, the computation is the same.
-    if let model, model.configuration != candidate.configuration {
+    if let model, !model.configuration.computes(as: candidate.configuration) {
       throw refuse("their config.json describe different computations")
     }
     guard candidate.tokenizerHash == tokenizer else { throw refuse("their tokenizer.json differ") }

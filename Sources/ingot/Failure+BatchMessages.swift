@@ -29,6 +29,13 @@ extension Failure {
     }
   }
 
+  init(scoringNextToken model: String) {
+    self.init(
+      what: "`ingot score` gives the bound of models that denoise blocks, and this one predicts the next token",
+      place: Shown.input(model),
+      hint: "`ingot verify` measures its drift; what runs the published checkpoint gives likelihoods as they are")
+  }
+
   /// Some lines have an error in place of a result; the output is there.
   ///
   /// - Parameter first: the first of these lines.

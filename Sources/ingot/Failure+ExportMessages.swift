@@ -94,7 +94,7 @@ extension Failure {
     case .family(let profile):
       self.init(
         what: profile.map { "the profile `\($0)` of `\(format)` is for another family of models" }
-          ?? "no engine that reads `\(format)` has this family of models",
+          ?? "`ingot export --to \(format)` does not know this family of models",
         hint: "`ingot export --list` tells who reads what")
     case .otherParts(let count):
       self.init(

@@ -85,6 +85,7 @@ struct ScoreCommand: ParsableCommand {
       bytes, path: pairs, .scores, keys: ScoredPair.Line.keys
     ) { reader, number throws(Failure) in try ScoredPair.Line(&reader, number) }
     let opened = try computing.openForBatch(model, compute)
+    guard opened.configuration.conventions.prediction == .masked else { throw Failure(scoringNextToken: model) }
     let prompting = ChatTemplate.Options(thinking: thinking.map { $0 == .on })
     let usesTemplate = lines.lines.contains { $0.prompt.usesTemplate(raw: raw) }
     if !quiet {

@@ -102,6 +102,7 @@ import Testing
   @Test("Ling is quantized, looked into and exported, with and without the layers that predict further tokens")
   func ling() throws {
     try withLing { model, directory in
+      try write(Array(#"{"prompt": "a", "continuation": "b"}"#.utf8), to: directory + "/pairs.jsonl")
       let quantized = try ingot(["quantize", model, "-o", "l.ingot", "--experts", "int4-g32", "--json"], in: directory)
       let report = try json(quantized)
       #expect(report["tensors_passed_through"] == 39 && report["tensors_dropped"] == 0)
@@ -117,6 +118,12 @@ import Testing
           #expect(result.code == 0, "\(result)")
         }
       }
+      let settings = try contents(of: directory + "/l.ingot.gptq/config.json")
+      for module in [#"4\\.eh_proj$"#, #"4\\.mlp\\.experts\\.\\d+\\.up_proj$"#] {
+        #expect(settings.firstRange(of: Array(#""-:^model\\.layers\\."#.utf8 + module.utf8)) != nil, "\(module)")
+      }
+      let scored = try ingot(["score", "l.ingot", "pairs.jsonl", "-o", "s.jsonl"], in: directory)
+      #expect(scored.code == 1 && scored.err.contains("predicts the next token"), "\(scored)")
       let whole = try ingot(["export", "l.ingot", "--to", "gguf", "-o", "l.gguf"], in: directory)
       #expect(whole.code == 1 && whole.err.contains("39 tensors") && whole.err.contains("--drop"), "\(whole)")
       let own = try ingot(["export", "d.ingot", "--to", "gguf", "-o", "d.gguf"], in: directory)

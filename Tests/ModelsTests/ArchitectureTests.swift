@@ -21,7 +21,7 @@ import Testing
       for tensor in items.flatMap(\.tensors) {
         #expect(family.names.identify(tensor.name) == tensor.id && Architectures.identify(tensor.name) == tensor.id)
         #expect(family.names.name(of: tensor.id) == tensor.name)
-        let passes = family.passesThrough(tensor.name, configuration)
+        let passes = family.passesThrough(tensor.name, further: configuration.furtherLayers)
         #expect(!passes)
       }
       #expect(family.layouts.first?.name == "per-expert")

@@ -23,7 +23,7 @@ import Testing
   func conventions() throws {
     let c = try read()
     #expect(c.conventions == Ling.conventions && c.conventions.prediction == .next && c.blockLength == 1)
-    #expect(c.maskTokenID == nil && c.blockRouting == nil && c.furtherLayerCount == 1)
+    #expect(c.maskTokenID == nil && c.blockRouting == nil && c.furtherLayers.count == 1)
     #expect(2 * c.rotaryDimension == c.headDimension && c.groupCount == 4 && c.routedScalingFactor == 2.5)
     #expect(try read([("model_type", "bailing_moe_v2")]).conventions == c.conventions)
     for off in [
@@ -32,7 +32,7 @@ import Testing
     ] as [(String, JSONValue?)] {
       #expect(try read([off]) == c, "\(off)")
     }
-    #expect(try read([("num_nextn_predict_layers", .null)]).furtherLayerCount == 0)
+    #expect(try read([("num_nextn_predict_layers", .null)]).furtherLayers.isEmpty)
     #expect(try read([("mask_token_id", 3)]).maskTokenID == 3)
   }
 
@@ -67,7 +67,7 @@ import Testing
     }
     #expect(note)
     for name in ["model.layers.4", "model.layers.x.enorm.weight", "model.layers.5.enorm.weight", "lm_head.bias"] {
-      let passes = Ling.passesThrough(name, store.configuration)
+      let passes = Ling.passesThrough(name, further: store.configuration.furtherLayers)
       #expect(!passes, "\(name)")
     }
     try Trained.withVariant(

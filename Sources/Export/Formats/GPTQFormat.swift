@@ -58,12 +58,31 @@ package enum GPTQFormat: ExportFormat {
     ]
   }
 
+  /// Patterns of the modules of other parts, none of which is quantized: the first number of a name is its own, later ones may be any.
+  private static func otherModules(_ store: ModelStore) -> [String] {
+    var patterns: [String] = []
+    var known: Set<String> = []
+    for tensor in store.passedThrough where tensor.name.hasSuffix(".weight") && tensor.shape.dimensions.count > 1 {
+      var hasNumber = false
+      let words = TensorNames.module(of: tensor.name).split(separator: ".").map { word in
+        guard word.allSatisfy(\.isNumber) else {
+          return word.map { $0.isLetter || $0.isNumber || $0 == "_" ? "\($0)" : "\\\($0)" }.joined()
+        }
+        defer { hasNumber = true }
+        return hasNumber ? #"\d+"# : String(word)
+      }
+      let pattern = "^" + words.joined(separator: #"\."#) + "$"
+      if known.insert(pattern).inserted { patterns.append(pattern) }
+    }
+    return patterns
+  }
+
   /// - Parameter plain: layers whose experts are not quantized.
   private static func settings(
     _ source: ExportSource, _ code: Encoding.Code, _ groupSize: Int, plain: [Int]
   ) -> [(key: String, value: JSONValue)] {
     let patterns = source.store.architecture.modulePatterns(source.configuration)
-    let skipped = patterns.rest + (plain.isEmpty ? [] : [patterns.experts(plain)])
+    let skipped = patterns.rest + (plain.isEmpty ? [] : [patterns.experts(plain)]) + otherModules(source.store)
     return [
       ("bits", JSONValue(code.bits)), ("group_size", JSONValue(groupSize)), ("desc_act", false), ("sym", true),
       ("checkpoint_format", "gptq"), ("pack_dtype", "int32"),

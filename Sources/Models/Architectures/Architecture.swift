@@ -21,7 +21,9 @@ package protocol Architecture: Sendable {
   /// What stays in the source's precision whatever a recipe says.
   static var protectedRoles: Set<TensorRole> { get }
   /// Whether a tensor that the model does not use belongs to another part of what was published together, and is kept as it is.
-  static func passesThrough(_ name: String, _ configuration: ModelConfiguration) -> Bool
+  ///
+  /// - Parameter further: the numbers of layers after the model's own, as ``ModelConfiguration/furtherLayers``.
+  static func passesThrough(_ name: String, further: Range<Int>) -> Bool
   /// What such tensors are of, in words.
   static var otherParts: String { get }
   /// The model ready to run.
@@ -36,7 +38,7 @@ extension Architecture {
   /// Norms, biases and everything that decides which experts a token sees: a router at 4 bits keeps only 78 % of the selections and
   /// saves 0.06 % of the bytes.
   package static var protectedRoles: Set<TensorRole> { [.norm, .bias, .router] }
-  package static func passesThrough(_ name: String, _ configuration: ModelConfiguration) -> Bool { false }
+  package static func passesThrough(_ name: String, further: Range<Int>) -> Bool { false }
   package static var otherParts: String { "other parts than the language model" }
   package static func makeModel(_ weights: any WeightSource, compute: Compute) throws(ModelError) -> TransformerModel {
     try TransformerModel(weights, compute: compute)

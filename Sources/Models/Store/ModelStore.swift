@@ -218,7 +218,7 @@ private struct TensorFinder {
     for name in names where !known.insert(name).inserted {
       throw files.bad(name, "is there twice: its elements, and codes that stand for them")
     }
-    for name in names where !architecture.passesThrough(name, configuration) {
+    for name in names where !architecture.passesThrough(name, further: configuration.furtherLayers) {
       guard case .dtype(let dtype) = byName[name]?.type, FP8Format(dtype) == nil else { continue }
       if case .packed = byName[name]?.place { continue }
       if case .checkpoint(let checkpoint) = files {
@@ -312,7 +312,7 @@ private struct TensorFinder {
   /// - Throws: ``ModelError/unknownTensors(_:count:directory:)`` for those that belong to no other part either.
   func rest() throws(ModelError) -> [StoredTensor] {
     let unused = names.filter { !used.contains($0) }.sorted()
-    let unknown = unused.filter { !architecture.passesThrough($0, configuration) }
+    let unknown = unused.filter { !architecture.passesThrough($0, further: configuration.furtherLayers) }
     for name in unknown {
       guard let owner = FP8Scales.owner(of: name), used.contains(owner), let type = byName[owner]?.type else {
         continue

@@ -121,10 +121,10 @@ package struct StoredTensor: Sendable {
   ///
   /// - Parameters:
   ///   - family: of the model; nil where it is not known, then in the first that has the name.
-  ///   - configuration: of the model; nil where it cannot be read.
-  package mutating func identify(in family: (any Architecture.Type)?, _ configuration: ModelConfiguration?) {
+  ///   - further: the numbers of layers after the model's own.
+  package mutating func identify(in family: (any Architecture.Type)?, further: Range<Int>) {
     // What belongs to another part may be called as the tensors of a model are.
-    if let family, let configuration, family.passesThrough(name, configuration) {
+    if let family, family.passesThrough(name, further: further) {
       id = family.identifyForeign(name)
       role = id?.role
       return

@@ -10,7 +10,7 @@ package enum LLaDA2Uni: Architecture {
   package static let conventions = LLaDA2.conventions
 
   /// Only a name of the language part must mean something.
-  package static func passesThrough(_ name: String, _ configuration: ModelConfiguration) -> Bool {
+  package static func passesThrough(_ name: String, further: Range<Int>) -> Bool {
     !name.hasPrefix(body) && !name.hasPrefix(head)
   }
 

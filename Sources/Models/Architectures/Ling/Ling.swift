@@ -18,12 +18,11 @@ package enum Ling: Architecture {
       ("norm_head", false), ("norm_softmax", false), ("use_rmsnorm", true), ("expert_capacity", 0),
     ])
 
-  /// Layers that predict further tokens lie behind those of the model, under names of the same kind.
-  package static func passesThrough(_ name: String, _ configuration: ModelConfiguration) -> Bool {
+  /// Layers that predict further tokens are numbered after those of the model, under names of the same kind.
+  package static func passesThrough(_ name: String, further: Range<Int>) -> Bool {
     let words = name.split(separator: ".", maxSplits: 3, omittingEmptySubsequences: false)
     guard words.count == 4, words[0] == "model", words[1] == "layers", let layer = Int(words[2]) else { return false }
-    let first = configuration.layerCount
-    return (first..<first + configuration.furtherLayerCount).contains(layer)
+    return further.contains(layer)
   }
 
   package static let otherParts = "layers that predict further tokens"
