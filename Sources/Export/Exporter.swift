@@ -48,6 +48,9 @@ package struct Exporter: Sendable {
     let encoder: any TensorEncoder
   }
 
+  /// The same without the program, beside another budget that has it.
+  package var peakBeside: Int { peak - Self.program }
+
   /// The program itself, and what is known of each tensor and each place in a file.
   private static let program = 20 << 20
   private static let bytesPerTensor = 2200

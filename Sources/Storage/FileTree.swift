@@ -13,6 +13,17 @@ package enum FileTree {
     guard temporary != nil || errno == ENOENT else { throw FileError("remove", path) }
   }
 
+  /// What lies below a directory, by its path there; links are not followed, and a directory counts only where it is empty.
+  package static func names(in directory: String) -> [String] {
+    var found: [String] = []
+    for name in SystemCall.names(in: directory) ?? [] where name != "." && name != ".." {
+      guard let status = SystemCall.statusOfLink("\(directory)/\(name)") else { continue }
+      let below = status.st_mode & S_IFMT == S_IFDIR ? names(in: "\(directory)/\(name)") : []
+      found += below.isEmpty ? [name] : below.map { "\(name)/\($0)" }
+    }
+    return found
+  }
+
   /// Removes a file, or a directory with all that is in it. Links are removed, not followed.
   ///
   /// - Returns: the bytes of all files; nil where something is left.

@@ -16,34 +16,53 @@ extension ExportCommand {
     if let named = content.solver?.solver as? any CalibratedSolver, states == nil {
       throw Failure(solverNeedsStates: named.name)
     }
-    let conversion = try conversionPlan(states, rules, kernels)
+    let (conversion, choice) = try conversionPlan(states, rules, kernels)
     try PackArguments.requireTokenizer(conversion, of: model, isQuiet: quiet)
-    let exporter: Exporter
-    let report: ExportReport
-    do throws(ExportError) {
-      let outline: UnnamedPack
-      do throws(PackError) { outline = try UnnamedPack(outlining: conversion.pack, in: outlineDirectory) } catch {
-        throw .pack(error)
-      }
-      let plan = try plan(of: outline.link, as: format)
-      exporter = try Exporter(plan, kernels: kernels, threads: 1, memoryLimit: maxMemory.value, isFed: true)
-      report = try start(exporter, notes: conversion.model.notes)
+    let exporter = try exporter(of: conversion, as: format, kernels)
+    let converter: Converter
+    let limit = maxMemory.value - exporter.peakBeside
+    do throws(ConversionError) {
+      converter = try self.converter(of: conversion, states, kernels, memoryLimit: limit)
+    } catch .memory(let needed, _) {
+      throw Failure(
+        ConversionError.memory(needed: needed + exporter.peakBeside, limit: maxMemory.value), output: output ?? "")
     } catch { throw Failure(error, output: output ?? "") }
+    let report: ExportReport
+    do throws(ExportError) { report = try start(exporter, converter: converter) } catch {
+      throw Failure(error, output: output ?? "")
+    }
+    let quantizing = QuantizeReport(converter, source: model, output: output, choice)
+    if !quiet { quantizing.printRecipe() }
     var progress = Progress("quantizing and exporting", total: conversion.sourceByteCount, isQuiet: quiet)
-    if !dryRun { try write(exporter, conversion, states, kernels, &progress) }
+    let outcome = dryRun ? nil : try write(exporter, converter, states, &progress)
     tell(report, progress)
+    if !quiet, let outcome { quantizing.printQuality(outcome) }
   }
 
-  /// The plan of the pack that is not written.
+  private func exporter(
+    of plan: ConversionPlan, as format: any ExportFormat.Type, _ kernels: KernelSet
+  ) throws(Failure) -> Exporter {
+    do throws(ExportError) {
+      let outline: UnnamedPack
+      do throws(PackError) { outline = try UnnamedPack(outlining: plan.pack, in: outlineDirectory) } catch {
+        throw .pack(error)
+      }
+      return try Exporter(
+        self.plan(of: outline.link, as: format), kernels: kernels, threads: 1, memoryLimit: maxMemory.value, isFed: true
+      )
+    } catch { throw Failure(error, output: output ?? "") }
+  }
+
+  /// The plan of the pack that is not written, and what a target chose.
   private func conversionPlan(
     _ states: CalibrationFile?, _ rules: [UInt8]?, _ kernels: KernelSet
-  ) throws(Failure) -> ConversionPlan {
+  ) throws(Failure) -> (ConversionPlan, PrecisionChoice?) {
     do throws(ConversionError) {
       let plan = try content.plan(model, states: states?.document, target: content.target, recipe: rules)
-      guard let target = content.target, let states else { return plan }
+      guard let target = content.target, let states else { return (plan, nil) }
       let converter = try converter(of: plan, states, kernels, memoryLimit: maxMemory.value)
-      return try plan.with(
-        PackArguments.levels(converter, states, isQuiet: quiet).choose(target).encodings)
+      let choice = try PackArguments.levels(converter, states, isQuiet: quiet).choose(target)
+      return (try plan.with(choice.encodings), choice)
     } catch { throw Failure(error, output: output ?? "", recipe: content.recipe) }
   }
 
@@ -63,31 +82,30 @@ extension ExportCommand {
   }
 
   private func write(
-    _ exporter: Exporter, _ plan: ConversionPlan, _ states: CalibrationFile?, _ kernels: KernelSet,
-    _ progress: inout Progress
-  ) throws(Failure) {
-    guard let output else { return }  // validated
+    _ exporter: Exporter, _ converter: Converter, _ states: CalibrationFile?, _ progress: inout Progress
+  ) throws(Failure) -> Converter.Outcome? {
+    guard let output else { return nil }  // validated
     defer { progress.finish() }
-    let writer: ExportWriter
-    do throws(ExportError) { writer = try ExportWriter(exporter, to: output, replaces: force) } catch {
-      throw Failure(error, output: output)
-    }
     var failure: ExportError?
-    let outcome: Converter.Outcome
+    func exporting(_ work: () throws(ExportError) -> Void) throws(ConversionError) {
+      do throws(ExportError) { try work() } catch {
+        failure = error
+        throw .interrupted  // whatever that says: the failure is what is told
+      }
+    }
     do throws(ConversionError) {
-      let converter = try converter(of: plan, states, kernels, memoryLimit: maxMemory.value - exporter.peak)
-      outcome = try Interrupt.lookingOut { () throws(ConversionError) in
-        try converter.feed(
+      return try Interrupt.lookingOut { () throws(ConversionError) in
+        var writer: ExportWriter?
+        try exporting { () throws(ExportError) in writer = try ExportWriter(exporter, to: output, replaces: force) }
+        let outcome = try converter.feed(
           states: states, progress: { progress.update($0) }, isInterrupted: { Interrupt.isRequested }
         ) { (index, chunk) throws(ConversionError) in
-          do throws(ExportError) { try writer.take(index, SharedBytes(chunk.stored)) } catch {
-            failure = error
-            throw .interrupted  // whatever that says: the failure is what is told
-          }
+          try exporting { () throws(ExportError) in try writer?.take(index, SharedBytes(chunk.stored)) }
         }
+        guard let rootHash = outcome.rootHash else { preconditionFailure("all chunks were made") }
+        try exporting { () throws(ExportError) in try writer?.commit(rootHash: rootHash) }
+        return outcome
       }
     } catch { throw failure.map { Failure($0, output: output) } ?? Failure(error, output: output) }
-    guard let rootHash = outcome.rootHash else { preconditionFailure("all chunks were made") }
-    do throws(ExportError) { try writer.commit(rootHash: rootHash) } catch { throw Failure(error, output: output) }
   }
 }

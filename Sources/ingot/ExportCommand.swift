@@ -193,9 +193,9 @@ struct ExportCommand: ParsableCommand {
 
   /// Says what will be written, and looks whether there is room for it.
   ///
-  /// - Parameter notes: of the checkpoint.
-  func start(_ exporter: Exporter, notes: [SourceNote] = []) throws(ExportError) -> ExportReport {
-    let report = ExportReport(exporter, model: model, output: dryRun ? nil : output, notes: notes)
+  /// - Parameter converter: of a checkpoint that is exported as it is quantized.
+  func start(_ exporter: Exporter, converter: Converter? = nil) throws(ExportError) -> ExportReport {
+    let report = ExportReport(exporter, model: model, output: dryRun ? nil : output, converter: converter)
     if !quiet { report.printStart() }
     if let output, !dryRun, let free = OutputFile.freeBytes(beside: output), free < exporter.plan.byteCount {
       throw .diskSpace(needed: exporter.plan.byteCount, free: free, path: output)

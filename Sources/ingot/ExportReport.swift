@@ -1,3 +1,4 @@
+import Conversion
 import Export
 import JSON
 import Kernels
@@ -13,10 +14,16 @@ struct ExportReport {
   private let model: String
   private let output: String?
   private let notes: [String]
+  /// Bytes of memory at most, and threads.
+  private let memory: Int
+  private let threads: Int
 
-  /// - Parameter notes: of a checkpoint.
-  init(_ exporter: Exporter, model: String, output: String?, notes: [SourceNote] = []) {
+  /// - Parameter converter: of a checkpoint that is exported as it is quantized.
+  init(_ exporter: Exporter, model: String, output: String?, converter: Converter? = nil) {
+    let notes = converter?.plan.model.notes ?? []
     self.exporter = exporter
+    memory = converter.map { $0.budget.peak + exporter.peakBeside } ?? exporter.peak
+    threads = converter?.threads ?? exporter.threads
     self.model = model
     self.output = output
     self.notes =
@@ -44,7 +51,7 @@ struct ExportReport {
           + "\(Format.count(experts)) of experts",
       ],
       ["format", "\(plan.format.name), for \(plan.format.engines)"],
-      ["memory", "\(Format.bytes(exporter.peak)) at most, \(exporter.threads) threads"],
+      ["memory", "\(Format.bytes(memory)) at most, \(threads) thread\(threads == 1 ? "" : "s")"],
     ]
     if let output {
       let free = OutputFile.freeBytes(beside: output).map { ", \(Format.bytes($0)) free" } ?? ""
@@ -78,8 +85,8 @@ struct ExportReport {
       "files": .array(plan.files.map { ["name": .string($0.name), "bytes": JSONValue($0.byteCount)] }),
       "parameters": JSONValue(parameterCount), "expert_parameters": JSONValue(plan.experts.parameterCount),
       "bits_per_weight": JSONValue(bits.all), "bits_per_weight_experts": JSONValue(bits.experts),
-      "kernels": .string(exporter.kernels.name), "threads": JSONValue(exporter.threads),
-      "memory_planned_bytes": JSONValue(exporter.peak), "memory_peak_anonymous_bytes": JSONValue(peakAnonymous),
+      "kernels": .string(exporter.kernels.name), "threads": JSONValue(threads),
+      "memory_planned_bytes": JSONValue(memory), "memory_peak_anonymous_bytes": JSONValue(peakAnonymous),
       "seconds": JSONValue(seconds), "notes": .array(notes.map { JSONValue($0) }),
     ]
   }

@@ -27,6 +27,12 @@ extension Failure {
       hint: "choose another name, or remove it first")
   }
 
+  init(directoryHoldsOther path: String, _ name: String) {
+    self.init(
+      what: "`\(name)` in `\(path)` was not written by `ingot export`, and would go with the directory",
+      hint: "move it away, or choose another name")
+  }
+
   init(directoryHoldsSource path: String, source: String) {
     self.init(what: "`\(source)`, which is to be read, lies in `\(path)`", hint: "choose another name")
   }

@@ -1,4 +1,5 @@
 import Glibc
+import JSON
 import Pack
 import Safetensors
 import Storage
@@ -60,17 +61,21 @@ struct Outputs {
     }
   }
 
-  /// The same of a directory. What is there is replaced only if it is empty or holds a file by which we know it.
+  /// The same of a directory. What is there is replaced only if it is empty, or holds nothing but what its manifest says was written.
   mutating func requireDirectory(_ path: String, holding manifest: String) throws(Failure) {
     if Machine.isStream(path) { throw Failure(outputIsStream: path) }
     if Machine.isRegularFile(path) { throw Failure(directoryIsFile: path) }
     guard force || !Machine.isTaken(path) else {
       throw Failure(outputExists: path, target: SystemCall.target(ofLink: path))
     }
-    let names = (SystemCall.names(in: path) ?? []).filter { $0 != "." && $0 != ".." }
+    let names = FileTree.names(in: path)
     guard names.isEmpty || names.contains(manifest) else { throw Failure(directoryIsForeign: path) }
     for name in names where FileIdentity(of: "\(path)/\(name)").map(sources.contains) ?? false {
       throw Failure(directoryHoldsSource: path, source: name)
+    }
+    let written = Self.written(by: "\(path)/\(manifest)")
+    if let other = names.first(where: { $0 != manifest && !written.contains($0) }) {
+      throw Failure(directoryHoldsOther: path, other)
     }
     do throws(FileError) {
       for (name, byteCount) in OutputFile.removeLeftovers(of: path) where !isQuiet {
@@ -79,6 +84,14 @@ struct Outputs {
       _ = try OutputDirectory(path: path, replaces: force)
     } catch { throw Failure(error) }
     if force, !isQuiet, let target = SystemCall.target(ofLink: path) { Console.note(note(replacing: path, to: target)) }
+  }
+
+  /// The names of the files that a manifest lists.
+  private static func written(by manifest: String) -> Set<String> {
+    guard let bytes = try? TextInput.contents(of: manifest, limit: 64 << 20),
+      let files = try? unsafe JSONParser.parse(bytes.span.bytes).object?["files"]?.object
+    else { return [] }
+    return Set(files.members.map(\.key))
   }
 
   /// The same of a log, which is appended to as it is made; a pipe or a device is written to as it is.

@@ -83,8 +83,18 @@ struct QuantizeReport {
       rows.append(["output", "\(output): \(bound)\(Format.bytes(rawByteCount))\(free)"])
     }
     for line in Format.table(rows) { Console.note(line) }
-    for line in Format.table(spentRows, right: [1, 2, 3, 4]) { Console.note(line) }
+    printSpent()
     Console.notes(notes)
+  }
+
+  /// How an export of a checkpoint is quantized on the way.
+  func printRecipe() {
+    for line in Format.table([["recipe", recipeText]]) { Console.note(line) }
+    printSpent()
+  }
+
+  private func printSpent() {
+    for line in Format.table(spentRows, right: [1, 2, 3, 4]) { Console.note(line) }
   }
 
   /// What a target's bytes were spent on.
@@ -138,6 +148,16 @@ struct QuantizeReport {
     Console.note(
       "\(Format.fixed(seconds, 1)) s"
         + (rounds.isEmpty ? ", \(rate(plan.sourceByteCount)) in, \(rate(outcome.byteCount)) out" : all))
+    printQuality(outcome)
+    // Without a tokenizer nothing can be asked.
+    guard plan.file(named: "tokenizer.json") != nil, let output, !plan.options.requantizes,
+      plan.options.companions == nil
+    else { return }
+    Console.note("next: ingot verify \(output) --reference \(source)")
+  }
+
+  /// What was lost, and what could be missed.
+  func printQuality(_ outcome: Converter.Outcome) {
     if let error = plan.requantizationError(outcome.statistics) {
       let kinds = plan.model.requantized.map { "\(Format.count($0.count)) \($0.name)" }.joined(separator: ", ")
       Console.note(
@@ -162,11 +182,6 @@ struct QuantizeReport {
     if !worst.isEmpty { Console.note("largest relative RMSE:") }
     for line in Format.table(worst.map { ["  \(Format.fixed(Double($0.error), 4))", $0.name] }) { Console.note(line) }
     if !worst.isEmpty, !plan.options.requantizes, let known = KnownDrift.text(plan.options) { Console.note(known) }
-    // Without a tokenizer nothing can be asked.
-    guard plan.file(named: "tokenizer.json") != nil, let output, !plan.options.requantizes,
-      plan.options.companions == nil
-    else { return }
-    Console.note("next: ingot verify \(output) --reference \(source)")
   }
 
   private func worstTensors(_ outcome: Converter.Outcome) -> [(error: Float, name: String)] {

@@ -98,7 +98,7 @@ import Testing
       (["--override", "nothing=int4-g64", "--target", "4.3bpw"], "matches no tensor"),
       (["--target", "2bpw"], "cannot be met"),
       (["--target", "100kB"], "it is more than"), (["--drop", "nothing"], "matches no tensor"),
-      (["--target", "4.3bpw", "--override", "experts=int4-g64"], "nothing to choose"),
+      (["--target", "4.3bpw", "--override", "experts=int4-g64"], "nothing for the target"),
     ])
   func beforeStates(options: [String], words: String) throws {
     try withData { directory in
