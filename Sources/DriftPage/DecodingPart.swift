@@ -6,19 +6,20 @@ enum DecodingPart {
   static func html(_ report: DriftReport) -> Markup {
     guard let trajectories = report.trajectories else { return "" }
     let examples = trajectories.examples.enumerated().map {
-      Example($0.element, number: $0.offset + 1).html
+      Example($0.element, number: $0.offset + 1, predictsNext: report.predictsNext).html
     }
-    let legend: Markup = examples.isEmpty ? "" : Example.legend
-    return facts(trajectories) + along(trajectories.alongReference) + legend + Markup(examples)
+    let legend: Markup = examples.isEmpty ? "" : Example.legend(predictsNext: report.predictsNext)
+    return facts(trajectories, predictsNext: report.predictsNext)
+      + along(trajectories.alongReference, predictsNext: report.predictsNext) + legend + Markup(examples)
   }
 
-  private static func facts(_ paths: DriftReport.Trajectories) -> Markup {
+  private static func facts(_ paths: DriftReport.Trajectories, predictsNext: Bool) -> Markup {
     let percent = PageNumber.percent
     var facts = Facts()
     facts.add("prompts", PageNumber.count(paths.prompts))
     facts.add("same output", PageNumber.estimate(paths.identical, percent))
     facts.add("same output, same steps", PageNumber.estimate(paths.samePath, percent))
-    facts.add("first divergence", text(paths.firstDivergence))
+    facts.add("first divergence", text(paths.firstDivergence, predictsNext: predictsNext))
     facts.add("edit distance, of the longer length", PageNumber.estimate(paths.editDistance, percent))
     facts.add("order of commits, Kendall’s τ", PageNumber.estimate(paths.orderAgreement))
     facts.add("forwards", text(paths.forwards, PageNumber.count))
@@ -30,8 +31,12 @@ enum DecodingPart {
     return facts.html
   }
 
-  private static func text(_ divergence: DriftReport.FirstDivergence) -> String? {
+  private static func text(_ divergence: DriftReport.FirstDivergence, predictsNext: Bool) -> String? {
     guard divergence.count > 0 else { return nil }
+    if predictsNext {
+      let place = divergence.block.map { ", on average at token \(Format.fixed($0 + 1, 1)) of the answer" } ?? ""
+      return "of \(PageNumber.count(divergence.count)) prompts\(place)"
+    }
     var parts: [String] = []
     if let block = divergence.block { parts.append("block \(Format.fixed(block, 1))") }
     if let step = divergence.step { parts.append("step \(Format.fixed(step, 1))") }
@@ -51,7 +56,7 @@ enum DecodingPart {
 
   // MARK: Along the reference's path
 
-  private static func along(_ along: DriftReport.AlongReference?) -> Markup {
+  private static func along(_ along: DriftReport.AlongReference?, predictsNext: Bool) -> Markup {
     guard let along else { return "" }
     let percent = PageNumber.percent
     var facts = Facts()
@@ -69,7 +74,7 @@ enum DecodingPart {
       ]
     }
     let table: Markup =
-      rows.isEmpty
+      rows.isEmpty || predictsNext
       ? ""
       : PageTable(
         columns: ["masked", "states", "same positions", "same tokens"], rows: rows, caption: "Decisions by masked share"

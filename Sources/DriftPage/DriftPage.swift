@@ -72,7 +72,7 @@ struct PageSection {
       PageSection(id: "versus", title: "Beside another candidate", content: VersusPart.html(report.versus)),
       PageSection(
         id: "predictions", title: "Predictions at \(report.scoredKind) positions", content: PredictionPart.html(report)),
-      PageSection(id: "worst", title: "Where it drifts most", content: WorstPart.html(report.masked?.worst ?? [])),
+      PageSection(id: "worst", title: "Where it drifts most", content: WorstPart.html(report)),
       PageSection(id: "inside", title: "Inside the model", content: InsidePart.html(report)),
       PageSection(id: "decoding", title: "Free decoding", content: DecodingPart.html(report)),
       PageSection(id: "tasks", title: "Tasks and preferences", content: TaskPart.html(report)),

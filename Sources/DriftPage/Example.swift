@@ -6,21 +6,26 @@ struct Example {
   private let number: Int
   /// The last forward of either model: the end of the scale of colours.
   private let last: Int
+  private let predictsNext: Bool
 
-  init(_ example: DriftReport.Example, number: Int) {
+  init(_ example: DriftReport.Example, number: Int, predictsNext: Bool) {
     self.example = example
     self.number = number
+    self.predictsNext = predictsNext
     last = (example.reference.tokens + example.candidate.tokens).compactMap(\.forward).max() ?? 0
   }
 
-  static let legend: Markup = """
-    <h3>Trajectories</h3>
-    <p class="legend">Settled by an earlier <span class="f0">1</span><span class="f1">2</span><span class="f2">3</span>\
-    <span class="f3">4</span><span class="f4">5</span><span class="f5">6</span> or later sixth of all forwards. \
-    <b class="other">Underlined</b> tokens differ between the models; a frame and ◆ mark the first \
-    decision that differed. Small numbers open a block. Hover over a token for its forward.</p>
+  static func legend(predictsNext: Bool) -> Markup {
+    let blocks: Markup? = predictsNext ? nil : "Small numbers open a block. "
+    return """
+      <h3>Trajectories</h3>
+      <p class="legend">Settled by an earlier <span class="f0">1</span><span class="f1">2</span><span class="f2">3</span>\
+      <span class="f3">4</span><span class="f4">5</span><span class="f5">6</span> or later sixth of all forwards. \
+      <b class="other">Underlined</b> tokens differ between the models; a frame and ◆ mark the first \
+      decision that differed. \(blocks)Hover over a token for its forward.</p>
 
-    """
+      """
+  }
 
   var html: Markup {
     """
@@ -36,8 +41,12 @@ struct Example {
 
   private var divergence: String {
     guard let place = example.divergence else { return "Both take the same path." }
-    var parts = ["block \(PageNumber.count(place.block))", "step \(PageNumber.count(place.step))"]
+    var parts =
+      predictsNext
+      ? ["token \(PageNumber.count(place.block + 1)) of the answer"]
+      : ["block \(PageNumber.count(place.block))", "step \(PageNumber.count(place.step))"]
     if let position = place.position { parts.append("position \(PageNumber.count(position))") }
+    guard !predictsNext else { return "◆ First divergence: \(parts.joined(separator: ", "))." }
     let masked = "with \(PageNumber.percent(place.maskRatio)) of the block still masked"
     return "◆ First divergence: \(parts.joined(separator: ", ")), \(masked)."
   }
@@ -50,7 +59,7 @@ struct Example {
   private func side(_ role: String, _ side: DriftReport.Example.Side) -> Markup {
     var block: Int?
     let tokens = side.tokens.enumerated().map { index, token -> Markup in
-      let opened: Markup? = token.block == block ? nil : "<span class=\"block\">\(token.block)</span>"
+      let opened: Markup? = predictsNext || token.block == block ? nil : "<span class=\"block\">\(token.block)</span>"
       block = token.block
       return "\(opened)\(span(token, isFirst: index == firstIndex))"
     }

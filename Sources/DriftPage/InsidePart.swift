@@ -6,7 +6,8 @@ enum InsidePart {
     let figures = [hidden(report.layers), routes(report.routing), attribution(report.attribution)]
       .compactMap { $0?.html }
     let tables = Markup([
-      replay(report.routeReplay), routingFacts(report), routesByRatio(report.routing?.byMaskRatio ?? []),
+      replay(report.routeReplay), routingFacts(report),
+      routesByRatio(report.predictsNext ? [] : report.routing?.byMaskRatio ?? []),
     ])
     guard !figures.isEmpty || !tables.isEmpty else { return "" }
     let aside: Markup = tables.isEmpty ? "" : "<div>\n\(tables)</div>\n"

@@ -40,14 +40,15 @@ enum PredictionPart {
     facts.add("of the floor", write(floor?.top1Agreement, percent))
     facts.add(
       "top token’s probability moves by", write(masked?.top1ProbabilityChange?.estimate, PageNumber.signedPercent))
-    for (label, loss) in [("loss", masked?.nll), ("ELBO", masked?.elbo)] {
+    // Of next tokens the bound is the loss itself.
+    for (label, loss) in [("loss", masked?.nll), ("ELBO", report.predictsNext ? nil : masked?.elbo)] {
       guard let loss else { continue }
       let change = write(loss.difference, PageNumber.signed).map { "; difference \($0)" } ?? ""
       facts.add(
         "\(label), nats a token",
         "\(PageNumber.nats(loss.reference)) reference, \(PageNumber.nats(loss.candidate)) candidate\(change)")
     }
-    facts.add("sure enough to commit", masked?.threshold.map(text))
+    if !report.predictsNext { facts.add("sure enough to commit", masked?.threshold.map(text)) }
     return facts.html
   }
 
@@ -61,6 +62,7 @@ enum PredictionPart {
   // MARK: Drawings
 
   private static func byMaskRatio(_ report: DriftReport) -> Figure? {
+    guard !report.predictsNext else { return nil }
     let rows = report.masked?.byMaskRatio ?? []
     return ConditionalFigure(
       id: "kl-by-mask-ratio", title: "Divergence by share of the block that is masked",

@@ -4,7 +4,7 @@ import Text
 /// What was compared, on which data, and what it cost: enough to do it again.
 enum ProvenancePart {
   static func html(_ report: DriftReport) -> Markup {
-    models(report) + data(report.data) + floor(report.floor) + cost(report.cost)
+    models(report) + data(report.data, predictsNext: report.predictsNext) + floor(report.floor) + cost(report.cost)
   }
 
   private static func models(_ report: DriftReport) -> Markup {
@@ -25,7 +25,7 @@ enum ProvenancePart {
     return "<h3>Models</h3>\n\(PageTable(columns: columns, rows: rows, caption: "Models").html)"
   }
 
-  private static func data(_ data: DriftReport.DataFacts) -> Markup {
+  private static func data(_ data: DriftReport.DataFacts, predictsNext: Bool) -> Markup {
     let (prompts, texts) = (data.prompts, data.texts)
     var facts = Facts()
     facts.add(
@@ -39,10 +39,15 @@ enum ProvenancePart {
         texts.count, texts.source, texts.hash,
         [(texts.tokens, "tokens"), (texts.scoredPositions, "scored positions")]))
     facts.add("chat template", data.raw.map { $0 ? "left out (--raw)" : "put around each prompt" })
-    facts.add("masked shares", data.maskRatios.map(PageNumber.plainPercent).joined(separator: ", "))
+    facts.add("seed", "\(data.seed)")
+    if !predictsNext {
+      facts.add("masked shares", data.maskRatios.map(PageNumber.plainPercent).joined(separator: ", "))
+      facts.add("block length", "\(data.blockLength)")
+      facts.add("steps", "\(data.steps)")
+      facts.add("threshold", "\(data.threshold)")
+    }
     for (name, value) in [
-      ("seed", "\(data.seed)"), ("block length", "\(data.blockLength)"), ("steps", "\(data.steps)"),
-      ("generation length", "\(data.generationLength)"), ("threshold", "\(data.threshold)"),
+      ("generation length", "\(data.generationLength)"),
       ("temperature", "\(data.temperature)"), ("decoder", data.decoder),
       ("editing threshold", data.editing.map { "\($0.threshold)" }),
       ("post steps", data.editing.map { "\($0.maximumPostSteps)" }),

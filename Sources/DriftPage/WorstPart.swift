@@ -5,15 +5,20 @@ enum WorstPart {
   /// The rest unfolds.
   private static var shownCount: Int { 5 }
 
-  static func html(_ worst: [DriftReport.WorstPosition]) -> Markup {
+  static func html(_ report: DriftReport) -> Markup {
+    let worst = report.masked?.worst ?? []
     guard !worst.isEmpty else { return "" }
+    let item = { (entry: DriftReport.WorstPosition) in Self.item(entry, predictsNext: report.predictsNext) }
     let rest = worst.dropFirst(shownCount).map(item)
+    let signs =
+      report.predictsNext
+      ? "[▒] stands for the token in question" : "▒ stands for a masked token, [▒] for the one in question"
     let more: Markup =
       rest.isEmpty
       ? "" : "<details><summary>\(rest.count) more</summary>\n<ol class=\"worst\">\n\(rest)</ol></details>"
     return """
-      <p>The positions with the largest divergence, at most two of a text. ▒ stands for a masked token, [▒] for the one in \
-      question, ␣ for a space at the edge of a token.</p>
+      <p>The positions with the largest divergence, at most two of a text. \(signs), \
+      ␣ for a space at the edge of a token.</p>
       <ol class="worst">
       \(worst.prefix(shownCount).map(item))</ol>
       \(more)
@@ -21,11 +26,12 @@ enum WorstPart {
       """
   }
 
-  private static func item(_ entry: DriftReport.WorstPosition) -> Markup {
-    var place = [("text", entry.text), ("position", entry.position), ("block", entry.block)].map { name, number in
-      "\(name) \(PageNumber.count(number))"
+  private static func item(_ entry: DriftReport.WorstPosition, predictsNext: Bool) -> Markup {
+    var place = ["text \(PageNumber.count(entry.text))", "position \(PageNumber.count(entry.position))"]
+    if !predictsNext {
+      place.append("block \(PageNumber.count(entry.block))")
+      place.append("\(PageNumber.plainPercent(entry.maskRatio)) of the block masked")
     }
-    place.append("\(PageNumber.plainPercent(entry.maskRatio)) of the block masked")
     return """
       <li><p><strong>\(PageNumber.nats(entry.kl)) nats</strong> · \(place.joined(separator: ", ")). The text has \(token(entry.truth)).</p>
       <p class="context">\(entry.context)</p>

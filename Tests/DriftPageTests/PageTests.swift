@@ -56,6 +56,19 @@ import Testing
     #expect(count > 60)
   }
 
+  @Test func whatPredictsTheNextTokenHasNoMasks() throws {
+    let full = SyntheticReport.full().json
+    let data = try #require(full.object?["data"]).replacing(["decoder": "next-token"])
+    let page = DriftPage.html(SyntheticReport.report(full.replacing(["data": data])))
+    try Tags.check(page)
+    for part in ["kl-by-mask-ratio", "masked share", "masked token", "of the block", "above τ", "ELBO, "] {
+      #expect(!page.contains(part), "\(part)")
+    }
+    for part in ["loss, difference", "First divergence: token 1 of the answer, position 69."] {
+      #expect(page.contains(part), "\(part)")
+    }
+  }
+
   @Test func everyNumberIsOnThePage() {
     let report = SyntheticReport.full()
     let page = DriftPage.html(report)

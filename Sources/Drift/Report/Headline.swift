@@ -100,7 +100,7 @@ package struct Headline: Sendable, Equatable {
   }
 
   private static func likelihood(_ report: DriftReport) -> Headline? {
-    let bound = report.masked?.elbo?.difference
+    let bound = report.predictsNext ? nil : report.masked?.elbo?.difference
     guard let value = bound ?? report.masked?.nll?.difference else { return nil }
     // The floor has no bound of its own; its loss is the nearest thing, and a sign that differs makes no multiple.
     let floor = bound == nil ? report.floor?.nllDifference?.mean : nil
