@@ -192,7 +192,8 @@ package struct ConversionPlan: Sendable {
     var decisions: [RecipeMatcher.Decision] = []
     do throws(RecipeError) {
       var matcher = try RecipeMatcher(
-        options.recipe, protecting: model.architecture.protectedRoles, chosen: options.chosen)
+        options.recipe, protecting: model.architecture.protectedRoles, passing: model.architecture.otherParts,
+        chosen: options.chosen)
       func plan(_ source: StoredTensor) throws(RecipeError) -> PackPlan.Tensor {
         guard let encoding = source.type.encoding else { preconditionFailure("the store checked its types") }
         let decision = try matcher.decide(source, source: encoding)

@@ -16,6 +16,7 @@ package struct RecipeMatcher {
 
   private let recipe: Recipe
   private let protectedRoles: Set<TensorRole>
+  private let otherParts: String
   /// By name of a tensor, what a target has chosen.
   private let chosen: [String: Encoding]
   private let patterns: [SearchPattern]
@@ -35,13 +36,17 @@ package struct RecipeMatcher {
     return drops
   }
 
-  /// - Parameter protectedRoles: what keeps its precision.
+  /// - Parameters:
+  ///   - protectedRoles: what keeps its precision.
+  ///   - otherParts: what the tensors without a role are of, in words.
   /// - Throws: ``RecipeError/pattern(_:_:number:)``.
   package init(
-    _ recipe: Recipe, protecting protectedRoles: Set<TensorRole>, chosen: [String: Encoding] = [:]
+    _ recipe: Recipe, protecting protectedRoles: Set<TensorRole>, passing otherParts: String,
+    chosen: [String: Encoding] = [:]
   ) throws(RecipeError) {
     self.recipe = recipe
     self.protectedRoles = protectedRoles
+    self.otherParts = otherParts
     self.chosen = chosen
     var patterns: [SearchPattern] = []
     for (index, rule) in recipe.overrides.enumerated() {
@@ -64,7 +69,7 @@ package struct RecipeMatcher {
       if let role = tensor.role {
         protectedRoles.contains(role) ? "protected: \(role.rawValue)" : nil
       } else {
-        "passed through: no part of the language model"
+        "passed through: \(otherParts)"
       }
     var winner: Int?
     for (index, pattern) in patterns.enumerated() where pattern.occurs(in: tensor.name) {

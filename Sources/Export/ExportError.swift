@@ -38,8 +38,8 @@ package enum ExportRefusal: Sendable, Equatable {
   case dimension(tensor: String, Int, multiple: Int)
   /// No engine that reads the format has this family of models, or it has it under another profile.
   case family(profile: String?)
-  /// Tensors of other parts than the language model, which have no place.
-  case otherParts(count: Int)
+  /// Tensors that the model does not use, which have no place; `of` says what they are.
+  case otherParts(count: Int, of: String)
   /// Numbers that the format cannot hold, which are known only when they are looked at; the first tensor that has some.
   case values(tensor: String, Obstacle)
   /// Rows that are no whole blocks.

@@ -102,9 +102,9 @@ extension Failure {
         what: profile.map { "the profile `\($0)` of `\(format)` is for another family of models" }
           ?? "`ingot export --to \(format)` does not know this family of models",
         hint: "`ingot export --list` tells who reads what")
-    case .otherParts(let count):
+    case .otherParts(let count, let parts):
       self.init(
-        what: "`\(format)` has no place for \(Format.count(count)) tensors of other parts than the language model",
+        what: "`\(format)` has no place for \(Format.count(count)) tensors of \(parts)",
         hint: "leave them out with `ingot quantize --drop`, or export --to compressed-tensors or safetensors")
     case .values(let tensor, .tooLarge(let type)):
       self.init(

@@ -228,7 +228,7 @@ extension Failure {
     case .matchesNothing(let pattern, let number, let protectedMatches):
       self.init(
         what: protectedMatches > 0
-          ? "recipe rule \(number) `\(pattern)` matches only what is always kept: router, norms, biases, other parts than the language"
+          ? "recipe rule \(number) `\(pattern)` matches only what is always kept: router, norms, biases, what is passed through"
           : "recipe rule \(number) `\(pattern)` matches no tensor",
         hint: "see names with `ingot inspect --all CHECKPOINT`, or mark the rule \"optional\" in a recipe file",
         code: .usage)

@@ -104,7 +104,7 @@ import Testing
           try refusal { () throws(ExportError) in try export(pack, to: format, directory + "/out") }
         }
         #expect(try refused(MLXFormat.self) == .family(profile: nil))
-        #expect(try refused(GGUFFormat.self) == .otherParts(count: 2))
+        #expect(try refused(GGUFFormat.self) == .otherParts(count: 2, of: LLaDA2Uni.otherParts))
         try export(pack, to: CompressedTensorsFormat.self, directory + "/ct")
         let tensors = try Reader.safetensors(directory + "/ct")
         #expect(others.allSatisfy { tensors[$0] != nil })

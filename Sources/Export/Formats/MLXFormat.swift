@@ -30,7 +30,8 @@ package enum MLXFormat: ExportFormat {
       throw .refused(.family(profile: nil), format: name)
     }
     guard source.store.passedThrough.isEmpty else {
-      throw .refused(.otherParts(count: source.store.passedThrough.count), format: name)
+      throw .refused(
+        .otherParts(count: source.store.passedThrough.count, of: source.store.architecture.otherParts), format: name)
     }
     let checker = SchemeChecker(source: source, format: self)
     try checker.requireHeld(restIsPlain: false)

@@ -27,7 +27,8 @@ package enum GGUFFormat: ExportFormat {
       throw .refused(.family(profile: profile.name), format: name)
     }
     guard !profile.isDescribed || source.store.passedThrough.isEmpty else {
-      throw .refused(.otherParts(count: source.store.passedThrough.count), format: name)
+      throw .refused(
+        .otherParts(count: source.store.passedThrough.count, of: source.store.architecture.otherParts), format: name)
     }
     let checker = SchemeChecker(source: source, format: self)
     try checker.requireHeld(restIsPlain: false)

@@ -23,7 +23,8 @@ package enum MinnowFormat: ExportFormat {
     }
     guard source.configuration.blockRouting != nil else { throw .refused(.noBlockRouting, format: name) }
     guard source.store.passedThrough.isEmpty else {
-      throw .refused(.otherParts(count: source.store.passedThrough.count), format: name)
+      throw .refused(
+        .otherParts(count: source.store.passedThrough.count, of: source.store.architecture.otherParts), format: name)
     }
     let checker = SchemeChecker(source: source, format: self)
     try checker.requireHeld(restIsPlain: true)
