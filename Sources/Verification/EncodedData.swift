@@ -17,6 +17,9 @@ package struct EncodedData {
   /// Answers that do not fit the model's positions.
   package internal(set) var cut = 0
 
+  /// The fewest tokens of a rest of a text where the next token is predicted.
+  private static var leastContext: Int { 32 }
+
   /// Texts from answers and pairs; of a file, windows of whole blocks. All of it is something that the model may be shown:
   /// what is refused of a prompt is refused of all.
   ///
@@ -28,7 +31,7 @@ package struct EncodedData {
     isRaw: Bool
   ) throws(VerificationError) {
     let blockLength = decoder.options.blockLength
-    // What nothing stands before cannot be predicted from it.
+    // The first token has no context to be predicted from.
     let lead = model.configuration.conventions.prediction.lead
     let longest = model.configuration.maximumPositions / blockLength * blockLength
     for (index, prompt) in data.prompts.enumerated() {
@@ -63,10 +66,11 @@ package struct EncodedData {
     textSource = texts.isEmpty ? text.source : "answers and \(text.source)"
     let ids = try Self.ids(ofText: text.content, model, decoder, from: Shown.input(text.source))
     let length = max(blockLength, min(windowLength, longest) / blockLength * blockLength)
+    // A shorter rest would be scored with next to no context.
+    let least = min(lead > 0 ? Self.leastContext : blockLength, length, ids.count)
     for start in stride(from: 0, to: ids.count, by: length) {
       let window = Array(ids[start..<min(ids.count, start + length)])
-      // A short rest would be scored with next to no context.
-      guard window.count >= min(blockLength, ids.count) else { continue }
+      guard window.count >= least else { continue }
       texts.append(ScoredText(tokens: window, scored: lead..<window.count, blockLength: blockLength, fill: nil))
       origins.append(nil)
     }

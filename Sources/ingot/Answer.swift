@@ -24,6 +24,7 @@ struct Answer {
   let cachePasses: Int?
   let seconds: Double
   let secondsToFirstBlock: Double?
+  let blockLength: Int
   let weights: WeightCounters
   let end: End
 
@@ -41,7 +42,9 @@ struct Answer {
         + (forwards > 1 ? " (\(Format.fixed(tokensPerForward, 1)) each)" : ""),
       "\(Format.fixed(tokensPerSecond, tokensPerSecond < 10 ? 1 : 0)) tokens/s",
     ]
-    if let secondsToFirstBlock { parts.append("first block after \(Format.fixed(secondsToFirstBlock, 2)) s") }
+    if let secondsToFirstBlock {
+      parts.append("first \(blockLength > 1 ? "block" : "token") after \(Format.fixed(secondsToFirstBlock, 2)) s")
+    }
     parts.append("\(Format.bytes(weights.bytesRead)) of experts")
     let packed = weights.experts - weights.inPlace
     if packed > 0 {
@@ -143,8 +146,8 @@ struct Answering {
     return Answer(
       tokens: tokens, text: String(decoding: text, as: UTF8.self), promptTokens: prompt,
       forwards: forwards, cachePasses: output?.cachePasses, seconds: seconds,
-      secondsToFirstBlock: canvas.firstBlockEnd.map { $0 - start }, weights: counters,
-      end: end)
+      secondsToFirstBlock: canvas.firstBlockEnd.map { $0 - start }, blockLength: options.blockLength,
+      weights: counters, end: end)
   }
 }
 

@@ -13,12 +13,12 @@ import Verification
 struct CalibrateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "calibrate",
-    abstract: "Keep what the experts are fed while a model denoises, for `quantize --calibration`.",
+    abstract: "Keep what the experts are fed while a model decodes, for `quantize --calibration`.",
     discussion: """
       One full-precision pass over texts as diffusion decodes from them: blocks with a quarter, half, three quarters and \
-      all of their positions masked, and the finished text. What matters most is the mix: give files of every domain \
-      and language that the model will be used for, in equal parts, as questions and answers in the chat template that it \
-      was trained with where there are such. Half of the tokens from each of two domains keep nearly all that each would \
+      all of their positions masked, and the finished text; for a model that predicts the next token, the text alone. What \
+      matters most is the mix: give files of every domain and language that the model will be used for, in equal parts, as \
+      questions and answers in the chat template that it was trained with where there are such. Half of the tokens from each of two domains keep nearly all that each would \
       gain alone; a domain that is left out loses most of it. The file is described in Formats/calibration.md.
 
       EXAMPLES

@@ -31,7 +31,10 @@ struct CalibrationArguments: ParsableArguments {
   @Option(help: "Positions denoised together. (default: the model's, for LLaDA2 32)")
   var blockLength: Int?
 
-  @Option(help: "2.0, 2.1-quality, 2.1-speed or 2.2: those that edit weigh what they see more. (default: as for run)")
+  @Option(
+    help:
+      "2.0, 2.1-quality, 2.1-speed or 2.2: those that edit weigh what they see more; next-token for Ling. (default: as for run)"
+  )
   var decoder: DecoderName?
 
   /// Whether any data is named.

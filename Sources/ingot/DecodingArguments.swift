@@ -48,18 +48,29 @@ struct DecodingArguments: ParsableArguments {
 
   /// Which of the options change nothing, and why.
   func idleOptions(_ name: DecoderName) -> [String] {
-    let isNext = name == .next
     let idle: [(option: String, isIdle: Bool, reason: String)] = [
-      ("--steps", steps != nil && [.quality21, .speed21, .next].contains(name), "has no schedule"),
-      ("--threshold", threshold != nil && isNext, "writes a token at each step"),
       ("--editing-threshold", editingThreshold != nil && !name.edits, "edits nothing"),
       ("--max-post-steps", maxPostSteps != nil && !name.edits, "edits nothing"),
       ("--max-steps", maxSteps != nil && name != .llada22, "needs no such limit"),
       ("--stop-early", stopEarly && name.edits, "may still edit what is committed"),
-      ("--stop-early", stopEarly && isNext, "stops at the end in any case"),
+      ("--stop-early", stopEarly && name == .next, "stops at the end in any case"),
     ]
-    return idle.filter(\.isIdle).map { "\($0.option) changes nothing: decoder \(name.rawValue) \($0.reason)" }
+    return name.idleOptions(steps: steps.map { _ in "--steps" }, threshold: threshold.map { _ in "--threshold" })
+      + idle.filter(\.isIdle).map { name.note(idle: $0.option, $0.reason) }
   }
 }
 
-extension DecoderName: ExpressibleByArgument {}
+extension DecoderName: ExpressibleByArgument {
+  /// Which of the two change nothing, and why. Each by the name under which it was given; nil where it was not.
+  func idleOptions(steps: String?, threshold: String?) -> [String] {
+    let steps = [.quality21, .speed21, .next].contains(self) ? steps : nil
+    let threshold = self == .next ? threshold : nil
+    return [
+      steps.map { note(idle: $0, "has no schedule") }, threshold.map { note(idle: $0, "writes a token at each step") },
+    ].compactMap(\.self)
+  }
+
+  fileprivate func note(idle option: String, _ reason: String) -> String {
+    "\(option) changes nothing: decoder \(rawValue) \(reason)"
+  }
+}

@@ -58,8 +58,8 @@ extension Failure {
 
   init(nothingToCalibrate path: String) {
     self.init(
-      what: "there is nothing to take states on: no answers, and no text", place: "`\(path)`",
-      hint: "answers are what is masked: give each prompt one, or a plain text with --text")
+      what: "there is nothing to take states on: no answers, and no text that is long enough", place: "`\(path)`",
+      hint: "give each prompt an answer, or a plain text with --text")
   }
 
   init(calibrationNeeds needed: Int, limit: Int) {

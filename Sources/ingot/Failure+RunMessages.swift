@@ -135,6 +135,14 @@ extension Failure {
       hint: "correct `eos_token_id` in config.json or generation_config.json, or the tokenizer's mask token")
   }
 
+  init(decoder: DecoderName, ofModelThatPredictsNext predictsNext: Bool) {
+    self.init(
+      what: predictsNext
+        ? "decoder \(decoder.rawValue) denoises blocks; this model predicts the next token"
+        : "decoder \(decoder.rawValue) is for models that predict the next token; this one denoises blocks",
+      hint: "leave out --decoder", code: .usage)
+  }
+
   init(noControlTokens path: String) {
     self.init(
       what: "decoder 2.2 needs `delete_token_id` and `split_token_id`, config.json lacks one", place: "`\(path)`",

@@ -29,8 +29,8 @@ extension Failure {
         hint: "a candidate is verified against the checkpoint that it was made from")
     case .nothingToScore(let source):
       self.init(
-        what: "there is nothing to be scored: no answers, no text, and nothing was generated", place: source,
-        hint: "give prompts with answers, or a text with --text")
+        what: "there is nothing to be scored: no answers, no text that is long enough, and nothing was generated",
+        place: source, hint: "give prompts with answers, or a text with --text")
     case .textsNeed(let needed, let limit, let source): self.init(textsNeed: needed, of: limit, source: source)
     case .unrecordable(let finding):
       self.init(

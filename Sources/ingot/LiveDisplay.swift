@@ -64,7 +64,7 @@ struct LiveDisplay: AnswerDisplay {
     let block = (canvas.finished.count + canvas.promptCount % canvas.blockLength) / canvas.blockLength + 1
     draw(
       text: runs,
-      status: (canvas.blockLength > 1 ? "block \(block) · \(masks) masked · " : "")
+      status: (canvas.mask != SpecialTokens.noMask ? "block \(block) · \(masks) masked · " : "")
         + "\(Format.count(tokens)) token\(tokens == 1 ? "" : "s") · "
         + "\(Format.fixed(rate, rate < 10 ? 1 : 0))/s")
   }

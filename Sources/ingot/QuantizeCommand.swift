@@ -54,7 +54,7 @@ struct QuantizeCommand: ParsableCommand {
   @Option(
     name: .customLong("target-kl"),
     help: ArgumentHelp(
-      "Mean KL divergence at masked positions that is still good enough, such as 0.01: a pack within it and close to the "
+      "Mean KL divergence of predictions that is still good enough, such as 0.01: a pack within it and close to the "
         + "smallest, found by making up to \(DriftSearch.most) and checking each on --held-out. The disk must have room for "
         + "two.", valueName: "nats"))
   var targetKL: Double?

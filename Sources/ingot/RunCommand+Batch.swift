@@ -34,7 +34,10 @@ extension RunCommand {
     warn(
       opened, options, prompting, usesTemplate: prompts.lines.contains { $0.prompt.usesTemplate(raw: raw) },
       draws: prompts.lines.contains { ($0.temperature ?? temperature) != 0 })
-    if !quiet { Console.notes(prompts.remarks(path)) }
+    let idle = decoding.name(for: opened).idleOptions(
+      steps: prompts.lines.contains { $0.steps != nil } ? "`steps` of a line" : nil,
+      threshold: prompts.lines.contains { $0.threshold != nil } ? "`threshold` of a line" : nil)
+    if !quiet { Console.notes(prompts.remarks(path) + idle) }
     let memory = computing.batchMemory(opened)
     let sequences = try prompts.lines.map { line throws(Failure) in
       try BatchSequence(line, self, opened, options, prompting, memory)

@@ -16,8 +16,8 @@ struct RunCommand: ParsableCommand {
       gets the finished text alone, block by block. Ctrl-C prints what is finished and exits with 130.
 
       Decoders: 2.0 commits above a threshold (0.95); 2.1-quality (0.7) and 2.1-speed (0.5) also edit what is written; \
-      2.2 (0.5) also deletes and inserts. --threshold replaces the number. Decoders, JSON and traces are described in \
-      Formats/run.md.
+      2.2 (0.5) also deletes and inserts; next-token, for Ling, writes one token after the other. --threshold replaces the \
+      number. Decoders, JSON and traces are described in Formats/run.md.
 
       EXAMPLES
         ingot run mini.ingot -p "Why is the sky blue?"

@@ -166,6 +166,8 @@ enum DecoderName: String, CaseIterable {
 
   /// Its thresholds and limits, as its authors published them.
   func options(_ configuration: ModelConfiguration, path: String) throws(Failure) -> DecodingOptions {
+    let predictsNext = configuration.conventions.prediction == .next
+    guard (self == .next) == predictsNext else { throw Failure(decoder: self, ofModelThatPredictsNext: predictsNext) }
     switch self {
     case .llada20:
       var options = DecodingOptions()

@@ -15,10 +15,11 @@ import Verification
 struct VerifyCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "verify",
-    abstract: "Measures how far a packed model's diffusion decoding drifts from full precision.",
+    abstract: "Measures how far a packed model's decoding drifts from full precision.",
     discussion: """
-      Four levels: the weights; what both models say at masked positions of the same texts, layer by layer; both \
-      decoding the same prompts freely; right and wrong answers. See Formats/drift-report.md for every number.
+      Four levels: the weights; what both models say at masked positions of the same texts (of models that predict the \
+      next token: at each position), layer by layer; both decoding the same prompts freely; right and wrong answers. See \
+      Formats/drift-report.md for every number.
 
       A reference that was recorded once stands for the model from then on; data and options of decoding and masks are \
       then the record's.

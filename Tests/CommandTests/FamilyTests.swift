@@ -132,6 +132,7 @@ import Testing
       let gguf = try contents(of: directory + "/d.gguf")
       #expect(gguf.firstRange(of: Array("bailingmoe2.block_count".utf8)) != nil)
       #expect(gguf.firstRange(of: Array("diffusion".utf8)) == nil)
+      #expect(gguf.firstRange(of: Array("mask_token_id".utf8)) == nil)
       let other = ["export", "d.ingot", "--to", "gguf", "--profile", "llada2", "-o", "x.gguf"]
       for arguments in [other, ["export", "d.ingot", "--to", "mlx", "-o", "m"]] {
         let refused = try ingot(arguments, in: directory)
@@ -162,15 +163,17 @@ import Testing
       for wrong in [["--block-length", "4"], ["--decoder", "2.0"], ["--decoder", "2.1-speed"]] {
         let refused = try ingot(["run", model] + wrong + options, in: directory)
         #expect(refused.code == 64 && refused.out.isEmpty && refused.err.contains("this model predicts"), "\(refused)")
+        #expect(wrong[0] != "--decoder" || refused.err.contains("decoder \(wrong[1]) denoises blocks"), "\(refused)")
       }
       let alien = try ingot(["run", pico, "--decoder", "next-token", "-p", question], in: directory)
       #expect(alien.code == 64 && alien.err.contains("predict the next token"), "\(alien)")
 
-      let line = try #require(try JSONParser.parse("{\"prompt\": \"\(question)\", \"gen_length\": 9}").object)
+      let line = try #require(
+        try JSONParser.parse("{\"prompt\": \"\(question)\", \"gen_length\": 9, \"steps\": 2}").object)
       let lines = (0..<3).map { _ in JSONValue.object(line).text(indented: false) }.joined(separator: "\n")
       try write(Array(lines.utf8), to: directory + "/batch.jsonl")
-      let batch = try ingot(["run", model, "--batch", "batch.jsonl", "-o", "answers.jsonl", "-q"], in: directory)
-      #expect(batch.code == 0, "\(batch)")
+      let batch = try ingot(["run", model, "--batch", "batch.jsonl", "-o", "answers.jsonl"], in: directory)
+      #expect(batch.code == 0 && batch.err.contains("`steps` of a line changes nothing"), "\(batch)")
       let answers = String(decoding: try contents(of: directory + "/answers.jsonl"), as: UTF8.self)
       let found = try answers.split(separator: "\n").map { try JSONParser.parse(String($0)).object?["tokens"] }
       #expect(found == [answer["tokens"], answer["tokens"], answer["tokens"]], "\(answers)")
@@ -183,6 +186,9 @@ import Testing
       let data = ["--prompts", pico + "/eval.jsonl"]
       let calibrate = ["calibrate", model, "-o", "l.states", "--tokens", "2k", "-q"] + data
       #expect(try ingot(calibrate, in: directory).code == 0)
+      try write(Array("a".utf8), to: directory + "/one.txt")
+      let short = try ingot(["calibrate", model, "-o", "x.states", "--text", "one.txt"], in: directory)
+      #expect(short.code == 1 && short.err.contains("no text that is long enough"), "\(short)")
       let classes = try json(try ingot(["inspect", "l.states", "--json"], in: directory))["classes"]?.object
       #expect(classes?["clean"] == 0 && classes?["visible"] == 0 && classes?["masked"]?.int ?? 0 >= 2048)
       let shown = try ingot(["inspect", "l.states"], in: directory)

@@ -1,3 +1,4 @@
+import Decoding
 import Glibc
 
 /// Level 2: what candidate and reference say at masked positions (`Formats/drift-report.md` §6).
@@ -145,9 +146,9 @@ package struct MaskedDrift: Sendable {
     }
   }
 
-  /// Blocks of one position are no groups.
+  /// Where the next token is predicted there are no blocks: each position is its own.
   private var byBlock: [DriftReport.BlockGroup] {
-    guard plan.blockLength > 1 else { return [] }
+    guard plan.mask != SpecialTokens.noMask else { return [] }
     let block = { (position: Position) in states[position.state].start / plan.blockLength }
     return Set(positions.map(block)).sorted().map { number in
       .init(.init(block: number), group { block($0) == number })

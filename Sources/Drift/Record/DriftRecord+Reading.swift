@@ -129,7 +129,7 @@ extension DriftRecord.Options {
     let mask = try fields.int("mask", in: SpecialTokens.noMask..<vocabulary)
     if mask == SpecialTokens.noMask {
       guard decoding.decoder == .threshold, decoding.blockLength == 1 else {
-        throw fields.error("mask", "is none, which one token after the other alone needs")
+        throw fields.error("mask", "is -1, which only next-token records may have")
       }
       decoding.decoder = .next
     }

@@ -14,7 +14,7 @@ package struct Conventions: Sendable, Equatable {
   package enum Prediction: Sendable {
     /// The one that a mask stands for there.
     case masked
-    /// The one behind: every position sees those up to itself, and nothing is masked.
+    /// The next one: every position sees those up to itself, and nothing is masked.
     case next
 
     /// How many positions before a token its scores are.

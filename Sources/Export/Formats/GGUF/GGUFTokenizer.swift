@@ -41,9 +41,11 @@ enum GGUFTokenizer {
       ("tokenizer.ggml.tokens", .strings(texts)), ("tokenizer.ggml.token_type", .int32s(kinds)),
       ("tokenizer.ggml.merges", .strings(listing.merges)),
     ]
+    // What a tokenizer calls the mask is a token like others where the next token is predicted.
+    let predictsNext = source.configuration.conventions.prediction == .next
     for (key, id) in [
       ("bos", listing.beginID), ("eos", listing.endID), ("padding", listing.padID),
-      ("mask", listing.maskID ?? source.configuration.maskTokenID),
+      ("mask", predictsNext ? nil : listing.maskID ?? source.configuration.maskTokenID),
     ] {
       if let id { metadata.append(("tokenizer.ggml.\(key)_token_id", .uint32(id))) }
     }

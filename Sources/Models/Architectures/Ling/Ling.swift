@@ -2,7 +2,7 @@ import JSON
 import Tensors
 
 /// Ling 2.0 (`Formats/ling.md`): BailingMoeV2, of which LLaDA2 was made. The tensors are the same; a position sees what is before it,
-/// and its scores are of the token behind.
+/// and its scores are of the next token.
 package enum Ling: Architecture {
   /// Published files have the first, which Ling-lite has, too: its files lack groups of experts and are refused by that.
   package static let modelTypes = ["bailing_moe", "bailing_moe_v2"]
