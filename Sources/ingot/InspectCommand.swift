@@ -176,7 +176,13 @@ struct InspectCommand: ParsableCommand {
   private func runStatistics(_ model: InspectedModel, _ kernels: KernelSet) throws(InspectionError) {
     var tensors: [StoredTensor] = []
     if let tensor { tensors.append(try model.tensor(named: tensor)) }
-    for id in expert?.tensors ?? [] { tensors.append(try model.tensor(id)) }
+    for id in expert?.tensors ?? [] {
+      do throws(InspectionError) { tensors.append(try model.tensor(id)) } catch {
+        // What passes through has such a name, and no place in the model.
+        guard case .noTensor(let name, _) = error else { throw error }
+        tensors.append(try model.tensor(named: name))
+      }
+    }
     var results: [(tensor: StoredTensor, statistics: TensorStatistics)] = []
     for tensor in tensors {
       var progress = Progress("reading", total: 4 * tensor.shape.elementCount, isQuiet: quiet)

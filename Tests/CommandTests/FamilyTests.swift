@@ -108,6 +108,7 @@ import Testing
       #expect(report["tensors_passed_through"] == 39 && report["tensors_dropped"] == 0)
       #expect(quantized.err.contains("39 tensors") && quantized.err.contains("layers that predict further tokens"))
       #expect(try ingot(["inspect", "l.ingot", "--check"], in: directory).code == 0)
+      #expect(try ingot(["inspect", "l.ingot", "--expert", "4.0"], in: directory).code == 0)
       let dropping = ["quantize", model, "-o", "d.ingot", "--experts", "int4-g32", "--drop", #"model\.layers\.4\..*"#]
       let dropped = try ingot(dropping, in: directory)
       #expect(dropped.code == 0 && dropped.err.contains("39"), "\(dropped)")
