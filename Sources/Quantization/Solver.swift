@@ -84,7 +84,7 @@ package enum Solvers {
     name: "search", summary: "least squared error among candidates", rule: .search)
 
   package static let searchPositive: any GroupwiseSolver = GroupSolver(
-    name: "search-positive", summary: "the same with positive scales alone, as minnow needs them", rule: .searchPositive
+    name: "search-positive", summary: "search with positive scales alone, as minnow needs them", rule: .searchPositive
   )
 
   /// What is taken where nothing else is asked for.

@@ -33,6 +33,8 @@ struct BatchPrompt {
     let system = (self.system ?? system).map { [ChatTemplate.Message(.system, $0)] } ?? []
     let messages: [ChatTemplate.Message]
     switch content {
+    case .tokens where self.system != nil:
+      throw failure("`prompt_tokens` goes without `system`: there is no chat template to put it in")
     case .tokens(let ids): return ids
     case .text where raw && !system.isEmpty, .messages where raw && !system.isEmpty:
       throw failure("`raw` goes without `system`: there is no chat template to put it in")

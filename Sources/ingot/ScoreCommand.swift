@@ -11,7 +11,7 @@ struct ScoreCommand: ParsableCommand {
     abstract: "Tell how probable continuations are.",
     discussion: """
       Each line of the input is an object with a context, as prompt, messages or prompt_tokens, and a continuation of it; each \
-      line of the output tells how far −ln p of the continuation is at most, in nats, by the bound that block diffusion is \
+      line of the output tells what −ln p of the continuation is at most, in nats, by the bound that block diffusion is \
       trained with, and whether the most probable tokens are those. The same command resumes an interrupted run. \
       Formats/score.md defines the numbers.
 
@@ -67,6 +67,7 @@ struct ScoreCommand: ParsableCommand {
 
   func validate() throws {
     if raw, system != nil { throw ValidationError("--system needs the chat template") }
+    if raw, thinking != nil { throw ValidationError("--thinking needs the chat template") }
     if !(1...65536).contains(draws) { throw ValidationError("--draws must be 1 to 65536") }
     if let batchSize, !(1...65536).contains(batchSize) { throw ValidationError("--batch-size must be 1 to 65536") }
   }

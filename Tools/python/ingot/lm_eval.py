@@ -206,8 +206,10 @@ class IngotLM(LM):  # type: ignore[misc]
         line["stop"] = [text for text in ([until] if isinstance(until, str) else until or []) if text]
         lengths = [given.pop(name, None) for name in ("max_gen_toks", "max_new_tokens", "gen_length")]
         line["gen_length"] = int(next((length for length in lengths if length is not None), self.max_gen_toks))
-        temperature = given.pop("temperature", 0) or 0
-        line["temperature"] = float(temperature) if given.pop("do_sample", temperature > 0) else 0.0
+        temperature = given.pop("temperature", None)
+        samples = given.pop("do_sample", bool(temperature))
+        # What transformers samples at where nothing is said.
+        line["temperature"] = float(1 if temperature is None else temperature) if samples else 0.0
         line.update({name: given.pop(name) for name in SAME if given.get(name) is not None})
         if given:
             raise ValueError(f"generation arguments that `ingot run` has no like of: {', '.join(sorted(given))}")
@@ -216,9 +218,12 @@ class IngotLM(LM):  # type: ignore[misc]
 
 def fingerprint(path: str) -> list[Any]:
     """What tells a model that was changed: its path, and name, size and time of each of its files."""
-    files = [path] if os.path.isfile(path) else [os.path.join(path, name) for name in sorted(os.listdir(path))]
+    # Beside a GGUF lie its configuration and its tokenizer.
+    folder = os.path.dirname(os.path.abspath(path)) if path.endswith(".gguf") else path
+    files = [path] if os.path.isfile(folder) else sorted(
+        os.path.join(place, name) for place, _, names in os.walk(folder) for name in names)
     states = [(name, os.stat(name)) for name in files if os.path.isfile(name)]
-    return [os.path.abspath(path), [(os.path.basename(name), state.st_size, state.st_mtime_ns) for name, state in states]]
+    return [os.path.abspath(path), [(os.path.relpath(name, folder), state.st_size, state.st_mtime_ns) for name, state in states]]
 
 
 def main() -> None:
