@@ -121,7 +121,7 @@ import Testing
       }
       let settings = try contents(of: directory + "/l.ingot.gptq/config.json")
       for module in [#"4\\.eh_proj$"#, #"4\\.mlp\\.experts\\.\\d+\\.up_proj$"#] {
-        #expect(settings.firstRange(of: Array(#""-:^model\\.layers\\."#.utf8 + module.utf8)) != nil, "\(module)")
+        #expect(settings.firstRange(of: Array((#""-:^model\\.layers\\."# + module).utf8)) != nil, "\(module)")
       }
       let scored = try ingot(["score", "l.ingot", "pairs.jsonl", "-o", "s.jsonl"], in: directory)
       #expect(scored.code == 1 && scored.err.contains("predicts the next token"), "\(scored)")
