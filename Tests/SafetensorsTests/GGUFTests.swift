@@ -1,3 +1,4 @@
+import Glibc
 import Safetensors
 import Storage
 import Tensors
@@ -79,8 +80,12 @@ struct GGUF {
   }
 
   @Test func tensorsAndMetadata() throws {
+    var gguf = GGUF()
+    // Longer than what is kept: what it holds is not looked at.
+    gguf.values.append(
+      (Array("x.long".utf8), GGUF.typed(8, GGUF.le(UInt64(1025)) + [UInt8](repeating: 0xFF, count: 1025))))
     try withTemporaryDirectory { directory in
-      try write(GGUF().bytes, to: directory + "/x.gguf")
+      try write(gguf.bytes, to: directory + "/x.gguf")
       let file = try SafetensorsFile(path: directory + "/x.gguf")
       #expect(
         file.metadata == [
@@ -118,6 +123,8 @@ struct GGUF {
     ("too short", { $0.valueCount = .max }),
     ("key `x.on` twice", { $0.values.append($0.values[4]) }),
     ("no UTF-8", { $0.values[0].key = [0xFF, 0xFE] }),
+    ("1024 bytes of a key", { $0.values[0].key = [UInt8](repeating: 0x61, count: 1025) }),
+    ("1024 bytes of the name", { $0.tensors[0].name = String(repeating: "a", count: 1025) }),
     ("no UTF-8", { $0.values[0].value = GGUF.typed(8, GGUF.le(UInt64(1)) + [0xFF]) }),
     ("type 13", { $0.values[4].value = GGUF.typed(13, [1]) }),
     ("values of type 9", { $0.values[3].value = GGUF.typed(9, GGUF.le(UInt32(9)) + GGUF.le(UInt64(1))) }),
@@ -161,6 +168,28 @@ struct GGUF {
         bytes[Int(random.next() % UInt64(headerCount))] = UInt8(truncatingIfNeeded: random.next())
       }
       _ = try refusal(bytes)
+    }
+  }
+
+  @Test(
+    "a header has an end, whatever the file has room for",
+    arguments: [
+      // Empty texts, for which any zeros will do; then a text, a list of bytes, and tensors.
+      GGUF.typed(9, GGUF.le(UInt32(8)) + GGUF.le(UInt64(1) << 34)), GGUF.typed(8, GGUF.le(UInt64(1) << 37)),
+      GGUF.typed(9, GGUF.le(UInt32(0)) + GGUF.le(UInt64(1) << 37)), nil,
+    ])
+  func headerHasAnEnd(value: [UInt8]?) throws {
+    var gguf = GGUF()
+    if let value { gguf.values.append((Array("x.more".utf8), value)) } else { gguf.tensorCount = 1 << 32 }
+    try withTemporaryDirectory { directory in
+      let path = directory + "/x.gguf"
+      try write(gguf.header, to: path)
+      try #require(unsafe truncate(path, 1 << 38) == 0)
+      do throws(SafetensorsError) { _ = try SafetensorsFile(path: path) } catch {
+        #expect(error.message.contains("more than 100000000 bytes"), "\(error)")
+        return
+      }
+      throw TestFailure("accepted")
     }
   }
 

@@ -6,7 +6,7 @@ import Tensors
 /// As with safetensors, nothing behind this trusts the bytes of a file: what is returned lies within it, fits type and shape, and has
 /// neither overlap nor hole beyond what alignment leaves.
 enum GGUFHeader {
-  /// Longest name or value of metadata that is kept; others are passed over.
+  /// Longest key, and longest name of a tensor; longer values of metadata are passed over. ggml has names of 64 bytes.
   private static var longestText: Int { 1024 }
   /// Dimensions of a tensor, as ggml has them.
   private static var maximumRank: Int { 4 }
@@ -57,10 +57,10 @@ enum GGUFHeader {
     var keys: Set<String> = []
     for _ in 0..<count {
       let start = reader.at
-      let key = try reader.text("a key")
+      let key = try reader.name("a key")
       guard keys.insert(key).inserted else { throw reader.bad("has the key `\(key)` twice", at: start) }
       let kind: UInt32 = try reader.number("the type of `\(key)`")
-      if let value = try reader.value(kind, of: key), value.utf8.count <= longestText { metadata[key] = value }
+      if let value = try reader.value(kind, of: key) { metadata[key] = value }
     }
     return metadata
   }
@@ -87,7 +87,7 @@ enum GGUFHeader {
 
     init(_ reader: inout Reader) throws(SafetensorsError) {
       headerOffset = reader.at
-      name = try reader.text("the name of a tensor")
+      name = try reader.name("the name of a tensor")
       let rank: UInt32 = try reader.number("the rank of `\(name)`")
       guard rank <= maximumRank else {
         throw reader.bad("has \(rank) dimensions; there are at most \(maximumRank)", tensor: name, at: headerOffset)
@@ -147,10 +147,11 @@ enum GGUFHeader {
     return entries
   }
 
-  /// Reads field after field, none beyond the end of the file.
+  /// Reads field after field, none beyond the end of the file, nor of the longest header.
   private struct Reader {
     let file: MappedFile
     var at = 0
+    private static var limit: Int { SafetensorsHeader.maximumByteCount }
 
     init(file: MappedFile) { self.file = file }
 
@@ -162,6 +163,7 @@ enum GGUFHeader {
 
     private func require(_ count: Int, _ what: String) throws(SafetensorsError) {
       guard count <= byteCount - at else { throw bad("ends within \(what)", at: at) }
+      guard count <= Self.limit - at else { throw bad("has a header of more than \(Self.limit) bytes", at: at) }
     }
 
     mutating func number<T: FixedWidthInteger & BitwiseCopyable>(_ what: String) throws(SafetensorsError) -> T {
@@ -177,20 +179,32 @@ enum GGUFHeader {
       guard count <= UInt64((self.byteCount - at) / byteCount) else {
         throw bad("says that it has \(count) \(what), for which it is too short", at: start)
       }
+      try require(Int(count) * byteCount, what)
       return Int(count)
     }
 
-    mutating func text(_ what: String) throws(SafetensorsError) -> String {
+    /// A key, or the name of a tensor.
+    mutating func name(_ what: String) throws(SafetensorsError) -> String {
+      let start = at
+      guard let name = try text(what) else {
+        throw bad("has more than \(longestText) bytes of \(what)", at: start)
+      }
+      return name
+    }
+
+    /// Nil for a text that is too long, which is passed over.
+    mutating func text(_ what: String) throws(SafetensorsError) -> String? {
       let start = at
       let count = try self.count("bytes of \(what)", each: 1)
       defer { at += count }
+      guard count <= longestText else { return nil }
       guard let text = file.bytes.extracting(at..<at + count).utf8 else {
         throw bad("has bytes that are no UTF-8 in \(what)", at: start)
       }
       return text
     }
 
-    /// A value of metadata as text; nil for a list, which is passed over.
+    /// A value of metadata as text; nil for a list and for a long text, which are passed over.
     mutating func value(_ kind: UInt32, of key: String) throws(SafetensorsError) -> String? {
       let what = "the value of `\(key)`"
       switch kind {
