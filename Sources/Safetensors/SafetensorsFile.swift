@@ -6,6 +6,8 @@ package import Storage
 package final class SafetensorsFile: Sendable {
   /// The mapping, for hints about what is needed next and what no longer is.
   package let file: MappedFile
+  /// Whether it was read as a GGUF, whose types have the lengths that are their own.
+  package let isGGUF: Bool
   private let table: SafetensorsHeader
 
   /// Maps the file and checks its header against every rule.
@@ -15,11 +17,11 @@ package final class SafetensorsFile: Sendable {
   package init(path: String) throws(SafetensorsError) {
     let file: MappedFile
     do throws(FileError) { file = try MappedFile(path: path) } catch { throw SafetensorsError(error) }
-    if path.hasSuffix(Checkpoint.ggufSuffix) {
-      table = try GGUFHeader.parse(file)
-    } else {
-      table = try SafetensorsHeader.parse(header: file.bytes, fileByteCount: file.byteCount, path: path)
-    }
+    isGGUF = path.hasSuffix(Checkpoint.ggufSuffix)
+    table =
+      try isGGUF
+      ? GGUFHeader.parse(file)
+      : SafetensorsHeader.parse(header: file.bytes, fileByteCount: file.byteCount, path: path)
     self.file = file
   }
 
@@ -30,6 +32,7 @@ package final class SafetensorsFile: Sendable {
     do throws(FileError) {
       file = try MappedFile(standingFor: path, byteCount: byteCount, start: header)
     } catch { throw SafetensorsError(error) }
+    isGGUF = false
     table = try SafetensorsHeader.parse(header: header, fileByteCount: byteCount, path: path)
   }
 

@@ -180,6 +180,22 @@ import Testing
     }
   }
 
+  @Test("a type of safetensors is none of GGUF, whatever its name", arguments: ["Q4_0", "Q8_0"])
+  func typesOfGGUFInSafetensors(dtype: String) throws {
+    try withTemporaryDirectory { directory in
+      for (model, shape) in [("huge", [1 << 31, 1 << 31]), ("short", [128, 128])] {
+        try rewritePico("\(directory)/\(model)") { tensors in
+          guard let index = tensors.firstIndex(where: { $0.name.contains(".experts.") }) else { return }
+          (tensors[index].dtype, tensors[index].shape, tensors[index].bytes) = (dtype, shape, [])
+        }
+        let listed = try ingot(["inspect", model, "--all"], in: directory)
+        #expect(listed.code == 0 && listed.out.contains(dtype), "\(listed)")
+        let refused = try ingot(["quantize", model, "-o", "x.ingot"], in: directory)
+        #expect(refused.code == 1 && refused.err.contains("has type \(dtype)"), "\(refused)")
+      }
+    }
+  }
+
   @Test func differencesDecideTheExitCode() throws {
     try withPack { pack, directory in
       #expect(try ingot("inspect", pico, "--diff", pico).stdout == "diff: the same, 189 tensors compared\n")

@@ -56,6 +56,8 @@ extension PackedCodes {
     if name.hasSuffix(".weight"), codes.entry.dtype == .u32 {
       return try mlx(module(".weight"), codes, checkpoint, settings)
     }
+    // Safetensors may have a type of any name, with any number of bytes.
+    guard codes.file.isGGUF else { return nil }
     switch codes.entry.dtype {
     case GGUFTypes.q4_0: return ggml(codes, bits: 4)
     case GGUFTypes.q8_0: return ggml(codes, bits: 8)

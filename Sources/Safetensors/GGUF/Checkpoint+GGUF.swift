@@ -5,7 +5,7 @@ extension Checkpoint {
   package static var ggufSuffix: String { ".gguf" }
 
   /// Whether the weights are of GGUF files.
-  package var isGGUF: Bool { files.first?.name.hasSuffix(Self.ggufSuffix) ?? false }
+  package var isGGUF: Bool { files.first?.isGGUF ?? false }
 
   /// Opens a GGUF, and the others of a model that is split: any of them may be named.
   ///
