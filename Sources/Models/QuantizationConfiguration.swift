@@ -78,13 +78,16 @@ package struct QuantizationConfiguration {
     if try reader.readBool("use_fp8_experts", default: false) { promise = ("use_fp8_experts", .fp8) }
   }
 
-  /// The same with what a file of GPTQ beside `config.json` says, where that says nothing.
+  /// The same with what a file of GPTQ beside `config.json` says, where that says nothing. Beside a pack or a GGUF both speak of other
+  /// weights, those that it was made from.
   init(_ reader: ConfigurationReader, beside files: ModelFiles) throws(ModelError) {
-    try self.init(reader)
-    let name = "quantize_config.json"
-    guard promise == nil, case .checkpoint(let checkpoint) = files, let bytes = try files.file(named: name) else {
+    guard case .checkpoint(let checkpoint) = files, !checkpoint.isGGUF else {
+      self.init()
       return
     }
+    try self.init(reader)
+    let name = "quantize_config.json"
+    guard promise == nil, let bytes = try files.file(named: name) else { return }
     try takeGPTQ(ConfigurationReader(bytes: bytes, path: "\(checkpoint.directory)/\(name)"))
   }
 

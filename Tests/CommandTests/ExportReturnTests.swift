@@ -37,6 +37,23 @@ import Testing
     }
   }
 
+  @Test("the config.json of an FP8 checkpoint will do for a GGUF")
+  func configurationOfOtherWeights() throws {
+    try withTemporaryDirectory { directory in
+      try FP8.write("pico", .huggingFace, to: directory + "/fp8", dequantized: directory + "/bf16")
+      for command in [
+        ["quantize", "bf16", "-o", "a.ingot", "-q"],
+        ["export", "a.ingot", "--to", "gguf", "-o", "out.gguf", "-q"],
+        ["quantize", "out.gguf", "-o", "b.ingot", "--config", "fp8", "-q"],
+        ["inspect", "b.ingot", "--check", "-q"],
+        ["run", "b.ingot", "-p", question, "--gen-length", "32", "-q"],
+      ] {
+        let result = try ingot(command, in: directory)
+        #expect(result.code == 0, "\(command): \(result)")
+      }
+    }
+  }
+
   @Test("an export is run as the pack is", arguments: ["gptq", "mlx", "gguf"])
   func run(format: String) throws {
     try withTemporaryDirectory { directory in
