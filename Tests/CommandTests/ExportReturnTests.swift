@@ -37,6 +37,25 @@ import Testing
     }
   }
 
+  @Test("an expert of zeros does not change groups on its way through a GGUF", arguments: ["int4-g32", "int8-g64"])
+  func unusedExpert(encoding: String) throws {
+    try withTemporaryDirectory { directory in
+      let expert = "model.layers.1.mlp.experts.3."
+      try changePicoWeights(to: directory + "/zeros", [expert: { $0.map { _ in 0 } }])
+      for command in [
+        ["quantize", "zeros", "-o", "a.ingot", "--experts", encoding, "-q"],
+        ["export", "a.ingot", "--to", "gguf", "-o", "out.gguf", "-q"],
+        ["quantize", "out.gguf", "-o", "b.ingot", "--config", pico, "-q"],
+        ["export", "b.ingot", "--to", "mlx", "-o", "mlx", "-q"],
+      ] {
+        let result = try ingot(command, in: directory)
+        #expect(result.code == 0, "\(command): \(result)")
+      }
+      let found = try tensors("b.ingot", in: directory).filter { $0[0].string?.contains(".mlp.experts.") ?? false }
+      #expect(!found.isEmpty && found.allSatisfy { $0[1].string == encoding })
+    }
+  }
+
   @Test("the config.json of an FP8 checkpoint will do for a GGUF")
   func configurationOfOtherWeights() throws {
     try withTemporaryDirectory { directory in

@@ -1,5 +1,6 @@
 import Conversion
 import JSON
+import Kernels
 import Models
 import Pack
 import Quantization
@@ -307,6 +308,43 @@ import Testing
             #expect(!isRight, "\(tool), \(parts[changed].suffix), \(shape): \(error)")
           }
         }
+      }
+    }
+  }
+
+  @Test("zeros of GPTQ are less one, modulo 16, or as they are", arguments: ["gptq", "gptq_v2"])
+  func zeros(format: String) throws {
+    let module = "model.layers.1.mlp.experts.1.gate_proj"
+    var tiny = wide
+    tiny.configChanges = [
+      "quantization_config": ["quant_method": "gptq", "bits": 4, "checkpoint_format": .string(format)]
+    ]
+    tiny.change = { tensors in
+      tensors.removeAll { $0.name == module + ".weight" }
+      for part in Self.parts[0].parts where part.suffix != ".g_idx" {
+        // Codes 0, scales 1, and of row r the zero r modulo 16.
+        let bytes = (0..<part.dimensions.reduce(1, *) * part.dtype.byteCount).map { (at: Int) -> UInt8 in
+          switch part.suffix {
+          case ".scales": at % 2 == 0 ? 0 : 0x3C
+          case ".qzeros": UInt8(2 * at % 16 + (2 * at + 1) % 16 * 16)
+          default: 0
+          }
+        }
+        tensors.append(
+          .init(name: module + part.suffix, dtype: part.dtype, dimensions: part.dimensions, bytes: bytes))
+      }
+    }
+    try withTemporaryDirectory { directory in
+      try tiny.write(to: directory)
+      let model = try ModelStore(path: directory, asNumbers: true)
+      let tensor = try #require(model.tensors.first { $0.name == module + ".weight" })
+      let codes = try #require(tensor.codesAsNumbers)
+      var numbers = AlignedBuffer(byteCount: 4 * 128 * 128)
+      codes.write(0..<128, as: .f32, into: &numbers)
+      let found = floats(numbers.bytes.array, as: .f32)
+      for row in 0..<128 {
+        let zero = format == "gptq" ? (row + 1) % 16 : row % 16
+        #expect(found[128 * row..<128 * (row + 1)].allSatisfy { $0 == Float(-zero) }, "row \(row)")
       }
     }
   }

@@ -151,6 +151,7 @@ def numbers(tensors, config):
             half = 1 << bits - 1
             codes = unpack_words(np.ascontiguousarray(array.T), bits) + half
             zero = unpack_words(zeros, bits).T + half + (0 if config.get("checkpoint_format") == "gptq_v2" else 1)
+            zero %= 1 << bits  # zero 0 less one is stored as the largest
             scale = scales.astype(np.float32).T
             found[module + ".weight"] = scale[:, groups] * (codes - zero[:, groups]).astype(np.float32)
         elif name.endswith(".biases"):
@@ -230,6 +231,7 @@ def of_others(tool):
     for what, edit, words in (
         ("GPTQ with scales of f16", change(".scales", foreign_f16), [".weight", group, "no number of bf16", "--requantize"]),
         ("GPTQ with other zeros", change(".qzeros", lambda a: a ^ np.int32(0x11111111)), [group, "asymmetric", "--requantize"]),
+        ("GPTQ with zeros of 0", change(".qzeros", lambda a: a | np.int32(0x000F000F)), [group, "asymmetric", "--requantize"]),
         ("GPTQ with act-order", act_order, ["qweight", "act-order", "--requantize"]),
     ):
         out = edited(gptq, tool.directory / "other", edit)

@@ -47,7 +47,8 @@ package final class ModelStore: Sendable {
     let configuration = try ModelConfiguration(json: config.bytes, path: config.path) { notes.append($0) }
     let reader = try ConfigurationReader(bytes: config.bytes, path: config.path)
     let quantization = try QuantizationConfiguration(reader, beside: files)
-    let catalogue = try files.tensors()
+    var catalogue = try files.tensors()
+    PackedCodes.settleGroups(of: &catalogue)
     var finder = TensorFinder(files, path: path, catalogue, configuration, quantization, asNumbers: asNumbers)
     var dropped: [DroppedTensors] = []
     if case .checkpoint(let checkpoint) = files {

@@ -23,7 +23,7 @@ package struct PackedCodes: Sendable {
     case none
     /// (rows, groups): what is added to scale · (code + 2^(bits − 1)).
     case biases(Place)
-    /// (groups, words of rows): less than what is taken from a code plus 2^(bits − 1) by so much.
+    /// (groups, words of rows): less than what is taken from a code plus 2^(bits − 1) by so much, modulo 2^bits.
     case zeros(Place, lowered: Int)
   }
 
@@ -46,6 +46,8 @@ package struct PackedCodes: Sendable {
   let parts: [Place]
   /// Where it begins among the rows of what is stored.
   private var firstRow = 0
+  /// By matrix of a stack of blocks, how many elements share a scale (``settleGroups(of:)``); empty for all else.
+  var groupSizes: [Int] = []
 
   init(
     _ name: String, _ shape: Shape, tool: String, _ layout: Layout, bits: Int, groupSize: Int, codes: Place,
@@ -79,11 +81,11 @@ package struct PackedCodes: Sendable {
 
   private var scaleFormat: FloatFormat { layout == .blocks ? .f16 : FloatFormat(scales.entry.dtype) ?? .f32 }
 
-  /// One matrix of a stack, or itself. A group of several blocks of ggml that all repeat their scale is one of 64 or 128.
+  /// One matrix of a stack, a part of one, or itself.
   func part(_ name: String, _ shape: Shape, firstRow: Int) -> PackedCodes {
     var part = self
     (part.name, part.shape, part.firstRow) = (name, shape, self.firstRow + firstRow)
-    if layout == .blocks { part.groupSize = part.commonGroupSize() }
+    if !groupSizes.isEmpty { part.groupSize = groupSizes[part.firstRow * groupSizes.count / storedRowCount] }
     return part
   }
 
@@ -91,7 +93,7 @@ package struct PackedCodes: Sendable {
 
   /// Columns of what is stored, in groups.
   private var groupCount: Int { shape.columns / groupSize }
-  private var blockByteCount: Int { 2 + 4 * bits }
+  var blockByteCount: Int { 2 + 4 * bits }
   /// Rows of all matrices of a stack.
   private var storedRowCount: Int { layout == .columns ? scales.entry.shape.columns : codes.entry.shape.rows }
 
@@ -159,9 +161,7 @@ package struct PackedCodes: Sendable {
   }
 
   /// Gives each group of some rows its factor, row by row.
-  private func forEachFactor<Failure: Error>(
-    _ rows: Range<Int>, _ body: (Int, Int, Factor) throws(Failure) -> Void
-  ) throws(Failure) {
+  private func forEachFactor(_ rows: Range<Int>, _ body: (Int, Int, Factor) -> Void) {
     let half = 1 << (bits - 1)
     let bytes = SharedBytes(scales.file.file, scales.entry.byteRange)
     let others: SharedBytes? =
@@ -180,28 +180,13 @@ package struct PackedCodes: Sendable {
         case (.zeros(_, let lowered), let others?):
           let bit = (group * storedRowCount + row) * bits
           let byte = Int(others.bytes.integer(at: bit / 8, as: UInt8.self))
-          factor.zero = (byte >> (bit % 8) & ((1 << bits) - 1)) + lowered
+          // Zero 0 less one is stored as the largest.
+          factor.zero = (byte >> (bit % 8) + lowered) & ((1 << bits) - 1)
         default: break
         }
-        try body(row, group, factor)
+        body(row, group, factor)
       }
     }
-  }
-
-  /// 128 or 64 where all scales are repeated so, else 32; ends at the first pair of neighbours that differ.
-  private func commonGroupSize() -> Int {
-    let source = SharedBytes(codes.file.file, codeRange(0..<shape.rows))
-    let bytes = source.bytes
-    let perRow = shape.columns / 32
-    var blocks = [4, 2].first { perRow % $0 == 0 } ?? 1
-    var at = 0
-    while at < shape.rows * perRow, blocks > 1 {
-      let first: UInt16 = bytes.integer(at: at * blockByteCount)
-      let isCommon = (1..<blocks).allSatisfy { bytes.integer(at: (at + $0) * blockByteCount) == first }
-      // What was found for 128 holds for 64.
-      if isCommon { at += blocks } else { blocks /= 2 }
-    }
-    return 32 * blocks
   }
 
   // MARK: As an encoding
@@ -254,21 +239,19 @@ package struct PackedCodes: Sendable {
     let codeByteCount = groupSize * bits / 8
     // Spans of the arguments cannot be captured: what is found is written behind.
     var found = [UInt16](repeating: 0, count: rows.count * groupCount)
-    var doubtful: [Int] = []
-    try forEachFactor(rows) { (row, group, factor) throws(ModelError) in
+    var doubtful: [(index: Int, factor: Factor)] = []
+    forEachFactor(rows) { row, group, factor in
       let index = (row - rows.lowerBound) * groupCount + group
       found[index] = UInt16(truncatingIfNeeded: factor.scale.bitPattern >> 16)
-      if obstacle(factor) != nil || !Self.isPortable(found[index]) { doubtful.append(index) }
+      if obstacle(factor) != nil || !Self.isPortable(found[index]) { doubtful.append((index, factor)) }
     }
-    for index in doubtful {
+    for (index, factor) in doubtful {
       let own = codePlane.bytes.extracting(index * codeByteCount..<(index + 1) * codeByteCount)
       // A group of zeros has whatever scale its writer took for none.
-      let (row, group) = (rows.lowerBound + index / groupCount, index % groupCount)
-      let isZero = Self.holdsOnly(bits == 4 ? 0x88 : 0, own)
-      try forEachFactor(row..<row + 1) { (_, other, factor) throws(ModelError) in
-        guard other == group, !(isZero && factor.isSymmetric(1 << (bits - 1))) else { return }
+      guard Self.holdsOnly(bits == 4 ? 0x88 : 0, own), factor.isSymmetric(1 << (bits - 1)) else {
         throw refuse(
-          row, group, obstacle(factor) ?? "the scale \(factor.scale), which is outside 2⁻¹⁷ to 65280")
+          rows.lowerBound + index / groupCount, index % groupCount,
+          obstacle(factor) ?? "the scale \(factor.scale), which is outside 2⁻¹⁷ to 65280")
       }
       found[index] = 0
     }

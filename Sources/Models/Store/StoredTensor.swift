@@ -104,6 +104,13 @@ package struct StoredTensor: Sendable {
     place = .packed(file: file, codes)
   }
 
+  /// Tells by matrix of a stack of blocks how many elements share a scale.
+  mutating func takeGroups(_ sizes: [Int]) {
+    guard case .packed(let file, var codes) = place else { return }
+    codes.groupSizes = sizes
+    place = .packed(file: file, codes)
+  }
+
   /// Takes packed codes for the numbers that they stand for: of routed experts as f32, which holds them, of all else as bf16.
   mutating func takeAsNumbers() {
     if case .packed = place { type = .encoding(role == .expert ? .f32 : .bf16) }
