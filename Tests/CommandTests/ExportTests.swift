@@ -85,7 +85,7 @@ import Testing
         #expect(result.code == 1 && result.err.contains("--solver search-positive"), "\(result)")
         #expect(listing(of: directory).isEmpty)
         let small = try ingot(
-          ["export", checkpoint, "--to", "mlx", "-o", "out", "--max-memory", "30MiB"], in: directory)
+          ["export", checkpoint, "--to", "mlx", "-o", "out", "--max-memory", "22MiB"], in: directory)
         #expect(small.code == 5 && small.err.contains("--max-memory") && listing(of: directory).isEmpty, "\(small)")
       }
     }
