@@ -87,7 +87,8 @@ package struct QuantizationConfiguration {
     }
     try self.init(reader)
     let name = "quantize_config.json"
-    guard promise == nil, let bytes = try files.file(named: name) else { return }
+    let hasCodes = checkpoint.files.contains { $0.tensors.contains { $0.name.hasSuffix(".qweight") } }
+    guard promise == nil, hasCodes, let bytes = try files.file(named: name) else { return }
     try takeGPTQ(ConfigurationReader(bytes: bytes, path: "\(checkpoint.directory)/\(name)"))
   }
 

@@ -203,6 +203,15 @@ import Testing
     }
   }
 
+  @Test func whatGPTQLeftBesidePlainFloatsSaysNothing() throws {
+    var tiny = TinyCheckpoint()
+    tiny.files.append(("quantize_config.json", Array(#"{"bits":99}"#.utf8)))
+    try withTemporaryDirectory { directory in
+      try tiny.write(to: directory)
+      #expect(try !ModelStore(path: directory).tensors.isEmpty)
+    }
+  }
+
   @Test("experts that are there twice are refused", arguments: TinyCheckpoint.Layout.allCases.dropFirst())
   func twoLayouts(layout: TinyCheckpoint.Layout) throws {
     let error = try refusal {
