@@ -5,7 +5,7 @@ package import Safetensors
 import Storage
 import Tensors
 
-/// Reads every byte of a checkpoint: the rules of its headers and index, and that every weight is finite.
+/// Reads every byte of a checkpoint: the rules of its headers and index, and that every weight is finite; of blocks of codes their scales.
 ///
 /// Reads with `pread` into its own buffers, not through a mapping: a file on failing hardware, or one that shrinks
 /// meanwhile, gives an error and no signal.
@@ -65,10 +65,13 @@ package struct CheckpointCheck: Sendable {
     for (file, shard) in checkpoint.files.enumerated() {
       files.append(ReadOnlyFile(shard.file))
       for tensor in shard.tensors {
-        report.unscannedCount += Quantizer.isScanned(tensor.dtype) ? 0 : 1
-        for start in stride(from: tensor.byteRange.lowerBound, to: tensor.byteRange.upperBound, by: pieceByteCount) {
-          let end = min(start + pieceByteCount, tensor.byteRange.upperBound)
-          pieces.append(Piece(file: file, tensor: tensor, range: start..<end))
+        let bits = shard.isGGUF ? GGUFTypes.codeBits(tensor.dtype) : nil
+        let block = bits.map(GGUFTypes.codeBlockByteCount(bits:))
+        report.unscannedCount += Quantizer.isScanned(tensor.dtype) || block != nil ? 0 : 1
+        let each = pieceByteCount - pieceByteCount % (block ?? 1)
+        for start in stride(from: tensor.byteRange.lowerBound, to: tensor.byteRange.upperBound, by: each) {
+          let end = min(start + each, tensor.byteRange.upperBound)
+          pieces.append(Piece(file: file, tensor: tensor, blockByteCount: block, range: start..<end))
         }
       }
       report.tensorCount += shard.tensors.count
@@ -85,7 +88,26 @@ package struct CheckpointCheck: Sendable {
   private struct Piece: Sendable {
     let file: Int
     let tensor: TensorEntry
+    /// Of a GGUF's blocks of codes, each behind its scale; nil for elements.
+    let blockByteCount: Int?
     let range: Range<Int>
+
+    /// The first element that is not finite, or that has such a scale, and the byte of it.
+    func firstNotFinite(_ bytes: RawSpan, _ kernels: KernelSet) -> (element: Int, byteOffset: Int)? {
+      guard let each = blockByteCount else {
+        return Quantizer.firstNotFinite(bytes, dtype: tensor.dtype, kernels: kernels).map { first in
+          let width = tensor.dtype.byteCount
+          let byteOffset = range.lowerBound + first * width
+          return ((byteOffset - tensor.byteRange.lowerBound) / width, byteOffset)
+        }
+      }
+      for start in stride(from: 0, to: bytes.byteCount, by: each) {
+        guard !Float16(bitPattern: bytes.integer(at: start)).isFinite else { continue }
+        let byteOffset = range.lowerBound + start
+        return ((byteOffset - tensor.byteRange.lowerBound) / each * GGUFTypes.blockElementCount, byteOffset)
+      }
+      return nil
+    }
   }
 
   private static func scan(
@@ -103,11 +125,7 @@ package struct CheckpointCheck: Sendable {
           var buffer = buffers.take()
           let place = try files[piece.file].read(piece.range, into: &buffer)
           let bytes = buffer.bytes.extracting(place)
-          guard let first = Quantizer.firstNotFinite(bytes, dtype: piece.tensor.dtype, kernels: kernels) else {
-            return .success(nil)
-          }
-          let byteOffset = piece.range.lowerBound + first * piece.tensor.dtype.byteCount
-          let element = (byteOffset - piece.tensor.byteRange.lowerBound) / piece.tensor.dtype.byteCount
+          guard let (element, byteOffset) = piece.firstNotFinite(bytes, kernels) else { return .success(nil) }
           let columns = piece.tensor.shape.columns
           return .success(
             NonFinite(

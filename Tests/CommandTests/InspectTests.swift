@@ -1,4 +1,6 @@
 import JSON
+import Safetensors
+import Tensors
 import TestSupport
 import Testing
 
@@ -193,6 +195,32 @@ import Testing
         let refused = try ingot(["quantize", model, "-o", "x.ingot"], in: directory)
         #expect(refused.code == 1 && refused.err.contains("has type \(dtype)"), "\(refused)")
       }
+    }
+  }
+
+  @Test("a scale of a GGUF that is not finite is found", arguments: ["int4-g32", "int8-g32"])
+  func scalesOfAGGUF(encoding: String) throws {
+    try withTemporaryDirectory { directory in
+      for command in [
+        ["quantize", pico, "-o", "a.ingot", "--experts", encoding, "-q"],
+        ["export", "a.ingot", "--to", "gguf", "-o", "a.gguf", "-q"], ["inspect", "a.gguf", "--check", "-q"],
+      ] {
+        let result = try ingot(command, in: directory)
+        #expect(result.code == 0, "\(command): \(result)")
+      }
+      let path = directory + "/a.gguf"
+      let file = try SafetensorsFile(path: path)
+      let tensor = try #require(file.tensors.first { $0.name == "blk.1.ffn_up_exps.weight" })
+      // The second block of the second row.
+      let each = encoding == "int4-g32" ? 18 : 34
+      let place = tensor.byteRange.lowerBound + (tensor.shape.columns / 32 + 1) * each
+      var bytes = try contents(of: path)
+      (bytes[place], bytes[place + 1]) = (0, 0x7C)
+      try write(bytes, to: path)
+      let found = try ingot(["inspect", "a.gguf", "--check", "-q"], in: directory)
+      #expect(
+        found.code == 4 && found.out.contains("first at row 1, column 32") && found.out.contains(tensor.name),
+        "\(found)")
     }
   }
 

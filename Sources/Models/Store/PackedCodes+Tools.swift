@@ -57,12 +57,8 @@ extension PackedCodes {
       return try mlx(module(".weight"), codes, checkpoint, settings)
     }
     // Safetensors may have a type of any name, with any number of bytes.
-    guard codes.file.isGGUF else { return nil }
-    switch codes.entry.dtype {
-    case GGUFTypes.q4_0: return ggml(codes, bits: 4)
-    case GGUFTypes.q8_0: return ggml(codes, bits: 8)
-    default: return nil
-    }
+    guard codes.file.isGGUF, let bits = GGUFTypes.codeBits(codes.entry.dtype) else { return nil }
+    return ggml(codes, bits: bits)
   }
 
   private static func compressedTensors(

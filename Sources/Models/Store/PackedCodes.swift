@@ -93,7 +93,7 @@ package struct PackedCodes: Sendable {
 
   /// Columns of what is stored, in groups.
   private var groupCount: Int { shape.columns / groupSize }
-  var blockByteCount: Int { 2 + 4 * bits }
+  var blockByteCount: Int { GGUFTypes.codeBlockByteCount(bits: bits) }
   /// Rows of all matrices of a stack.
   private var storedRowCount: Int { layout == .columns ? scales.entry.shape.columns : codes.entry.shape.rows }
 

@@ -20,6 +20,12 @@ package enum GGUFTypes {
   /// Elements of a block of either.
   package static let blockElementCount = 32
 
+  /// Bits of a code; nil for a type that is neither.
+  package static func codeBits(_ dtype: DType) -> Int? { [q4_0: 4, q8_0: 8][dtype] }
+
+  /// Bytes of a block of such codes with its scale, which is in front.
+  package static func codeBlockByteCount(bits: Int) -> Int { 2 + blockElementCount * bits / 8 }
+
   /// Nil for a number that we do not know.
   static func block(_ number: UInt32) -> Block? {
     guard let (name, elements, byteCount) = table[number] else { return nil }
