@@ -24,8 +24,11 @@ extension PackArguments {
     guard Machine.exists(checkpoint) else { throw Failure(noModel: checkpoint) }
     guard !Machine.isRegularFile(checkpoint) || takesGGUF && ModelFiles.Kind(of: checkpoint) == .gguf else {
       throw Failure(
-        what: "`\(checkpoint)` is a file; quantize takes the directory of a checkpoint, or a GGUF",
-        hint: "give the directory that holds config.json and the weights; `ingot inspect` looks into single files")
+        what: "`\(checkpoint)` is a file; what is wanted is the directory of a checkpoint"
+          + (takesGGUF ? ", or a GGUF" : ""),
+        hint: ModelFiles.Kind(of: checkpoint) == .gguf
+          ? "put the GGUF into a directory with config.json and the tokenizer's files, and give that"
+          : "give the directory that holds config.json and the weights; `ingot inspect` looks into single files")
     }
   }
 

@@ -109,7 +109,8 @@ package struct PartPlan: Sendable, Equatable {
     sources = plan.checkpoint.files.map { file in
       Source(
         name: file.name, bytes: file.file.byteCount, headerXxh3: XXH3.text(XXH3.hash(file.header)),
-        header: file.header.extracting(SafetensorsHeader.lengthByteCount...).utf8 ?? "")
+        // Nothing stands for a GGUF that is not there.
+        header: file.isGGUF ? "" : file.header.extracting(SafetensorsHeader.lengthByteCount...).utf8 ?? "")
     }
     files = plan.pack.files.compactMap { file in
       SourceFile.path(inCheckpoint: file.name).map {
