@@ -36,12 +36,15 @@ package struct Checkpoint: Sendable {
     let singlePath = "\(directory)/\(Self.singleName)"
     let hasSingle = try Self.isFile(singlePath)
     guard try Self.isFile("\(directory)/\(Self.indexName)") else {
-      if !hasSingle, let gguf = try Self.gguf(in: directory) {
+      if hasSingle {
+        try self.init(file: singlePath)
+      } else if Self.hasShards(directory) {
+        throw SafetensorsError(.noIndex, path: directory)
+      } else if let gguf = try Self.gguf(in: directory) {
         try self.init(gguf: gguf, companions: directory)
-        return
+      } else {
+        throw Self.nothingFound(in: directory)
       }
-      guard hasSingle else { throw Self.nothingFound(in: directory) }
-      try self.init(file: singlePath)
       return
     }
     let index = try CheckpointIndex(path: "\(directory)/\(Self.indexName)")
@@ -75,6 +78,7 @@ package struct Checkpoint: Sendable {
       return
     }
     try self.init(directory: companions, files: own.files)
+    wrongTotalSize = own.wrongTotalSize
   }
 
   /// Takes shards that were opened already, sorted by name; what an index says of them is not asked.
@@ -130,12 +134,20 @@ package struct Checkpoint: Sendable {
     return file.bytes.array
   }
 
-  /// The names of the files of weights that a directory should have: those of its index, or the single one. Empty for an index that
-  /// cannot be read, as opening it tells why.
+  /// The names of the files of weights that a directory should have: those of its index, the single one, or those of its GGUF. Empty for
+  /// an index that cannot be read, and for several models, as opening them tells why.
   package static func weightFiles(in directory: String) -> [String] {
     let path = "\(directory)/\(indexName)"
-    guard SystemCall.status(of: path) != nil else { return [singleName] }
-    return (try? CheckpointIndex(path: path).shardNames) ?? []
+    if SystemCall.status(of: path) != nil { return (try? CheckpointIndex(path: path).shardNames) ?? [] }
+    guard !hasShards(directory) else { return [singleName] }
+    do throws(SafetensorsError) {
+      guard let gguf = try gguf(in: directory) else { return [singleName] }
+      return ggufFiles(of: gguf).map { split($0).name }
+    } catch { return [] }
+  }
+
+  private static func hasShards(_ directory: String) -> Bool {
+    (SystemCall.names(in: directory) ?? []).contains { $0.hasSuffix(".safetensors") }
   }
 
   /// What lies in the directory, the weights among it; empty where it cannot be listed.

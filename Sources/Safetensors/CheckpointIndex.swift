@@ -34,7 +34,7 @@ struct CheckpointIndex {
           .indexMalformed(problem: "`weight_map` gives \(member.value.kind), not a file name"), path: path,
           tensor: member.key, byteOffset: member.byteOffset)
       }
-      guard Checkpoint.isPlainFileName(shard) else {
+      guard Checkpoint.isPlainFileName(shard), !shard.hasSuffix(Checkpoint.ggufSuffix) else {
         throw SafetensorsError(.shardName(shard), path: path, tensor: member.key, byteOffset: member.byteOffset)
       }
       lines.append((member.key, shard, member.byteOffset))

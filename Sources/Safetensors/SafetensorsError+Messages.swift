@@ -40,10 +40,14 @@ extension SafetensorsError: CustomStringConvertible {
       "bytes \(Format.count(range.lowerBound)) to \(Format.count(range.upperBound)) after the last tensor belong to no tensor"
     case .noCheckpoint:
       "the directory has neither `\(Checkpoint.indexName)` nor `\(Checkpoint.singleName)`, nor a GGUF"
+    case .noIndex:
+      "the directory has safetensors files, but neither `\(Checkpoint.indexName)` nor `\(Checkpoint.singleName)`"
     case .twoCheckpoints: "the directory has the weights of several models"
     case .indexNotJSON(let problem): "the index is not valid JSON: \(Shown.text(problem))"
     case .indexMalformed(let problem): problem
-    case .shardName(let name): "the index names `\(Shown.text(name))`, which is not a plain file name"
+    case .shardName(let name):
+      "the index names `\(Shown.text(name))`, which is not a plain file name"
+        + (name.hasSuffix(Checkpoint.ggufSuffix) ? " of a safetensors file" : "")
     case .shardMissing(let name): "the shard `\(Shown.text(name))` is not there"
     case .tensorNotInShard(let shard, nil): "\(subject) is not in the shard `\(Shown.text(shard))` that the index names"
     case .tensorNotInShard(let shard, let other?):
@@ -52,7 +56,7 @@ extension SafetensorsError: CustomStringConvertible {
     case .tensorInTwoShards(let other): "\(subject) is also in the shard `\(Shown.text(other))`"
     case .fileTooLarge(let count, let limit):
       "the file has \(Format.count(count)) bytes, more than the limit of \(Format.count(limit))"
-    case .gguf(let detail): (tensor == nil ? "the file" : subject) + " \(Shown.text(detail, limit: 400))"
+    case .gguf(let detail, _): (tensor == nil ? "the file" : subject) + " \(Shown.text(detail, limit: 400))"
     }
   }
 
@@ -67,7 +71,7 @@ extension SafetensorsError: CustomStringConvertible {
   /// How to mend it, where we know.
   package var hint: String? {
     switch reason {
-    case .fileTooShort, .headerOutsideFile, .dataOutsideFile:
+    case .fileTooShort, .headerOutsideFile, .dataOutsideFile, .gguf(_, isCut: true):
       "the download is probably incomplete; compare the file's size with the published one, or fetch it again"
     case .headerTooLong, .headerNotObject, .headerNotJSON:
       "this is probably not a safetensors file; a Git LFS pointer or a web page saved under its name looks like this"
@@ -79,6 +83,8 @@ extension SafetensorsError: CustomStringConvertible {
     case .descriptors(_, let needed):
       "the checkpoint has more files than this process may open; first say: ulimit -n \(needed)"
     case .noCheckpoint: "give the directory that holds the checkpoint's `config.json` and its safetensors files"
+    case .noIndex:
+      "the download is probably incomplete: fetch `\(Checkpoint.indexName)`, too; or name one file, safetensors or GGUF"
     case .twoCheckpoints:
       "leave one of them there: `\(Checkpoint.singleName)`, the files that an index names, or one GGUF"
     case .shardMissing: "the download is probably incomplete; fetch this file again"

@@ -111,6 +111,8 @@ package struct SafetensorsError: Error, Equatable {
     case hole(Range<Int>)
     case trailingBytes(Range<Int>)
     case noCheckpoint
+    /// There are safetensors, but neither an index nor a file of the single name.
+    case noIndex
     case twoCheckpoints
     case indexNotJSON(problem: String)
     case indexMalformed(problem: String)
@@ -121,7 +123,8 @@ package struct SafetensorsError: Error, Equatable {
     case tensorNotInIndex
     case tensorInTwoShards(other: String)
     case fileTooLarge(byteCount: Int, limit: Int)
-    case gguf(String)
+    /// `isCut` where the file ends too early.
+    case gguf(String, isCut: Bool = false)
   }
 
   /// The file or directory at fault.
@@ -165,7 +168,7 @@ package struct SafetensorsError: Error, Equatable {
     case .overlap: .overlap
     case .hole: .hole
     case .trailingBytes: .trailingBytes
-    case .noCheckpoint: .noCheckpoint
+    case .noCheckpoint, .noIndex: .noCheckpoint
     case .twoCheckpoints: .twoCheckpoints
     case .indexNotJSON: .indexNotJSON
     case .indexMalformed: .indexMalformed

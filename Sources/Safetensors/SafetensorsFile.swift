@@ -41,7 +41,7 @@ package final class SafetensorsFile: Sendable {
   /// Bytes in front of the data: the 8 of the length and the JSON with its padding.
   package var headerByteCount: Int { table.byteCount }
 
-  /// `__metadata__`, empty when there is none; of a GGUF all values but lists and long texts, as texts.
+  /// `__metadata__`, empty when there is none; of a GGUF all values as texts, of lists and long texts only that they are there.
   package var metadata: [String: String] { table.metadata }
 
   /// All tensors in the order of their bytes.

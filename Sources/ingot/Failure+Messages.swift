@@ -16,7 +16,7 @@ extension SafetensorsError {
   /// Whether the file is not what it says it is, rather than something we cannot use.
   fileprivate var isIntegrity: Bool {
     switch reason {
-    case .fileTooShort, .headerOutsideFile, .dataOutsideFile, .trailingBytes: true
+    case .fileTooShort, .headerOutsideFile, .dataOutsideFile, .trailingBytes, .gguf(_, isCut: true): true
     default: false
     }
   }

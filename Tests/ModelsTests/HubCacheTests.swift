@@ -13,7 +13,7 @@ import Testing
       ("inclusionAI/LLaDA2.0-mini", true), ("a/b", true), ("a/b@main", true), ("a/b@refs/pr/1", true),
       ("LLaDA2.0-mini", false), ("/a/b", false), ("./b", false), ("../b", false), ("a/b/c", false), ("a/", false),
       ("a/b@", false), ("a/b@../x", false), ("-a/b", false), ("a/mini.ingot", false), ("a/x.safetensors", false),
-      ("a b/c", false), ("ä/b", false), ("", false),
+      ("a/x.gguf", false), ("a b/c", false), ("ä/b", false), ("", false),
     ])
   func ids(text: String, isID: Bool) {
     #expect((HubID(text) != nil) == isID)
@@ -72,6 +72,21 @@ import Testing
         try refusal(#require(HubID("a/b@v2")), cache)
           == .noRevision(#require(HubID("a/b@v2")), commits: [Self.commit], cache: cache.directory))
       #expect(try refusal(#require(HubID("a/c")), cache) == .absent(#require(HubID("a/c")), cache: cache.directory))
+    }
+  }
+
+  @Test func aSnapshotMayHoldAGGUF() throws {
+    try withCache { cache, folder in
+      let snapshot = "\(folder)/snapshots/\(Self.commit)"
+      for name in listing(of: snapshot) where name.contains("safetensors") {
+        unsafe _ = unlink("\(snapshot)/\(name)")
+      }
+      try write([], to: snapshot + "/m-00001-of-00002.gguf")
+      guard case .incomplete(_, ["m-00002-of-00002.gguf"], _, _) = try refusal(id, cache) else {
+        return #expect(Bool(false))
+      }
+      try write([], to: snapshot + "/m-00002-of-00002.gguf")
+      #expect(try cache.snapshot(of: id) == snapshot)
     }
   }
 

@@ -203,6 +203,48 @@ import Testing
     }
   }
 
+  @Test("a number of a GGUF is one, and is that of config.json", arguments: [2, 3, nil], [4, 8, 9] as [UInt32])
+  func numbersOfAGGUF(value: UInt32?, type: UInt32) throws {
+    var header = ByteWriter()
+    func append(_ text: String) {
+      header.append(UInt64(text.utf8.count))
+      header.append(Array(text.utf8))
+    }
+    header.append(Array("GGUF".utf8))
+    header.append(UInt32(3))
+    header.append(UInt64(0))
+    header.append(UInt64(value == nil ? 1 : 2))
+    append("general.architecture")
+    header.append(UInt32(8))
+    append("x")
+    if let value {
+      append("x.block_count")
+      header.append(type)
+      switch type {
+      case 4: header.append(value)
+      case 8: append("layers: \(value)")
+      default:
+        header.append(UInt32(4))
+        header.append(UInt64(1))
+        header.append(value)
+      }
+    }
+    let bytes = header.bytes
+    try withTemporaryDirectory { directory in
+      try write(Array(TinyCheckpoint().config.text().utf8), to: directory + "/config.json")
+      try write(bytes, to: directory + "/x.gguf")
+      do throws(ModelError) { _ = try ModelStore(path: directory) } catch {
+        switch error {
+        case .missingTensor: #expect(value == nil || value == 2 && type == 4)
+        case .otherModel(let key, _, _): #expect(key == "num_hidden_layers" && (value == 3 || type != 4))
+        default: throw error
+        }
+        return
+      }
+      throw TestFailure("accepted")
+    }
+  }
+
   @Test func whatGPTQLeftBesidePlainFloatsSaysNothing() throws {
     var tiny = TinyCheckpoint()
     tiny.files.append(("quantize_config.json", Array(#"{"bits":99}"#.utf8)))

@@ -65,6 +65,13 @@ import Testing
     #expect(error.rule == rule)
   }
 
+  @Test func aWrongSumIsToldWhereverTheConfigurationLies() throws {
+    try withTemporaryDirectory { directory in
+      try writeShards(in: directory, index: "{\"metadata\":{\"total_size\":1},\"weight_map\":{\(Self.map)}}")
+      #expect(try Checkpoint(path: directory, companions: "/elsewhere").wrongTotalSize?.stated == "1")
+    }
+  }
+
   @Test func aTensorInTheWrongShardIsFound() throws {
     let error = try refusal(index: #"{"weight_map":{"a":"two.safetensors","b":"one.safetensors"}}"#)
     #expect(error?.reason == .tensorNotInShard(shard: "two.safetensors", foundIn: "one.safetensors"))

@@ -89,7 +89,8 @@ struct GGUF {
       let file = try SafetensorsFile(path: directory + "/x.gguf")
       #expect(
         file.metadata == [
-          "general.architecture": "llada2", "llada2.expert_weights_scale": "2.5", "x.on": "true",
+          "general.architecture": "llada2", "llada2.expert_weights_scale": "2.5", "x.on": "true", "x.long": "…",
+          "tokenizer.ggml.tokens": "[…]", "x.scores": "[…]",
         ])
       #expect(file.tensors.map(\.name) == ["a", "b", "c"])
       #expect(file.tensors.map(\.shape.dimensions) == [[3], [2, 2, 64], [32]])
@@ -112,6 +113,7 @@ struct GGUF {
     for count in 0..<whole.count {
       let error = try refusal(Array(whole[..<count]))
       #expect((error == nil) == (count >= needed), "\(count)")
+      if let error, count >= 4 { #expect(error.hint?.contains("incomplete") ?? false, "\(count): \(error)") }
     }
     #expect(try refusal(whole + [0])?.rule == .trailingBytes)
   }
@@ -119,6 +121,7 @@ struct GGUF {
   /// Changes of one field, and what the message must say.
   private static let mutations: [(String, @Sendable (inout GGUF) -> Void)] = [
     ("`GGUF`", { $0.magic = "GGUX" }), ("version 2", { $0.version = 2 }), ("big-endian", { $0.version = 0x0300_0000 }),
+    ("version 0;", { $0.version = 0 }),
     ("too short", { $0.tensorCount = .max }), ("too short", { $0.tensorCount = 1 << 40 }),
     ("too short", { $0.valueCount = .max }),
     ("key `x.on` twice", { $0.values.append($0.values[4]) }),
@@ -135,9 +138,11 @@ struct GGUF {
     ("too short", { $0.values[0].value = GGUF.typed(8, GGUF.le(UInt64.max)) }),
     ("power of two", { $0.values[4] = (Array("general.alignment".utf8), GGUF.typed(4, GGUF.le(UInt32(48)))) }),
     ("power of two", { $0.values[4] = (Array("general.alignment".utf8), GGUF.typed(4, GGUF.le(UInt32(0)))) }),
-    ("power of two", { $0.values[4] = (Array("general.alignment".utf8), GGUF.typed(10, GGUF.le(UInt64.max))) }),
+    ("power of two", { $0.values[4] = (Array("general.alignment".utf8), GGUF.typed(4, GGUF.le(UInt32.max))) }),
+    ("type 10", { $0.values[4] = (Array("general.alignment".utf8), GGUF.typed(10, GGUF.le(UInt64(32)))) }),
+    ("type 8", { $0.values[4] = (Array("general.alignment".utf8), GGUF.typed(8, GGUF.text("32"))) }),
     ("must be", { $0.values[4] = (Array("general.alignment".utf8), GGUF.typed(4, GGUF.le(UInt32(64)))) }),
-    ("two tensors", { $0.tensors[1].name = "a" }), ("5 dimensions", { $0.tensors[0].rank = 5 }),
+    ("is there twice", { $0.tensors[1].name = "a" }), ("5 dimensions", { $0.tensors[0].rank = 5 }),
     ("type 99", { $0.tensors[1].type = 99 }), ("type 4,", { $0.tensors[1].type = 4 }),
     ("rows of blocks", { $0.tensors[1].dimensions[0] = 63 }), ("rows of blocks", { $0.tensors[1].dimensions = [] }),
     ("has shape", { $0.tensors[0].dimensions = [.max, .max] }),
@@ -220,7 +225,11 @@ struct GGUF {
       let names = (1...2).map { "\(directory)/m-q-0000\($0)-of-00002.gguf" }
       try write(part(0, of: 2).bytes, to: names[0])
       for opens in [names[0], directory] {
-        #expect(throws: SafetensorsError.self) { try Checkpoint(path: opens) }
+        do throws(SafetensorsError) { _ = try Checkpoint(path: opens) } catch {
+          #expect(error.reason == .shardMissing("m-q-00002-of-00002.gguf") && error.path == names[0])
+          continue
+        }
+        throw TestFailure("accepted")
       }
       try write(part(1, of: 2).bytes, to: names[1])
       for path in [names[0], names[1], directory] {
@@ -236,6 +245,46 @@ struct GGUF {
         }
         throw TestFailure("accepted")
       }
+    }
+  }
+
+  @Test func shardsWithoutTheirIndexAreNotPassedOver() throws {
+    try withTemporaryDirectory { directory in
+      try write(GGUF().bytes, to: directory + "/a.gguf")
+      #expect(Checkpoint.weightFiles(in: directory) == ["a.gguf"])
+      try writeShard([("a", 4)], to: directory + "/model-00001-of-00002.safetensors")
+      do throws(SafetensorsError) { _ = try Checkpoint(directory: directory) } catch {
+        #expect(error.reason == .noIndex && error.rule == .noCheckpoint)
+        #expect(try Checkpoint(path: directory + "/a.gguf").isGGUF)
+        return
+      }
+      throw TestFailure("accepted")
+    }
+  }
+
+  @Test func anIndexNamesNoGGUF() throws {
+    try withTemporaryDirectory { directory in
+      try write(GGUF().bytes, to: directory + "/a.gguf")
+      let map = ["a", "b", "c"].map { "\"\($0)\":\"a.gguf\"" }.joined(separator: ",")
+      try write(Array("{\"weight_map\":{\(map)}}".utf8), to: directory + "/model.safetensors.index.json")
+      do throws(SafetensorsError) { _ = try Checkpoint(directory: directory) } catch {
+        #expect(error.reason == .shardName("a.gguf"))
+        return
+      }
+      throw TestFailure("accepted")
+    }
+  }
+
+  @Test func aModelSaysItsFamily() throws {
+    var gguf = GGUF()
+    gguf.values.removeFirst()
+    try withTemporaryDirectory { directory in
+      try write(gguf.bytes, to: directory + "/a.gguf")
+      do throws(SafetensorsError) { _ = try Checkpoint(directory: directory) } catch {
+        #expect(error.message.contains("general.architecture"))
+        return
+      }
+      throw TestFailure("accepted")
     }
   }
 

@@ -5,7 +5,7 @@ extension Checkpoint {
   ///
   /// - Throws: ``ModelError/otherModel(key:detail:path:)``.
   func requireMetadata(_ c: ModelConfiguration) throws(ModelError) {
-    guard isGGUF, let file = files.first, let family = file.metadata["general.architecture"] else { return }
+    guard isGGUF, let file = files.first, let family = file.metadata[Self.architectureKey] else { return }
     let known: [(key: String, name: String, value: Double)] = [
       ("block_count", "num_hidden_layers", Double(c.layerCount)),
       ("attention.head_count", "num_attention_heads", Double(c.headCount)),
@@ -20,8 +20,8 @@ extension Checkpoint {
       ("expert_group_used_count", "topk_group", Double(c.topGroupCount)),
     ]
     for (key, name, value) in known {
-      guard let text = file.metadata["\(family).\(key)"], let found = Double(text) else { continue }
-      guard abs(found - value) <= abs(value) * 0x1p-20 else {
+      guard let text = file.metadata["\(family).\(key)"] else { continue }
+      guard let found = Double(text), abs(found - value) <= abs(value) * 0x1p-20 else {
         throw .otherModel(
           key: name, detail: "gives \(value), but `\(file.name)` says `\(family).\(key)` \(text)",
           path: "\(directory)/config.json")

@@ -13,7 +13,7 @@ package struct HubID: Sendable, Equatable {
     let halves = text.split(separator: "@", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
     let parts = halves[0].split(separator: "/", omittingEmptySubsequences: false).map(String.init)
     guard parts.count == 2, parts.allSatisfy(Self.isWord) else { return nil }
-    let files = [".ingot", ".safetensors", ".record", ".calibration"]
+    let files = [".ingot", ".safetensors", ".gguf", ".record", ".calibration"]
     guard !files.contains(where: parts[1].hasSuffix) else { return nil }
     if halves.count == 2 {
       guard halves[1].split(separator: "/", omittingEmptySubsequences: false).map(String.init).allSatisfy(Self.isWord)

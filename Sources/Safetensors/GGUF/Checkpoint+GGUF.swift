@@ -4,6 +4,9 @@ extension Checkpoint {
   /// What names of GGUF files end with.
   package static var ggufSuffix: String { ".gguf" }
 
+  /// The key of a GGUF under which its family stands.
+  package static var architectureKey: String { "general.architecture" }
+
   /// Whether the weights are of GGUF files.
   package var isGGUF: Bool { files.first?.isGGUF ?? false }
 
@@ -12,8 +15,18 @@ extension Checkpoint {
   /// - Parameter companions: where config and tokenizer lie; nil for beside the file.
   init(gguf path: String, companions: String?) throws(SafetensorsError) {
     var files: [SafetensorsFile] = []
-    for path in Self.ggufFiles(of: path) { files.append(try SafetensorsFile(path: path)) }
+    for part in Self.ggufFiles(of: path) {
+      do throws(SafetensorsError) { files.append(try SafetensorsFile(path: part)) } catch {
+        guard part != path, case .system(let cause) = error.reason, cause.isMissing, SystemCall.status(of: path) != nil
+        else { throw error }
+        throw SafetensorsError(.shardMissing(Self.split(part).name), path: path)
+      }
+    }
     try Self.requireSplit(files)
+    // Of a split model the first file says what it is.
+    guard let first = files.first, first.metadata[Self.architectureKey] != nil else {
+      throw SafetensorsError(.gguf("has no `\(Self.architectureKey)`"), path: files.first?.path ?? path)
+    }
     try self.init(directory: companions ?? Self.split(path).directory, files: files)
   }
 

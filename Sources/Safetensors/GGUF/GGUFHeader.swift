@@ -6,6 +6,8 @@ import Tensors
 /// As with safetensors, nothing behind this trusts the bytes of a file: what is returned lies within it, fits type and shape, and has
 /// neither overlap nor hole beyond what alignment leaves.
 enum GGUFHeader {
+  /// What says where the data of tensors begin.
+  private static var alignmentKey: String { "general.alignment" }
   /// Longest key, and longest name of a tensor; longer values of metadata are passed over. ggml has names of 64 bytes.
   private static var longestText: Int { 1024 }
   /// Dimensions of a tensor, as ggml has them.
@@ -22,7 +24,7 @@ enum GGUFHeader {
     reader.at = 4
     let version: UInt32 = try reader.number("the version")
     guard version == 3 else {
-      let isSwapped = version.byteSwapped <= 3
+      let isSwapped = (1...3).contains(version.byteSwapped)
       throw reader.bad(
         isSwapped ? "is big-endian, which is not read" : "has version \(version); version 3 is read", at: 4)
     }
@@ -36,13 +38,13 @@ enum GGUFHeader {
     for _ in 0..<tensorCount {
       let line = try Line(&reader)
       guard names.insert(line.name).inserted else {
-        throw reader.bad("has two tensors of this name", tensor: line.name, at: line.headerOffset)
+        throw reader.bad("is there twice", tensor: line.name, at: line.headerOffset)
       }
       lines.append(line)
     }
     let start = reader.at.roundedUp(to: alignment)
     guard start <= file.byteCount || lines.isEmpty else {
-      throw reader.bad("ends before its data begins, at byte \(start)", at: reader.at)
+      throw reader.bad("ends before its data begins, at byte \(start)", isCut: true, at: reader.at)
     }
     // Without tensors the header may end anywhere.
     return SafetensorsHeader(
@@ -60,7 +62,10 @@ enum GGUFHeader {
       let key = try reader.name("a key")
       guard keys.insert(key).inserted else { throw reader.bad("has the key `\(key)` twice", at: start) }
       let kind: UInt32 = try reader.number("the type of `\(key)`")
-      if let value = try reader.value(kind, of: key) { metadata[key] = value }
+      guard key != alignmentKey || kind == 4 else {
+        throw reader.bad("has `\(key)` of type \(kind), must be 4, a whole number", at: start)
+      }
+      metadata[key] = try reader.value(kind, of: key)
     }
     return metadata
   }
@@ -68,9 +73,9 @@ enum GGUFHeader {
   private static func alignment(
     _ metadata: [String: String], _ reader: Reader
   ) throws(SafetensorsError) -> Int {
-    guard let text = metadata["general.alignment"] else { return 32 }
+    guard let text = metadata[alignmentKey] else { return 32 }
     guard let alignment = UInt64(text), alignments.contains(alignment), alignment.nonzeroBitCount == 1 else {
-      throw reader.bad("says `general.alignment` \(text), which is no power of two up to 65536", at: nil)
+      throw reader.bad("says `\(alignmentKey)` \(text), which is no power of two up to 65536", at: nil)
     }
     return Int(alignment)
   }
@@ -157,12 +162,14 @@ enum GGUFHeader {
 
     var byteCount: Int { file.byteCount }
 
-    func bad(_ detail: String, tensor: String? = nil, at byteOffset: Int?) -> SafetensorsError {
-      SafetensorsError(.gguf(detail), path: file.path, tensor: tensor, byteOffset: byteOffset)
+    func bad(
+      _ detail: String, isCut: Bool = false, tensor: String? = nil, at byteOffset: Int?
+    ) -> SafetensorsError {
+      SafetensorsError(.gguf(detail, isCut: isCut), path: file.path, tensor: tensor, byteOffset: byteOffset)
     }
 
     private func require(_ count: Int, _ what: String) throws(SafetensorsError) {
-      guard count <= byteCount - at else { throw bad("ends within \(what)", at: at) }
+      guard count <= byteCount - at else { throw bad("ends within \(what)", isCut: true, at: at) }
       guard count <= Self.limit - at else { throw bad("has a header of more than \(Self.limit) bytes", at: at) }
     }
 
@@ -177,7 +184,7 @@ enum GGUFHeader {
       let start = at
       let count: UInt64 = try number("the number of \(what)")
       guard count <= UInt64((self.byteCount - at) / byteCount) else {
-        throw bad("says that it has \(count) \(what), for which it is too short", at: start)
+        throw bad("says that it has \(count) \(what), for which it is too short", isCut: true, at: start)
       }
       try require(Int(count) * byteCount, what)
       return Int(count)
@@ -204,8 +211,8 @@ enum GGUFHeader {
       return text
     }
 
-    /// A value of metadata as text; nil for a list and for a long text, which are passed over.
-    mutating func value(_ kind: UInt32, of key: String) throws(SafetensorsError) -> String? {
+    /// A value of metadata as text. Lists and long texts are passed over: `[…]` and `…` stand for them.
+    mutating func value(_ kind: UInt32, of key: String) throws(SafetensorsError) -> String {
       let what = "the value of `\(key)`"
       switch kind {
       case 0: return "\(try number(what) as UInt8)"
@@ -216,7 +223,7 @@ enum GGUFHeader {
       case 5: return "\(try number(what) as Int32)"
       case 6: return "\(Float(bitPattern: try number(what)))"
       case 7: return try (number(what) as UInt8) == 0 ? "false" : "true"
-      case 8: return try text(what)
+      case 8: return try text(what) ?? "…"
       case 9:
         let element: UInt32 = try number("the type of the elements of `\(key)`")
         let width = [0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 8: 8, 10: 8, 11: 8, 12: 8][element]
@@ -227,7 +234,7 @@ enum GGUFHeader {
         } else {
           at += count * width
         }
-        return nil
+        return "[…]"
       case 10: return "\(try number(what) as UInt64)"
       case 11: return "\(try number(what) as Int64)"
       case 12: return "\(Double(bitPattern: try number(what)))"
