@@ -38,7 +38,7 @@ extension SourceNote {
       "\(Format.count(count)) matri\(count == 1 ? "x is" : "ces are") quantized already: codes and scales are taken as they are"
     case .packedAsNumbers(let count):
       "\(Format.count(count)) matri\(count == 1 ? "x is" : "ces are") quantized already: the numbers that their codes stand for are "
-        + "quantized anew, so that errors add up; outside of experts, what is kept is rounded to bf16"
+        + "taken; where these are quantized anew, errors add up; outside of experts, what is kept is rounded to bf16"
     case .passedThrough(let count, let byteCount, let parts):
       "\(Format.count(count)) tensor\(count == 1 ? "" : "s"), \(Format.bytes(byteCount)), of \(parts): "
         + "kept as they are, and used by nothing here"

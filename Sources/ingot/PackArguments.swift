@@ -29,7 +29,8 @@ struct PackArguments: ParsableArguments {
   @Flag(
     help: ArgumentHelp(
       "Take what other tools quantized (GPTQ, GGUF, MLX, compressed-tensors) as the numbers that it stands for, and quantize these "
-        + "anew. Errors add up; by how much is told. Without, codes and scales are taken as they are or refused."))
+        + "anew. The errors add up; the report says by how much. Without, codes and scales are taken as they are "
+        + "or refused."))
   var requantize = false
 
   @Option(

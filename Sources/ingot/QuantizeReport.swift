@@ -158,11 +158,14 @@ struct QuantizeReport {
 
   /// What was lost, and what could be missed.
   func printQuality(_ outcome: Converter.Outcome) {
-    if let error = plan.requantizationError(outcome.statistics) {
+    if plan.options.requantizes {
       let kinds = plan.model.requantized.map { "\(Format.count($0.count)) \($0.name)" }.joined(separator: ", ")
       Console.note(
-        "quantized anew: \(kinds); relative RMSE \(Format.significant(Double(error))) beside the numbers of the source, on top of the "
-          + "error that it has")
+        "taken as numbers: \(kinds); "
+          + (plan.requantizationError(outcome.statistics).map {
+            "what of them is quantized anew has a relative RMSE of \(Format.significant(Double($0))) beside these, on top of the error "
+              + "of the source"
+          } ?? "none is quantized anew"))
     }
     let clamped = outcome.statistics.reduce(0) { $0 + $1.clampedGroups }
     if clamped > 0 {

@@ -97,8 +97,8 @@ package enum ModelFiles: Sendable {
         throw .configuration(
           key: nil,
           detail:
-            "there is none, nor can a GGUF replace it; say where it is with `ingot quantize --config DIRECTORY`, that of the "
-            + "checkpoint which the GGUF was made from", path: path, byteOffset: nil)
+            "there is none, nor can a GGUF replace it; put that of the checkpoint which the GGUF was made from beside the file, or "
+            + "give its directory to `ingot quantize --config DIRECTORY`", path: path, byteOffset: nil)
       }
     }
   }

@@ -229,7 +229,8 @@ private struct TensorFinder {
         name,
         dtype == .f8e8m0 && FP8Scales.owner(of: name) != nil
           ? "has type \(dtype.name): scales that are bare exponents (ue8m0) are not supported"
-          : "has type \(dtype.name); BF16, F16, F32 and FP8 (F8_E4M3, F8_E5M2) with scales are supported")
+          : "has type \(dtype.name); BF16, F16, F32, FP8 (F8_E4M3, F8_E5M2) with scales, and Q4_0 and Q8_0 of GGUF are "
+            + "supported; of what was quantized in another way, take the checkpoint that it was made from")
     }
   }
 
