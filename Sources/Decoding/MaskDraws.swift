@@ -26,6 +26,9 @@ package struct MaskDraws: Sendable, Equatable {
   /// Whether every set of masks of so many positions is looked at, so that nothing is drawn.
   func isExact(_ count: Int) -> Bool { count < Int.bitWidth - 1 && (1 << count) - 1 <= self.count }
 
+  /// How many sets of so many positions ``masked(of:blockStart:)`` gives at most.
+  func most(_ positions: Int) -> Int { isExact(positions) ? (1 << positions) - 1 : count + 1 }
+
   /// - Parameters:
   ///   - scored: positions of one block, not empty.
   ///   - start: of the block.

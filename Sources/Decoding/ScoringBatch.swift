@@ -47,7 +47,9 @@ package struct ScoringBatch: SideBySide {
 
   package var count: Int { texts.count }
 
-  package var positions: Int { contexts.reduce(0) { $0 + $1.clean.count + blockLength } }
+  package var positions: Int {
+    contexts.reduce(0) { $0 + $1.clean.count + blockLength + positions(holding: $1.states.count) }
+  }
 
   package var share: Double {
     texts.values.reduce(0) { $0 + 1 - Double($1.missing) / Double($1.losses.count) }
@@ -123,6 +125,22 @@ package struct ScoringBatch: SideBySide {
   /// Positions whose keys and values a continuation takes.
   package func positions(context: [Int], continuation: [Int]) -> Int {
     (context.count + continuation.count).dividedRoundingUp(by: blockLength) * blockLength
+  }
+
+  /// The same, and as many as its states take, which are made at once.
+  package func load(context: [Int], continuation: [Int]) -> Int {
+    let tokens = context.count + continuation.count
+    let first = context.count / blockLength * blockLength
+    let states = stride(from: first, to: tokens, by: blockLength).reduce(0) { sum, start in
+      sum + draws.most(min(start + blockLength, tokens) - max(start, context.count))
+    }
+    return positions(context: context, continuation: continuation) + positions(holding: states)
+  }
+
+  /// Positions whose keys and values take as much as so many states do: tokens and offsets, and what lists of them cost.
+  private func positions(holding states: Int) -> Int {
+    (states * (2 * MemoryLayout<Int>.size * blockLength + 256)).dividedRoundingUp(
+      by: model.configuration.keyValueByteCount)
   }
 
   /// Takes up a continuation.

@@ -59,7 +59,7 @@ struct BatchMemory {
   init(_ c: ModelConfiguration, byteCount: Int) {
     self.byteCount = byteCount
     let float = MemoryLayout<Float>.size
-    bytesPerPosition = 2 * float * c.layerCount * c.keyValueHeadCount * c.headDimension
+    bytesPerPosition = c.keyValueByteCount
     positions = byteCount / 4 * 3 / bytesPerPosition
     let attention = (2 * c.headCount + 2 * c.keyValueHeadCount) * c.headDimension
     let widest = max(c.intermediateSize, c.expertsPerToken * c.hiddenSize)

@@ -75,7 +75,7 @@ struct ScoredPair: BatchItem {
     do throws(DecodingError) { try batch.check(context: context, continuation: continuation) } catch {
       throw Failure(scoring: error, place: place, tokenizer: line.hasIDs ? nil : model.tokenizer)
     }
-    positions = batch.positions(context: context, continuation: continuation)
+    positions = batch.load(context: context, continuation: continuation)
     try memory.require(positions, place: place)
   }
 

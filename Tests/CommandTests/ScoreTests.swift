@@ -188,7 +188,10 @@ import Testing
   @Test func usage() throws {
     try withTemporaryDirectory { directory in
       try write([#"{"prompt": "a", "continuation": "b"}"#], to: directory + "/p")
-      for more in [["--draws", "0"], ["--batch-size", "0"], ["--raw", "--system", "x"], ["--threads", "0"]] {
+      for more in [
+        ["--draws", "0"], ["--batch-size", "0"], ["--raw", "--system", "x"], ["--raw", "--thinking", "on"],
+        ["--threads", "0"],
+      ] {
         #expect(try ingot(["score", pico, "p", "-o", "s"] + more, in: directory).code == 64, "\(more)")
       }
       #expect(try ingot(["score", pico, "p"], in: directory).code == 64)
@@ -199,6 +202,11 @@ import Testing
       #expect(none.code == 1 && none.err.contains("no lines"), "\(none)")
       let small = try ingot(["score", pico, "p", "-o", "s", "--max-memory", "64KiB"], in: directory)
       #expect(small.code == 5 && small.err.contains("`p`, line 1"), "\(small)")
+      // States are made at once, and their number is asked for.
+      try write(
+        [#"{"prompt": "a", "continuation": "\#(String(repeating: "b ", count: 40))"}"#], to: directory + "/long")
+      let many = ["score", pico, "long", "-o", "s", "--max-memory", "8MiB", "--draws"]
+      #expect(try ingot(many + ["65536"], in: directory).code == 5)
       #expect(!listing(of: directory).contains { $0.hasPrefix("s") })
     }
   }
