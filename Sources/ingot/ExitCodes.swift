@@ -19,7 +19,7 @@ enum ExitStatus: Int32, CaseIterable {
     case .integrity: "a file is not what it says it is: hash, truncation, broken rule"
     case .limit: "would exceed memory or disk; nothing was started"
     case .usage: "wrong usage"
-    case .temporary: "no room or memory left, another run is at work, or files of a part are not here; try again later"
+    case .temporary: "no room, another run is at work, or files are missing; try again later"
     case .hungUp: "the terminal went away"
     case .interrupted: "interrupted (Ctrl-C)"
     case .terminated: "terminated"

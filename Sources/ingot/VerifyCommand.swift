@@ -15,7 +15,7 @@ import Verification
 struct VerifyCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "verify",
-    abstract: "Measures how far a packed model's decoding drifts from full precision.",
+    abstract: "Measure how far a packed model's decoding drifts from full precision.",
     discussion: """
       Four levels: the weights; what both models say at masked positions of the same texts (of models that predict the \
       next token: at each position), layer by layer; both decoding the same prompts freely; right and wrong answers. See \
