@@ -29,14 +29,14 @@ INLINE void decode_rest(const char *w, int format, size_t count, V *out) {
   decode32(rest, format, group_of(format, 0), group_of(format, 0), out);
 }
 
-// Where the weights are that a block of rows will need PREFETCH bytes later: `before` bytes on in each row, or `after`
-// where that would be past the end of the row, from offset `turn` on.
+// Where the weights are that a block of rows will need `distance` bytes of each row later: `before` bytes on in each row, or
+// `after` where that would be past the end of the row, from offset `turn` on.
 struct ahead {
   size_t before, after, turn;
 };
 
-INLINE struct ahead look_ahead(size_t row_bytes, int rows) {
-  size_t distance = PREFETCH / (size_t)rows, whole = distance / row_bytes, rest = distance % row_bytes;
+INLINE struct ahead look_ahead(size_t row_bytes, int rows, size_t distance) {
+  size_t whole = distance / row_bytes, rest = distance % row_bytes;
   size_t block = row_bytes * (size_t)rows;
   return (struct ahead){whole * block + rest, (whole + 1) * block + rest - row_bytes, row_bytes - rest};
 }
@@ -54,7 +54,7 @@ INLINE void dot_block(const ck_product *p, size_t row, const float *x, float *y,
   }
   const size_t whole = p->columns / UNIT * UNIT;
   const size_t group = !is_coded(format) || format == INT4_HALVES ? UNIT : (size_t)p->group_size;
-  const struct ahead ahead = look_ahead(bytes_of(format, p->columns), rows);
+  const struct ahead ahead = look_ahead(bytes_of(format, p->columns), rows, PREFETCH / (size_t)rows);
   size_t k = 0;
   for (size_t index = 0; k < whole; index++) {
     group_t g[MOST_ROWS], upper[MOST_ROWS];
@@ -100,38 +100,50 @@ INLINE void dot_block(const ck_product *p, size_t row, const float *x, float *y,
   }
 }
 
-// Turned: out[k · width + t] = x[t · stride + k] for k < count; zero from `tokens` to `width`. width is a multiple of
-// 4.
-static void turn(const float *x, size_t stride, size_t tokens, size_t width, size_t count, float *out) {
-  typedef VECTOR(float, 4) four;
-  for (size_t t = 0; t < width; t += 4) {
-    size_t k = 0;
-    if (t + 4 <= tokens) {
-      const float *from = x + t * stride;
-      for (; k + 4 <= count; k += 4) {
-        four a = LOAD(four, from + k), b = LOAD(four, from + stride + k);
-        four c = LOAD(four, from + 2 * stride + k), d = LOAD(four, from + 3 * stride + k);
-        four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
-        STORE(out + k * width + t, __builtin_shufflevector(ab, cd, 0, 1, 4, 5));
-        STORE(out + (k + 1) * width + t, __builtin_shufflevector(ab, cd, 2, 3, 6, 7));
-        ab = __builtin_shufflevector(a, b, 2, 6, 3, 7), cd = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-        STORE(out + (k + 2) * width + t, __builtin_shufflevector(ab, cd, 0, 1, 4, 5));
-        STORE(out + (k + 3) * width + t, __builtin_shufflevector(ab, cd, 2, 3, 6, 7));
-      }
-    }
-    for (; k < count; k++)
-      for (size_t i = t; i < t + 4; i++) out[k * width + i] = i < tokens ? x[i * stride + k] : 0;
-  }
-}
-
 // What lies in the first-level cache during a panel: the turned x (16 KiB), the decoded weights (6 KiB) and the sums
 // (6 KiB).
 enum { PANEL_COLUMNS = 128, TURNED_COLUMNS = 1024, CHUNK_ROWS = 4 * PANEL_ROWS, PANEL_TOKENS = 2 * LANES };
 
-// Decodes `count` columns of a row from `first` on, a multiple of UNIT; `row` and `scales` are those of the whole row.
-INLINE void decode_columns(const char *row, const char *scales, int format, int group_shift, size_t first, size_t count,
-                           float *out) {
-  const char *w = row + bytes_of(format, first);
+// Turned: out[k · PANEL_TOKENS + t] = x[t · stride + k] for k < count; zero for t from `tokens` on.
+static void turn(const float *x, size_t stride, size_t tokens, size_t count, float *out) {
+  for (size_t t = 0; t < PANEL_TOKENS; t += LANES) {
+    size_t k = 0;
+    if (t + LANES <= tokens) {
+      for (; k + 4 <= count; k += 4) {
+        I columns[4];
+        turn16((const char *)(x + t * stride + k), 4 * stride, columns);
+        UNROLL for (int i = 0; i < 4; i++) v_store(out + (k + (size_t)i) * PANEL_TOKENS + t, (V)columns[i]);
+      }
+    }
+    for (; k < count; k++)
+      for (size_t i = t; i < t + LANES; i++) out[k * PANEL_TOKENS + i] = i < tokens ? x[i * stride + k] : 0;
+  }
+}
+
+// Turned back: y[t · stride + r] = sums[r][t], or that much more; `rows` is at most CHUNK_ROWS.
+static void turn_back(float (*sums)[PANEL_TOKENS], size_t rows, size_t tokens, float *y, size_t stride, int first) {
+  size_t r = 0;
+  for (; r + LANES <= rows; r += LANES)
+    for (size_t t = 0; t < tokens; t += 4) {
+      I turned[4];
+      turn16((const char *)&sums[r][t], sizeof *sums, turned);
+      for (size_t i = 0; i < 4 && t + i < tokens; i++) {
+        float *out = y + (t + i) * stride + r;
+        v_store(out, first ? (V)turned[i] : v_add(v_load(out), (V)turned[i]));
+      }
+    }
+  for (; r < rows; r++)
+    for (size_t t = 0; t < tokens; t++) {
+      float *out = y + t * stride + r;
+      *out = first ? sums[r][t] : *out + sums[r][t];
+    }
+}
+
+// Decodes `count` columns of a row from `first` on, a multiple of UNIT.
+INLINE void decode_columns(const ck_product *p, size_t row, int format, size_t first, size_t count, float *out) {
+  const int group_shift = is_coded(format) ? __builtin_ctz((unsigned)p->group_size) : 0;
+  const char *w = weights_of(p, format, row) + bytes_of(format, first);
+  const char *scales = is_coded(format) ? scales_of(p, row) : w;
   V v[VECTORS];
   size_t k = 0;
   for (; k + UNIT <= count; k += UNIT) {
@@ -147,56 +159,90 @@ INLINE void decode_columns(const char *row, const char *scales, int format, int 
   }
 }
 
-// sums[r] (+)= w[r, k] · x[k] over k < count, for PANEL_ROWS rows and PANEL_TOKENS tokens.
-INLINE void panel_block(float (*w)[PANEL_COLUMNS], const float *x, size_t count, float (*sums)[PANEL_TOKENS],
-                        int first) {
+// PANEL_ROWS rows and PANEL_COLUMNS columns of weights, of which the last may be fewer. A panel goes through the rows of a
+// chunk, then through the columns from `begin` to `end`, then on to the next chunk.
+struct panel_piece {
+  size_t chunk, row, k, begin, end;
+};
+
+INLINE struct panel_piece next_piece(const ck_product *p, struct panel_piece at) {
+  at.row += PANEL_ROWS;
+  if (at.row < CHUNK_ROWS && at.chunk + at.row < p->rows) return at;
+  at.row = 0;
+  at.k += PANEL_COLUMNS;
+  if (at.k >= at.end) at.k = at.begin, at.chunk += CHUNK_ROWS;
+  return at;
+}
+
+// Row r of a piece, decoded; rows past the end repeat the last.
+INLINE void decode_row(const ck_product *p, int format, const struct panel_piece *at, size_t r, float *out) {
+  size_t row = at->chunk + at->row + r, left = at->end - at->k;
+  decode_columns(p, row < p->rows ? row : p->rows - 1, format, at->k, left < PANEL_COLUMNS ? left : PANEL_COLUMNS, out);
+}
+
+// Adds w[r, k] · x[k] for PANEL_ROWS rows and PANEL_TOKENS tokens.
+INLINE void add_column(V (*sum)[2], float (*w)[PANEL_COLUMNS], const float *x, size_t k) {
+  V v[2];
+  UNROLL for (int i = 0; i < 2; i++) v[i] = v_load(x + k * PANEL_TOKENS + (size_t)i * LANES);
+  UNROLL for (int r = 0; r < PANEL_ROWS; r++) {
+    V one = v_set1(w[r][k]);
+    UNROLL for (int i = 0; i < 2; i++) sum[r][i] = v_fma(one, v[i], sum[r][i]);
+  }
+}
+
+// Asks for what row r of a piece has behind it, which is decoded after the same columns of the rest of the chunk.
+INLINE void prefetch_behind(const ck_product *p, int format, struct panel_piece at, size_t r) {
+  at.k += PANEL_COLUMNS;
+  if (at.k >= at.end) at.k = at.begin, at.chunk += CHUNK_ROWS;
+  const size_t row = at.chunk + at.row + r;
+  const char *w = weights_of(p, format, row < p->rows ? row : p->rows - 1) + bytes_of(format, at.k);
+  UNROLL for (size_t i = 0; i < bytes_of(format, PANEL_COLUMNS); i += 64) __builtin_prefetch(w + i, 0, 2);
+}
+
+// sums[r] (+)= w[r, k] · x[k] over the `count` columns of a piece. Meanwhile the rows of the next one are decoded, if there is
+// one, and the weights of the same rows behind it are asked for: each of them between sums, which hide how long that takes.
+INLINE void panel_block(const ck_product *p, int format, float (*w)[PANEL_COLUMNS], const float *x, size_t count,
+                        float (*sums)[PANEL_TOKENS], int first, const struct panel_piece *next,
+                        float (*next_w)[PANEL_COLUMNS]) {
+  enum { STEP = PANEL_COLUMNS / 16 };  // no set has more rows than 16
+  const size_t next_rows = next->chunk < p->rows ? PANEL_ROWS : 0;
   V sum[PANEL_ROWS][2];
   UNROLL for (int r = 0; r < PANEL_ROWS; r++) UNROLL for (int i = 0; i < 2; i++) sum[r][i] = v_zero();
-  for (size_t k = 0; k < count; k++, x += PANEL_TOKENS) {
-    V v[2];
-    UNROLL for (int i = 0; i < 2; i++) v[i] = v_load(x + i * LANES);
-    UNROLL for (int r = 0; r < PANEL_ROWS; r++) {
-      V one = v_set1(w[r][k]);
-      UNROLL for (int i = 0; i < 2; i++) sum[r][i] = v_fma(one, v[i], sum[r][i]);
-    }
+  size_t k = 0, r = 0;
+  for (; k + STEP <= count; k += STEP) {
+    UNROLL for (size_t i = 0; i < STEP; i++) add_column(sum, w, x, k + i);
+    if (r == next_rows) continue;
+    prefetch_behind(p, format, *next, r);
+    decode_row(p, format, next, r, next_w[r]);
+    r++;
   }
-  UNROLL for (int r = 0; r < PANEL_ROWS; r++) UNROLL for (int i = 0; i < 2; i++) {
-    float *s = &sums[r][i * LANES];
-    v_store(s, first ? sum[r][i] : v_add(v_load(s), sum[r][i]));
+  for (; k < count; k++) add_column(sum, w, x, k);
+  for (; r < next_rows; r++) decode_row(p, format, next, r, next_w[r]);
+  UNROLL for (int row = 0; row < PANEL_ROWS; row++) UNROLL for (int i = 0; i < 2; i++) {
+    float *s = &sums[row][i * LANES];
+    v_store(s, first ? sum[row][i] : v_add(v_load(s), sum[row][i]));
   }
 }
 
 // Up to PANEL_TOKENS tokens.
 INLINE void panel(const ck_product *p, const float *x, float *y, size_t tokens, int format) {
-  const int group_shift = is_coded(format) ? __builtin_ctz((unsigned)p->group_size) : 0;
   _Alignas(64) float turned[TURNED_COLUMNS * PANEL_TOKENS];
-  _Alignas(64) float w[PANEL_ROWS][PANEL_COLUMNS], sums[CHUNK_ROWS][PANEL_TOKENS];
-  for (size_t k0 = 0; k0 < p->columns; k0 += TURNED_COLUMNS) {
-    size_t columns = p->columns - k0 < TURNED_COLUMNS ? p->columns - k0 : TURNED_COLUMNS;
-    turn(x + k0, p->x_stride, tokens, PANEL_TOKENS, columns, turned);
-    for (size_t chunk = 0; chunk < p->rows; chunk += CHUNK_ROWS) {
-      size_t chunk_rows = p->rows - chunk < CHUNK_ROWS ? p->rows - chunk : CHUNK_ROWS;
-      for (size_t k1 = 0; k1 < columns; k1 += PANEL_COLUMNS) {
-        size_t count = columns - k1 < PANEL_COLUMNS ? columns - k1 : PANEL_COLUMNS;
-        for (size_t row = 0; row < chunk_rows; row += PANEL_ROWS) {
-          size_t rows = chunk_rows - row < PANEL_ROWS ? chunk_rows - row : PANEL_ROWS;
-          for (size_t r = 0; r < PANEL_ROWS; r++) {
-            size_t index = chunk + row + (r < rows ? r : rows - 1);
-            const char *from = weights_of(p, format, index);
-            // The next columns of this row come after the same columns of the other rows of the chunk.
-            for (size_t i = 0; i < bytes_of(format, PANEL_COLUMNS); i += 64)
-              __builtin_prefetch(from + bytes_of(format, k0 + k1 + PANEL_COLUMNS) + i, 0, 2);
-            const char *scales = is_coded(format) ? scales_of(p, index) : from;
-            decode_columns(from, scales, format, group_shift, k0 + k1, count, w[r]);
-          }
-          panel_block(w, turned + k1 * PANEL_TOKENS, count, sums + row, k1 == 0);
-        }
+  _Alignas(64) float w[2][PANEL_ROWS][PANEL_COLUMNS], sums[CHUNK_ROWS][PANEL_TOKENS];
+  for (size_t begin = 0; begin < p->columns; begin += TURNED_COLUMNS) {
+    const size_t end = p->columns - begin < TURNED_COLUMNS ? p->columns : begin + TURNED_COLUMNS;
+    turn(x + begin, p->x_stride, tokens, end - begin, turned);
+    struct panel_piece at = {.k = begin, .begin = begin, .end = end};
+    for (size_t r = 0; r < PANEL_ROWS; r++) decode_row(p, format, &at, r, w[0][r]);
+    for (int own = 0; at.chunk < p->rows; own = !own) {
+      const struct panel_piece next = next_piece(p, at);
+      const size_t count = end - at.k < PANEL_COLUMNS ? end - at.k : PANEL_COLUMNS;
+      panel_block(p, format, w[own], turned + (at.k - begin) * PANEL_TOKENS, count, sums + at.row, at.k == begin, &next,
+                  w[!own]);
+      if (next.chunk != at.chunk) {
+        const size_t left = p->rows - at.chunk;
+        turn_back(sums, left < CHUNK_ROWS ? left : CHUNK_ROWS, tokens, y + at.chunk, p->y_stride, begin == 0);
       }
-      for (size_t t = 0; t < tokens; t++)
-        for (size_t r = 0; r < chunk_rows; r++) {
-          float *out = y + t * p->y_stride + chunk + r;
-          *out = k0 == 0 ? sums[r][t] : *out + sums[r][t];
-        }
+      at = next;
     }
   }
 }

@@ -102,8 +102,8 @@ extension KernelSet {
               codes: UnsafeMutablePointer(mutating: codes.baseAddress!),
               scales: UnsafeMutablePointer(mutating: scales.baseAddress!),
               starts: UnsafeMutablePointer(mutating: starts.baseAddress!)))
-          // A multiple of the lanes of all sets.
-          unsafe splitRows(of: product, as: format, threads: threads, multiple: 16) { part in
+          // A multiple of the rows that any set takes at a time.
+          unsafe splitRows(of: product, as: format, threads: threads, multiple: 32) { part in
             var x = unsafe activations.value
             unsafe table.pointee.multiply_int8(&part, &x)
           }

@@ -5,6 +5,8 @@
 // the activations, of at most 127: 2 · 128 · 127 = 32512. int4 weights are made unsigned, 8 too large, so that sums
 // start at −8 · Σ codes of x: 8 pairs of at most 2 · 15 · 127 = 3810 fit into 16 bits.
 
+enum { HEIGHT = 1 };
+
 INLINE I i_int8_weights(I a) { return a; }
 // Sums of int4 start at 8 · `start`.
 INLINE I i_start(int32_t start, int format) { return i_set1(format == CK_INT4 ? 8 * start : 0); }
@@ -14,7 +16,7 @@ INLINE I i_add_pairs(I sum, __m256i pairs) {
 }
 
 // 4 · quads columns.
-INLINE void i_add_products(I *sum, const I *weights, const int8_t *const *x, int format, int tokens,
+INLINE void i_add_products(I (*sum)[HEIGHT], const I (*weights)[HEIGHT], const int8_t *const *x, int format, int tokens,
                            int quads) {
   const __m256i *w = (const __m256i *)weights;
   UNROLL for (int t = 0; t < tokens; t++) {
@@ -26,9 +28,9 @@ INLINE void i_add_products(I *sum, const I *weights, const int8_t *const *x, int
       if (format == CK_INT4)
         pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(w[q], xt));
       else
-        sum[t] = i_add_pairs(sum[t], _mm256_maddubs_epi16(_mm256_abs_epi8(w[q]), _mm256_sign_epi8(xt, w[q])));
+        sum[t][0] = i_add_pairs(sum[t][0], _mm256_maddubs_epi16(_mm256_abs_epi8(w[q]), _mm256_sign_epi8(xt, w[q])));
     }
-    if (format == CK_INT4) sum[t] = i_add_pairs(sum[t], pairs);
+    if (format == CK_INT4) sum[t][0] = i_add_pairs(sum[t][0], pairs);
   }
 }
 

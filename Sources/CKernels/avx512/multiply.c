@@ -118,7 +118,7 @@ INLINE void run_block(const ck_product *p, size_t row, const float *x, float *y,
     words_of_bytes(bytes, rows, RUN / group, bases);
     UNROLL for (int i = 0; i < 2; i++) bases[i] <<= 23;
   }
-  const struct ahead ahead = look_ahead(p->columns / 2, rows);
+  const struct ahead ahead = look_ahead(p->columns / 2, rows, PREFETCH / (size_t)rows);
   for (size_t at = 0; at < p->columns / 2; at += 64) {
     size_t next = at + (at < ahead.turn ? ahead.before : ahead.after);
     V s[RUN_ROWS][2];

@@ -3,20 +3,22 @@
 // Products of int8 codes: VPDPBUSD adds four of an unsigned and a signed byte each to a sum, without saturation. The
 // weights are made unsigned: 128, or 8 for int4, too large, so that a sum starts at that many times −Σ codes of x.
 
+enum { HEIGHT = 2 };
+
 INLINE I i_int8_weights(I a) { return a ^ (int32_t)0x80808080; }
 INLINE I i_start(int32_t start, int format) { return i_set1((format == CK_INT4 ? 8 : 128) * start); }
 
 INLINE I i_dot(I sum, I w, I x) { return (I)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)w, (__m512i)x); }
 
 // 4 · quads columns.
-INLINE void i_add_products(I *sum, const I *w, const int8_t *const *x, int format, int tokens,
+INLINE void i_add_products(I (*sum)[HEIGHT], const I (*w)[HEIGHT], const int8_t *const *x, int format, int tokens,
                            int quads) {
   (void)format;
   UNROLL for (int q = 0; q < quads; q++)
     UNROLL for (int t = 0; t < tokens; t++) {
       int32_t four;
       __builtin_memcpy(&four, x[t] + 4 * q, 4);
-      sum[t] = i_dot(sum[t], w[q], i_set1(four));
+      UNROLL for (int v = 0; v < HEIGHT; v++) sum[t][v] = i_dot(sum[t][v], w[q][v], i_set1(four));
     }
 }
 
@@ -43,14 +45,14 @@ INLINE void turn_fours(const I *rows, I *out) {
   out[3] = ODD_BLOCKS(a, b);
 }
 
-INLINE void few_piece(const struct piece *piece, const ck_product *p, const ck_activations *x, size_t row, size_t token,
-                      size_t k, size_t count, int format, int group, int tokens) {
+// LANES rows, whose scales of the first group are at `s`.
+INLINE void few_piece(const float *s, const ck_product *p, const ck_activations *x, size_t row, size_t token, size_t k,
+                      size_t count, int format, int group, int tokens) {
   enum { MOST_TURNED = 8 };
   const size_t row_bytes = bytes_of(format, p->columns), groups = p->columns / (size_t)group;
   // Vectors of sums that are turned: of 16 columns each, or of 32 whose halves may come together.
   const int turned = format == CK_INT8 || group < UNIT ? 8 : 4, of_group = group * turned / RUN;
-  const struct ahead ahead = look_ahead(row_bytes, LANES);
-  const float *s = piece->scales[0];
+  const struct ahead ahead = look_ahead(row_bytes, LANES, PREFETCH / LANES);
   V y[FEW_TOKENS];
   UNROLL for (int t = 0; t < tokens; t++)
     y[t] = k == 0 ? v_zero() : v_load(p->y + (token + (size_t)t) * p->y_stride + row);
@@ -90,7 +92,7 @@ INLINE void few_piece(const struct piece *piece, const ck_product *p, const ck_a
       }
     UNROLL for (int t = 0; t < tokens; t++)
       UNROLL for (int half = 0; half < turned / 4; half++) turn_fours(fours[t][half], all[t] + 4 * half);
-    UNROLL for (int g = 0; g < RUN / group; g++, s += LANES)
+    UNROLL for (int g = 0; g < RUN / group; g++, s += PIECE_ROWS)
       UNROLL for (int t = 0; t < tokens; t++) {
         const size_t place = (token + (size_t)t) * groups + at / (size_t)group + (size_t)g;
         I sum = i_start(x->starts[place], format);
@@ -104,15 +106,17 @@ INLINE void few_piece(const struct piece *piece, const ck_product *p, const ck_a
   UNROLL for (int t = 0; t < tokens; t++) v_store(p->y + (token + (size_t)t) * p->y_stride + row, y[t]);
 }
 
+typedef void few_tokens(const float *s, const ck_product *p, const ck_activations *x, size_t row, size_t token, size_t k,
+                        size_t count);
+
 #define FEW(name, format, group, tokens)                                                                           \
-  static void name##_few_g##group##_##tokens(const struct piece *piece, const ck_product *p,                       \
-                                             const ck_activations *x, size_t row, size_t token, size_t k,          \
-                                             size_t count) {                                                       \
-    few_piece(piece, p, x, row, token, k, count, format, group, tokens);                                           \
+  static void name##_few_g##group##_##tokens(const float *s, const ck_product *p, const ck_activations *x,         \
+                                             size_t row, size_t token, size_t k, size_t count) {                   \
+    few_piece(s, p, x, row, token, k, count, format, group, tokens);                                               \
   }
 #define FEW_GROUP(name, format, group)                                                                             \
   FEW(name, format, group, 1) FEW(name, format, group, 2) FEW(name, format, group, 3)                              \
-  static block_of_piece *const name##_few_g##group[FEW_TOKENS] = {                                                 \
+  static few_tokens *const name##_few_g##group[FEW_TOKENS] = {                                                     \
       name##_few_g##group##_1, name##_few_g##group##_2, name##_few_g##group##_3};
 #define FEW_OF(name, format)                                                                                       \
   FEW_GROUP(name, format, 32) FEW_GROUP(name, format, 64) FEW_GROUP(name, format, 128)
@@ -120,12 +124,14 @@ FEW_OF(int8, CK_INT8)
 FEW_OF(int4, CK_INT4)
 FEW_GROUP(int4, CK_INT4, 16)
 // By the logarithm of the group size, from 16 on.
-static block_of_piece *const *const int8_few[4] = {NULL, int8_few_g32, int8_few_g64, int8_few_g128};
-static block_of_piece *const *const int4_few[4] = {int4_few_g16, int4_few_g32, int4_few_g64, int4_few_g128};
+static few_tokens *const *const int8_few[4] = {NULL, int8_few_g32, int8_few_g64, int8_few_g128};
+static few_tokens *const *const int4_few[4] = {int4_few_g16, int4_few_g32, int4_few_g64, int4_few_g128};
 
 static int multiply_few(const struct piece *piece, const ck_product *p, const ck_activations *x, size_t row,
                         size_t token, size_t k, size_t count, size_t tokens) {
   if (tokens > FEW_TOKENS || count % RUN != 0) return 0;
-  (p->format == CK_INT8 ? int8_few : int4_few)[group_shift(p) - 4][tokens - 1](piece, p, x, row, token, k, count);
+  few_tokens *const multiply = (p->format == CK_INT8 ? int8_few : int4_few)[group_shift(p) - 4][tokens - 1];
+  for (size_t lane = 0; lane < PIECE_ROWS; lane += LANES)
+    multiply(piece->scales[0] + lane, p, x, row + lane, token, k, count);
   return 1;
 }

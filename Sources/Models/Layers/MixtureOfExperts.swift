@@ -81,19 +81,25 @@ struct MixtureOfExperts: Sendable {
     if readAhead == nil { weights.willNeed(layer: layer, experts: experts) }
     let heldCount = reader?.heldCount ?? Self.heldExperts
     var answers = [[Float]](repeating: [], count: gate.rows)
-    for start in stride(from: 0, to: experts.count, by: heldCount) {
-      let some = experts[start..<min(experts.count, start + heldCount)]
-      readAhead?.reached(layer: layer, expert: experts[start])
+    var next = experts.startIndex
+    while next < experts.endIndex {
+      readAhead?.reached(layer: layer, expert: experts[next])
+      let first = next
       var mlps: [GatedMLP] = []
-      for expert in some {
+      var held = 0
+      while next < experts.endIndex, held < heldCount {
         let projections =
           if let reader {
-            try reader.next(isUsed: !users[expert].isEmpty)
+            try reader.next(isUsed: !users[experts[next]].isEmpty)
           } else {
-            try weights.expert(layer: layer, expert: expert)
+            try weights.expert(layer: layer, expert: experts[next])
           }
         mlps.append(GatedMLP(gate: projections.gate, up: projections.up, down: projections.down))
+        // What is used where it lies takes no memory, and the more experts there are, the less threads wait for each other.
+        if readAhead != nil || !projections.isInPlace { held += 1 }
+        next += 1
       }
+      let some = experts[first..<next]
       for (expert, answer) in zip(some, Self.answers(mlps, some.map { users[$0] }, x, hidden, compute)) {
         answers[expert] = answer
       }

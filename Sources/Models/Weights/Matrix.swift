@@ -37,6 +37,9 @@ package struct Matrix: Sendable {
 
   /// Bytes that a product reads.
   package var byteCount: Int { blocks.reduce(0) { $0 + $1.codes.count + $1.scales.count } }
+
+  /// Whether its bytes are pages of a file and no memory of our own.
+  var isInPlace: Bool { blocks.allSatisfy { !$0.content.isOwned } }
 }
 
 /// One routed expert: `down(silu(gate(x)) * up(x))`.
@@ -46,11 +49,14 @@ package struct ExpertWeights: Sendable {
   package let down: Matrix
   /// Bytes that products with all three read.
   package let byteCount: Int
+  /// Whether their bytes are pages of a file and no memory of our own.
+  let isInPlace: Bool
 
   init(gate: Matrix, up: Matrix, down: Matrix) {
     self.gate = gate
     self.up = up
     self.down = down
     byteCount = gate.byteCount + up.byteCount + down.byteCount
+    isInPlace = gate.isInPlace && up.isInPlace && down.isInPlace
   }
 }

@@ -90,9 +90,8 @@ package final class StoredWeights: WeightSource {
         })
     }
     let weights = ExpertWeights(gate: matrices[0], up: matrices[1], down: matrices[2])
-    let isInPlace = held.values.allSatisfy { !$0.isOwned }
-    if isInPlace { inPlace.withLock { $0[layer][expert] = weights } }
-    count(weights, unpacked: unpacked > 0, isInPlace: isInPlace)
+    if weights.isInPlace { inPlace.withLock { $0[layer][expert] = weights } }
+    count(weights, unpacked: unpacked > 0, isInPlace: weights.isInPlace)
     return weights
   }
 
