@@ -27,6 +27,7 @@ INLINE V magnitudes(const void *x, int wide, size_t n) {
   for (size_t g = 0; g < GROUPS; g++) {
     most[g] = (I){0};
     for (size_t i = 0; i < n; i += step) {
+      __builtin_prefetch(element(x, wide, (g + GROUPS) * n + i));  // comes while these are encoded
       I v = load_group(x, wide, g * n + i, n) & (wide ? 0x7FFFFFFF : 0x7FFF7FFF);
       most[g] = wide ? MAX(most[g], v) : GREATER_16(most[g], v);
     }
@@ -86,7 +87,11 @@ struct limits {
 // once for `shared` multipliers, which takes fewer operations than to limit each code. The codes are the same if that of the
 // limit is the last in the range under each of these multipliers: as codes rise with the integers, none on this side of it
 // leaves the range, and those beyond would be clamped to that code. All of it is exact, as integers are.
-INLINE void explain(const I *pairs, size_t n, const I *r, const struct limits *limits, int shared, I *a, I *b) {
+//
+// Meanwhile n/2 lines of memory from `ahead` on are asked for: numbers of GROUPS groups are turned faster than they come from
+// memory, and this takes long enough for the next ones to come.
+INLINE void explain(const I *pairs, size_t n, const I *r, const struct limits *limits, int shared, const char *ahead,
+                    I *a, I *b) {
   H multiplier[4];
   UNROLL for (int j = 0; j < 4; j++) {
     multiplier[j] = twice(r[j]);
@@ -94,6 +99,7 @@ INLINE void explain(const I *pairs, size_t n, const I *r, const struct limits *l
   }
   for (size_t i = 0; i < n / 2; i++) {
     H v = (H)pairs[i], limited = v;
+    if (ahead) __builtin_prefetch(ahead + 64 * i);
     UNROLL for (int j = 0; j < 4; j++) {
       if (j % shared == 0) {
         const struct limits *own = limits + j / shared;
@@ -107,8 +113,14 @@ INLINE void explain(const I *pairs, size_t n, const I *r, const struct limits *l
   }
 }
 
+// Which lines the j-th look at GROUPS groups of n numbers asks for, of as many groups at `next`; NULL when all were asked for.
+INLINE const char *lines_ahead(const void *next, int wide, size_t n, size_t j) {
+  const size_t place = j * (n / 2) * 64;
+  return place < (wide ? 4 : 2) * GROUPS * n ? (const char *)next + place : NULL;
+}
+
 // A/B of the candidate with the largest gain, group by group.
-INLINE V best_ratio(const I *pairs, int bits, size_t n) {
+INLINE V best_ratio(const I *pairs, int bits, const void *next, int wide, size_t n) {
   V best = v_set1(-1), best_a = v_zero(), best_b = v_set1(1);
   // Unrolled, so that candidates whose codes cannot leave the range do without limits.
   UNROLL for (int k = 0; k < ck_search_count(bits); k += 4) {
@@ -123,7 +135,7 @@ INLINE V best_ratio(const I *pairs, int bits, size_t n) {
     };
     I a[4], b[4], r[4];
     UNROLL for (int j = 0; j < 4; j++) r[j] = i_set1(ck_search_multiplier(bits, k + j));
-    explain(pairs, n, r, &limits, 4, a, b);
+    explain(pairs, n, r, &limits, 4, lines_ahead(next, wide, n, (size_t)k / 4), a, b);
     UNROLL for (int j = 0; j < 4; j++) {
       V fa = v_of_integers(a[j]), fb = v_of_integers(b[j]);
       V gain = fa * fa / fb;  // B > 0, as m has a code other than 0
@@ -140,7 +152,7 @@ INLINE I within_range(I index, I lowest) { return MAX(MIN(index, lowest + CK_GRI
 
 // The scale of the grid with the largest gain, as its index, group by group; m is the largest magnitude, f that of the factor
 // which made the integers.
-INLINE I best_index(const I *pairs, int bits, size_t n, V m, V f, I lowest) {
+INLINE I best_index(const I *pairs, int bits, const void *next, int wide, size_t n, V m, V f, I lowest) {
   const I first = (I)(m * ck_grid_least(bits)) >> 19;
   V best = v_set1(-__builtin_inff());
   I chosen = lowest;
@@ -167,7 +179,7 @@ INLINE I best_index(const I *pairs, int bits, size_t n, V m, V f, I lowest) {
           .highest = twice(__builtin_convertvector(unit * high, I)),
       };
     }
-    explain(pairs, n, r, limits, shared, a, b);
+    explain(pairs, n, r, limits, shared, lines_ahead(next, wide, n, (size_t)k / 4), a, b);
     UNROLL for (int j = 0; j < 4; j++) {
       V fa = v_of_integers(a[j]), gain = u[j] * (fa + fa - u[j] * v_of_integers(b[j]));
       I better = gain > best;
@@ -227,7 +239,7 @@ INLINE void encode_group(const void *x, int wide, int bits, int clamps, size_t n
       code[half] = t[half] - offset;
       V16 d = __builtin_elementwise_fma(-code[half], s[own] - (V16){0}, v);
       e[own] = e[own] + d * d;
-      w[own] = w[own] + v * v;
+      w[own] = wide ? w[own] + v * v : __builtin_elementwise_fma(v, v, w[own]);  // the square of eight bits is exact
     }
     if (bits == 4) {
       U16 both = (U16)__builtin_elementwise_fma(16 + (V16){0}, code[1], t[0]);
@@ -313,7 +325,7 @@ INLINE int32_t quantize_groups(const void *x, int wide, int bits, int solver, si
     magnitude = v_magnitude(m);
     if (solver == CK_SEARCH_POSITIVE) m = -magnitude;
     to_integers(words, wide, n, (float)-ck_search_range(bits) / m);
-    scale = portable(best_ratio(words, bits, n) * (m / (float)-ck_search_range(bits)));
+    scale = portable(best_ratio(words, bits, element(x, wide, GROUPS * n), wide, n) * (m / (float)-ck_search_range(bits)));
   }
   // Order of bits, so that NaN is above all and never negligible.
   I order = (I)magnitude, nonzero = order > (I)v_set1(CK_NEGLIGIBLE);
@@ -333,9 +345,9 @@ INLINE int32_t quantize_groups(const void *x, int wide, int bits, int solver, si
 }
 
 // The same with byte scales for finite groups, of which the lowest indices of their rows are known, and for absmax their
-// largest magnitudes.
-INLINE void quantize_groups_to_bytes(const void *x, int wide, int bits, int solver, size_t n, V magnitude, I lowest,
-                                     uint8_t *codes, uint8_t *scales, ck_sums *sums) {
+// largest magnitudes. Groups at `next` are looked at next.
+INLINE void quantize_groups_to_bytes(const void *x, const void *next, int wide, int bits, int solver, size_t n,
+                                     V magnitude, I lowest, uint8_t *codes, uint8_t *scales, ck_sums *sums) {
   I words[MOST_WORDS];
   V m = magnitude;
   if (solver != CK_ABSMAX) {
@@ -352,7 +364,7 @@ INLINE void quantize_groups_to_bytes(const void *x, int wide, int bits, int solv
     I searched = (I)magnitude > (I)v_set1(CK_NEGLIGIBLE);
     V f = (float)-ck_search_range(bits) / m;
     to_integers(words, wide, n, f);
-    index = SELECT(searched, best_index(words, bits, n, magnitude, v_magnitude(f), lowest), lowest);
+    index = SELECT(searched, best_index(words, bits, next, wide, n, magnitude, v_magnitude(f), lowest), lowest);
     sign = searched & ((I)m > 0) & (int32_t)0x80000000;
   }
   STORE(scales, __builtin_convertvector(index - lowest | (I)((U)sign >> 24), B));
@@ -384,11 +396,11 @@ INLINE int32_t quantize_rows(const void *x, int wide, int bits, int solver, size
   }
   size_t row = 0, column = 0;
   for (size_t g = 0; g < rows * row_groups; g += GROUPS) {
-    const void *from = element(x, wide, g * n);
+    const void *from = element(x, wide, g * n), *next = element(from, wide, rows * row_groups * n);  // of the next rows
     const V largest = solver == CK_ABSMAX ? v_load(magnitude + g) : v_zero();
     uint8_t *to = codes + g * n * (size_t)bits / 8, *place = scales + row * (row_groups + 1) + 1 + column;
     if (column + GROUPS <= row_groups) {
-      quantize_groups_to_bytes(from, wide, bits, solver, n, largest, i_set1(lowest[row]), to, place, sums);
+      quantize_groups_to_bytes(from, next, wide, bits, solver, n, largest, i_set1(lowest[row]), to, place, sums);
       column += GROUPS;
       if (column == row_groups) row++, column = 0;
     } else {
@@ -399,7 +411,7 @@ INLINE int32_t quantize_rows(const void *x, int wide, int bits, int solver, size
         places[i] = place;
         if (++column == row_groups) row++, place++, column = 0;
       }
-      quantize_groups_to_bytes(from, wide, bits, solver, n, largest, LOAD(I, own), to, bytes, sums);
+      quantize_groups_to_bytes(from, next, wide, bits, solver, n, largest, LOAD(I, own), to, bytes, sums);
       for (size_t i = 0; i < GROUPS; i++) *places[i] = bytes[i];
     }
   }
