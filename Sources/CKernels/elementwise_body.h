@@ -51,7 +51,7 @@ void SET(ck_silu_multiply)(const float *g, const float *u, size_t count, float *
   })
 }
 
-void SET(ck_softmax)(float *x, size_t count) {
+ck_normalizer SET(ck_softmax)(float *x, size_t count) {
   V most = v_set1(-__builtin_inff());
   size_t i = 0;
   for (; i + LANES <= count; i += LANES) most = v_max(most, v_load(x + i));
@@ -74,6 +74,7 @@ void SET(ck_softmax)(float *x, size_t count) {
   V factors = v_set1(factor);
   for (i = 0; i + LANES <= count; i += LANES) v_store(x + i, v_mul(v_load(x + i), factors));
   for (; i < count; i++) x[i] *= factor;
+  return (ck_normalizer){m, total};
 }
 
 void SET(ck_score)(const float *x, size_t count, ck_scores *scores) {

@@ -323,11 +323,15 @@ void SET(ck_multiply)(const ck_product *p) {
   if (t < p->tokens) multiply_parts(p, p->x + t * p->x_stride, p->y + t * p->y_stride, p->tokens - t);
 }
 
-// `tokens` times `width` vectors of columns; both constants.
+// Rows of v that all tokens meet while they are in the first-level cache: 64 with 16 KiB of columns.
+enum { SUM_ROWS = 64 };
+
+// `tokens` times `width` vectors of columns, both constants, added to y unless these are the first rows.
 INLINE void sum_block(const float *p, size_t p_stride, const float *v, size_t v_stride, size_t count, float *y,
-                      size_t y_stride, int tokens, int width) {
-  V sum[4][SUM_WIDTH];
-  UNROLL for (int t = 0; t < tokens; t++) UNROLL for (int i = 0; i < width; i++) sum[t][i] = v_zero();
+                      size_t y_stride, int first, int tokens, int width) {
+  V sum[SUM_TOKENS][SUM_WIDTH];
+  UNROLL for (int t = 0; t < tokens; t++) UNROLL for (int i = 0; i < width; i++)
+    sum[t][i] = first ? v_zero() : v_load(y + (size_t)t * y_stride + (size_t)i * LANES);
   for (size_t j = 0; j < count; j++) {
     V row[SUM_WIDTH];
     UNROLL for (int i = 0; i < width; i++) row[i] = v_load(v + j * v_stride + (size_t)i * LANES);
@@ -340,22 +344,33 @@ INLINE void sum_block(const float *p, size_t p_stride, const float *v, size_t v_
     UNROLL for (int i = 0; i < width; i++) v_store(y + (size_t)t * y_stride + (size_t)i * LANES, sum[t][i]);
 }
 
-INLINE void sum_tokens(const float *p, size_t p_stride, const float *v, size_t v_stride, size_t count, size_t columns,
-                       float *y, size_t y_stride, int tokens) {
-  size_t c = 0;
-  for (; c + SUM_WIDTH * LANES <= columns; c += SUM_WIDTH * LANES)
-    sum_block(p, p_stride, v + c, v_stride, count, y + c, y_stride, tokens, SUM_WIDTH);
-  for (; c + LANES <= columns; c += LANES)
-    sum_block(p, p_stride, v + c, v_stride, count, y + c, y_stride, tokens, 1);
-  if (c < columns)
-    ck_weighted_sum_scalar(p, p_stride, (size_t)tokens, v + c, v_stride, count, columns - c, y + c, y_stride);
+// All tokens, SUM_TOKENS at a time, and `width` vectors of columns. Meanwhile as many further rows are asked for.
+INLINE void sum_columns(const float *p, size_t p_stride, size_t tokens, const float *v, size_t v_stride, size_t count,
+                        float *y, size_t y_stride, int first, int width) {
+  enum { ASKED = 4 };  // rows at a time: more would wait for each other
+  const float *next = v + SUM_ROWS * v_stride, *const end = next + SUM_ROWS * v_stride;
+  size_t t = 0;
+  for (; t + SUM_TOKENS <= tokens; t += SUM_TOKENS) {
+    for (int r = 0; r < ASKED && next < end; r++, next += v_stride)
+      UNROLL for (int i = 0; i < width; i++) __builtin_prefetch(next + i * LANES);
+    sum_block(p + t * p_stride, p_stride, v, v_stride, count, y + t * y_stride, y_stride, first, SUM_TOKENS, width);
+  }
+  for (; t < tokens; t++)
+    sum_block(p + t * p_stride, p_stride, v, v_stride, count, y + t * y_stride, y_stride, first, 1, width);
 }
 
 void SET(ck_weighted_sum)(const float *p, size_t p_stride, size_t tokens, const float *v, size_t v_stride, size_t count,
                           size_t columns, float *y, size_t y_stride) {
-  size_t t = 0;
-  for (; t + 4 <= tokens; t += 4)
-    sum_tokens(p + t * p_stride, p_stride, v, v_stride, count, columns, y + t * y_stride, y_stride, 4);
-  for (; t < tokens; t++)
-    sum_tokens(p + t * p_stride, p_stride, v, v_stride, count, columns, y + t * y_stride, y_stride, 1);
+  const size_t whole = columns / LANES * LANES;
+  for (size_t j = 0; j < count; j += SUM_ROWS) {
+    const size_t rows = count - j < SUM_ROWS ? count - j : SUM_ROWS;
+    const float *from = v + j * v_stride;
+    size_t c = 0;
+    for (; c + SUM_WIDTH * LANES <= whole; c += SUM_WIDTH * LANES)
+      sum_columns(p + j, p_stride, tokens, from + c, v_stride, rows, y + c, y_stride, j == 0, SUM_WIDTH);
+    for (; c < whole; c += LANES)
+      sum_columns(p + j, p_stride, tokens, from + c, v_stride, rows, y + c, y_stride, j == 0, 1);
+  }
+  if (whole < columns)
+    ck_weighted_sum_scalar(p, p_stride, tokens, v + whole, v_stride, count, columns - whole, y + whole, y_stride);
 }

@@ -1,6 +1,6 @@
 import Glibc
 package import JSON
-package import Journals
+import Journals
 import Kernels
 import Models
 import Pack

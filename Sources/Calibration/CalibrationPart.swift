@@ -3,7 +3,7 @@ import Journals
 package import Models
 import Pack
 import Safetensors
-package import Storage
+import Storage
 import Tensors
 
 /// A part of a file of states: all layers of some of its rows (`Formats/calibration.md`, section 7).

@@ -5,9 +5,14 @@
 /// over the final tokens wrote.
 package final class KeyValueCache {
   /// By key-value head: (positions, head dimension).
-  struct Layer {
-    var keys: [[Float]]
-    var values: [[Float]]
+  package struct Layer {
+    package var keys: [[Float]]
+    package var values: [[Float]]
+
+    package init(keys: [[Float]], values: [[Float]]) {
+      self.keys = keys
+      self.values = values
+    }
   }
   private var layers: [Layer]
   private let headDimension: Int
@@ -25,7 +30,7 @@ package final class KeyValueCache {
   }
 
   /// Gives one layer's keys and values, long enough for `positions`, to be read and written.
-  func update(layer index: Int, positions: Int, _ body: (inout Layer) -> Void) {
+  package func update(layer index: Int, positions: Int, _ body: (inout Layer) -> Void) {
     // Moved out and back, so that the arrays are changed in place.
     var layer = Layer(keys: [], values: [])
     swap(&layer, &layers[index])

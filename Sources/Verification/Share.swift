@@ -1,4 +1,4 @@
-package import Journals
+import Journals
 package import JSON
 package import Storage
 

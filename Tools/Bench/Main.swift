@@ -6,7 +6,7 @@ import Kernels
   private static let usage = """
     usage: bench WORKLOAD [--runs N] [--mib N] [--only TEXT]… [--model PATH]
       encode, product, solve, hash from memory to memory
-      open, expert, forward, decode
+      open, expert, forward, context, decode
                                    a model: --model PATH; forward: [--head ROWS] of logits in each pass, none by default
       verify                       a checkpoint: --model PATH [--cold yes] [--texts N]
       quantize, check, export      whole commands on a checkpoint or a pack:
@@ -17,8 +17,8 @@ import Kernels
   static func main() {
     var arguments = Array(CommandLine.arguments.dropFirst())
     let workloads = [
-      "encode", "product", "solve", "hash", "open", "expert", "forward", "decode", "verify", "quantize", "check",
-      "export", "compare",
+      "encode", "product", "solve", "hash", "open", "expert", "forward", "context", "decode", "verify", "quantize",
+      "check", "export", "compare",
     ]
     guard let workload = arguments.first, workloads.contains(workload) else { fail(usage) }
     arguments.removeFirst()
@@ -61,6 +61,7 @@ import Kernels
         case "open": try OpenWorkload(options).run(model)
         case "expert": try ExpertWorkload(options).run(model)
         case "forward": try ForwardWorkload(options).run(model)
+        case "context": try ContextWorkload(options).run(model)
         case "decode": try DecodeWorkload(options).run(model)
         case "verify": try VerifyWorkload(options).run(model)
         case "quantize": try CommandWorkload(options).quantize(model)

@@ -113,7 +113,10 @@ typedef void ck_weighted_sum(const float *p, size_t p_stride, size_t tokens, con
 // y[i] = g[i] / (1 + e^−g[i]) · u[i]. y may be g or u.
 typedef void ck_silu_multiply(const float *g, const float *u, size_t count, float *y);
 // In place: x[i] = e^(x[i] − m) / Σ e^(x[j] − m) with the maximum m. All NaN where m is NaN or an infinity.
-typedef void ck_softmax(float *x, size_t count);
+typedef struct ck_normalizer {
+  float largest, sum;  // m and the sum
+} ck_normalizer;
+typedef ck_normalizer ck_softmax(float *x, size_t count);
 // What a softmax over some numbers comes to, without writing it.
 typedef struct ck_scores {
   float largest, second;  // the second is the largest again where two are equal; −∞ of fewer than two numbers

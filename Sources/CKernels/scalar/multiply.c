@@ -66,7 +66,7 @@ void ck_silu_multiply_scalar(const float *g, const float *u, size_t count, float
   for (size_t i = 0; i < count; i++) y[i] = g[i] / (1 + expf(-g[i])) * u[i];
 }
 
-void ck_softmax_scalar(float *x, size_t count) {
+ck_normalizer ck_softmax_scalar(float *x, size_t count) {
   float most = -INFINITY, part[PARTS] = {0};
   for (size_t i = 0; i < count; i++)
     if (!(x[i] <= most)) most = x[i];
@@ -74,8 +74,9 @@ void ck_softmax_scalar(float *x, size_t count) {
     x[i] = expf(x[i] - most);
     part[i % PARTS] += x[i];
   }
-  float factor = 1 / sum_parts(part);
+  const float sum = sum_parts(part), factor = 1 / sum;
   for (size_t i = 0; i < count; i++) x[i] *= factor;
+  return (ck_normalizer){most, sum};
 }
 
 void ck_score_scalar(const float *x, size_t count, ck_scores *scores) {
