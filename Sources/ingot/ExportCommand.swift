@@ -105,8 +105,8 @@ struct ExportCommand: ParsableCommand {
       let known = format.dtypes.map(\.rawValue).joined(separator: ", ")
       throw ValidationError("--dtype of `\(to)` must be one of \(known)")
     }
-    if content.compress != .none {
-      throw ValidationError("no pack is written that could be compressed: leave out --compress")
+    if content.compression != .none {
+      throw ValidationError("no pack is written that could be compressed: leave out --compress, or --preset archive")
     }
     if content.target != nil, content.calibration == nil {
       throw ValidationError("--target needs states: --calibration, from `ingot calibrate`")

@@ -5,6 +5,12 @@ import Quantization
 
 /// What decides the bytes of a pack, whether it is made at once or in parts.
 struct PackArguments: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "A recipe for a purpose (Formats/recipe.md), to which the options below add: "
+        + RecipePreset.all.map { "\($0.name) (\($0.purpose))" }.joined(separator: ", ") + ".", valueName: "name"))
+  var preset: RecipePreset?
+
   @Option(help: ArgumentHelp("Encoding of the routed experts. (default: int4-g64)", valueName: "encoding"))
   var experts: String?
 
@@ -61,8 +67,17 @@ struct PackArguments: ParsableArguments {
       valueName: "engine"))
   var servable: ServingEngine?
 
-  @Option(help: "none keeps chunks mappable; zstd saves about 14 % more and is unpacked when read.")
-  var compress = Compression.none
+  @Option(
+    help: "none keeps chunks mappable; zstd saves about 14 % more and is unpacked when read. (default: none)")
+  private var compress: Compression?
+
+  var compression: Compression { compress ?? preset?.compression ?? .none }
+
+  func validate() throws {
+    if preset != nil, recipe != nil {
+      throw ValidationError("--preset and --recipe are both whole recipes: give one of them")
+    }
+  }
 
   /// What was asked for; states and a target's choice are added by whoever has them.
   ///
@@ -70,6 +85,7 @@ struct PackArguments: ParsableArguments {
   func options(recipe: [UInt8]?) throws(ConversionError) -> ConversionPlan.Options {
     var options = ConversionPlan.Options()
     do throws(RecipeError) {
+      if let preset { options.recipe = preset.recipe }
       if let recipe { options.recipe = try Recipe(json: recipe) }
       if let experts { options.recipe.experts = try choice(experts) }
       if let rest { options.recipe.rest = try choice(rest) }
@@ -82,7 +98,7 @@ struct PackArguments: ParsableArguments {
     case let own as any CalibratedSolver: options.calibrated = own
     default: break
     }
-    options.compression = compress
+    options.compression = compression
     options.tool = "ingot \(toolVersion)"
     return options
   }
@@ -95,16 +111,23 @@ struct PackArguments: ParsableArguments {
   /// An option that is given; nil where none is.
   var given: String? {
     let given: [(String, Bool)] = [
-      ("--experts", experts != nil), ("--rest", rest != nil), ("--override", !overrides.isEmpty),
+      ("--preset", preset != nil), ("--experts", experts != nil), ("--rest", rest != nil),
+      ("--override", !overrides.isEmpty),
       ("--recipe", recipe != nil), ("--drop", !drops.isEmpty), ("--requantize", requantize),
       ("--solver", solver != nil),
-      ("--target", target != nil), ("--servable", servable != nil), ("--compress", compress != .none),
+      ("--target", target != nil), ("--servable", servable != nil), ("--compress", compress != nil),
     ]
     return given.first(where: \.1)?.0
   }
 }
 
 extension Compression: ExpressibleByArgument {}
+
+extension RecipePreset: ExpressibleByArgument {
+  package init?(argument: String) { self.init(name: argument) }
+
+  package static var allValueStrings: [String] { all.map(\.name) }
+}
 
 extension ServingEngine: ExpressibleByArgument {
   package init?(argument: String) { self.init(name: argument) }

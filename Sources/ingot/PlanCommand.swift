@@ -108,7 +108,7 @@ struct PlanCommand: ParsableCommand {
     for line in Format.table([
       [
         "pack",
-        "\(Format.bytes(plan.result.bytes))\(content.compress == .none ? "" : " at most"), \(Format.count(plan.result.chunks)) chunks",
+        "\(Format.bytes(plan.result.bytes))\(content.compression == .none ? "" : " at most"), \(Format.count(plan.result.chunks)) chunks",
       ],
       ["parts", "\(plan.parts.count), each at most:"],
       [

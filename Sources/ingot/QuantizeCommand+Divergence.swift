@@ -102,7 +102,7 @@ extension QuantizeCommand {
     do throws(ConversionError) {
       converter = try self.converter(of: plan.with(choice.encodings), states, kernels)
       let needed = converter.plan.rawByteCount
-      if content.compress == .none, let free = OutputFile.freeBytes(beside: "\(spoolDirectory)/."), free < needed {
+      if content.compression == .none, let free = OutputFile.freeBytes(beside: "\(spoolDirectory)/."), free < needed {
         throw .diskSpace(needed: needed, free: free, path: spoolDirectory)
       }
       written = try write(converter, states, "round \(round): quantizing", progress)

@@ -80,7 +80,7 @@ extension QuantizeCommand {
     guard let output, !dryRun, let free = OutputFile.freeBytes(beside: output), free < report.rawByteCount else {
       return
     }
-    guard content.compress == .zstd else { throw .diskSpace(needed: report.rawByteCount, free: free, path: output) }
+    guard content.compression == .zstd else { throw .diskSpace(needed: report.rawByteCount, free: free, path: output) }
     let missing = Format.bytes(report.rawByteCount - free)
     if !quiet { Console.note("note: the disk has room for this pack only if zstd saves \(missing)") }
   }

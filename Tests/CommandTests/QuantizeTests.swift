@@ -41,6 +41,33 @@ func withCheckpoint(_ tiny: TinyCheckpoint = TinyCheckpoint(), _ body: (String) 
     }
   }
 
+  @Test("a preset is what its options say, and they go before it")
+  func presets() throws {
+    var tiny = TinyCheckpoint()
+    (tiny.width, tiny.denseWidth) = (64, 64)
+    try withCheckpoint(tiny) { directory in
+      let cases: [(preset: [String], options: [String])] = [
+        (["--preset", "run"], ["--experts", "int4-g64", "--rest", "int8-g64"]),
+        (["--preset", "serve"], ["--experts", "int4-g32", "--rest", "keep"]),
+        (["--preset", "archive"], ["--experts", "int8-g64", "--compress", "zstd"]),
+        (
+          ["--preset", "archive", "--compress", "none", "--experts", "int4-g32s8"],
+          ["--experts", "int4-g32s8"]
+        ),
+      ]
+      for (preset, options) in cases {
+        let first = try ingot(["quantize", "model", "-q", "-f", "-o", "a.ingot"] + preset, in: directory)
+        let second = try ingot(["quantize", "model", "-q", "-f", "-o", "b.ingot"] + options, in: directory)
+        #expect(first.code == 0 && second.code == 0, "\(first.err)\(second.err)")
+        #expect(try contents(of: directory + "/a.ingot") == contents(of: directory + "/b.ingot"), "\(preset)")
+      }
+      try write(Array("{}".utf8), to: directory + "/r.json")
+      let both = try ingot(
+        ["quantize", "model", "-o", "c.ingot", "--preset", "run", "--recipe", "r.json"], in: directory)
+      #expect(both.code == 64 && both.err.contains("--recipe"))
+    }
+  }
+
   @Test func quietSaysNothing() throws {
     try withCheckpoint { directory in
       let result = try ingot(quantize + ["-o", "out.ingot", "--quiet"], in: directory)
