@@ -127,6 +127,7 @@ static inline int ck_grid_exceeds(int bits, int k, int limit) {
   each(weighted_sum, weighted_sum, set)                  \
   each(silu_multiply, silu_multiply, set)                \
   each(softmax, softmax, set)                            \
+  each(attend, attend, set)                              \
   each(score, score, set)                                \
   each(exp, exp, set)                                    \
   each(fma_loop, fma_loop, set)                          \

@@ -26,14 +26,12 @@ extension KernelSet {
 
   /// `x[i] = e^(x[i] − m) / Σ e^(x[j] − m)` with the maximum m. A masked number is −∞ and becomes 0; where all are −∞, or
   /// one is +∞ or NaN, all become NaN.
-  ///
-  /// - Parameter x: at least one number.
-  /// - Returns: m and `Σ e^(x[j] − m)`, from which softmaxes of parts are put together.
-  @discardableResult @_lifetime(x: copy x)
-  package func softmax(_ x: inout MutableSpan<Float>) -> (largest: Float, sum: Float) {
-    precondition(x.count > 0)
-    let normalizer = unsafe x.withUnsafeMutableBufferPointer { unsafe table.pointee.softmax($0.baseAddress!, $0.count) }
-    return (normalizer.largest, normalizer.sum)
+  @_lifetime(x: copy x)
+  package func softmax(_ x: inout MutableSpan<Float>) {
+    guard x.count > 0 else { return }
+    unsafe x.withUnsafeMutableBufferPointer { x in
+      _ = unsafe table.pointee.softmax(x.baseAddress!, x.count)
+    }
   }
 
   /// What a softmax over some numbers comes to, without writing it.

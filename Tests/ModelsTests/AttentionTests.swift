@@ -6,27 +6,29 @@ import Testing
 @Suite("attention") struct AttentionTests {
   private static let heads = 6
   private static let groups = 2
-  private static let dimension = 24
 
-  private let attention = Attention(headCount: heads, keyValueHeadCount: groups, headDimension: dimension)
+  private func attention(_ dimension: Int) -> Attention {
+    Attention(headCount: Self.heads, keyValueHeadCount: Self.groups, headDimension: dimension)
+  }
 
   /// Numbers of about 1 in magnitude that repeat late.
   private func numbers(_ count: Int, seed: Int) -> [Float] {
     (0..<count).map { sinf(Float(($0 &* 7919 &+ seed &* 104_729) % 10007)) * 1.5 }
   }
 
-  private func layer(positions: Int) -> KeyValueCache.Layer {
-    let count = positions * Self.dimension
+  private func layer(positions: Int, dimension: Int) -> KeyValueCache.Layer {
+    let count = positions * dimension
     return KeyValueCache.Layer(
       keys: (0..<Self.groups).map { numbers(count, seed: $0) },
       values: (0..<Self.groups).map { numbers(count, seed: 10 + $0) })
   }
 
   /// softmax(q · kᵀ / √D) · v in binary64, query by query.
-  private func expected(_ queries: [Float], rows: Int, _ layer: KeyValueCache.Layer, start: Int, blockLength: Int)
+  private func expected(
+    _ queries: [Float], rows: Int, _ layer: KeyValueCache.Layer, start: Int, blockLength: Int, dimension: Int
+  )
     -> [Double]
   {
-    let dimension = Self.dimension
     var output: [Double] = []
     for row in 0..<rows {
       let limit = min(start + rows, ((start + row) / blockLength + 1) * blockLength)
@@ -56,20 +58,23 @@ import Testing
     "each query sees the positions up to the end of its block, in one tile or many",
     arguments: [
       (start: 0, rows: 1, blockLength: 32), (0, 70, 32), (500, 1, 1), (511, 1, 32), (512, 32, 32), (1000, 40, 32),
-      (1500, 130, 500),
-    ])
-  func matches(_ test: (start: Int, rows: Int, blockLength: Int)) {
-    let queries = numbers(test.rows * Self.heads * Self.dimension, seed: 99)
-    let layer = layer(positions: test.start + test.rows)
+      (2500, 130, 500),
+    ], [20, 24, 128])
+  func matches(_ test: (start: Int, rows: Int, blockLength: Int), dimension: Int) {
+    let queries = numbers(test.rows * Self.heads * dimension, seed: 99)
+    let layer = layer(positions: test.start + test.rows, dimension: dimension)
     let expected = expected(
-      queries, rows: test.rows, layer, start: test.start, blockLength: test.blockLength)
+      queries, rows: test.rows, layer, start: test.start, blockLength: test.blockLength, dimension: dimension)
+    // Scores go up to about 2 √D, and their roundings with them.
+    let bound = 4e-7 * Double(dimension).squareRoot()
     for kernels in KernelSet.available {
       var first: [Float]?
       for threads in [1, 2, 7] {
-        let found = attention.apply(
-          queries: queries.span, stride: Self.heads * Self.dimension, rows: test.rows, layer: layer, start: test.start,
+        let found = attention(dimension).apply(
+          queries: queries.span, stride: Self.heads * dimension, rows: test.rows, layer: layer, start: test.start,
           blockLength: test.blockLength, compute: Compute(kernels: kernels, threads: threads))
-        #expect(zip(found, expected).allSatisfy { abs(Double($0) - $1) < 2e-6 } && found.count == expected.count)
+        let error = zip(found, expected).map { abs(Double($0) - $1) }.max() ?? 0
+        #expect(error < bound && found.count == expected.count, "\(kernels)")
         #expect(found == first ?? found, "the bits of \(kernels) do not depend on threads")
         first = found
       }
@@ -78,12 +83,13 @@ import Testing
 
   @Test("what is not finite in one tile stays so in the end", arguments: KernelSet.available)
   func notFinite(kernels: KernelSet) {
-    let queries = numbers(Self.heads * Self.dimension, seed: 99)
+    let dimension = 24
+    let queries = numbers(Self.heads * dimension, seed: 99)
     for position in [0, 600, 1199] {
-      var layer = layer(positions: 1200)
-      layer.keys[1][position * Self.dimension] = .nan
-      let found = attention.apply(
-        queries: queries.span, stride: Self.heads * Self.dimension, rows: 1, layer: layer, start: 1199, blockLength: 1,
+      var layer = layer(positions: 1200, dimension: dimension)
+      layer.keys[1][position * dimension] = .nan
+      let found = attention(dimension).apply(
+        queries: queries.span, stride: Self.heads * dimension, rows: 1, layer: layer, start: 1199, blockLength: 1,
         compute: Compute(kernels: kernels, threads: 2))
       let half = found.count / 2
       #expect(found[..<half].allSatisfy(\.isFinite) && found[half...].allSatisfy(\.isNaN))

@@ -6,7 +6,7 @@
 // new term every fourth cycle only.
 enum { ROWS_1 = 8, ROWS_2 = 4, ROWS_3 = 4, ROWS_4 = 4 };
 // From 29 tokens on a panel, which holds 32, is faster than parts of 4.
-enum { PANEL_ROWS = 12, PANEL_LEAST = 29, SUM_TOKENS = 6, SUM_WIDTH = 4 };
+enum { PANEL_ROWS = 12, PANEL_LEAST = 29, SUM_TOKENS = 6, SUM_WIDTH = 4, ATTEND_ROWS = 8 };
 
 // What a group of codes is decoded with: for int4 the sixteen values, for int8 the scale.
 #define HAS_LOOKUP
@@ -33,6 +33,7 @@ static int multiply_special(const ck_product *p, const float *x, float *y, size_
 #include "../multiply_decode.h"
 #include "../multiply_body.h"
 #include "../elementwise_body.h"
+#include "../attention_body.h"
 
 // int4 with one or two tokens, 64 bytes of codes at a time. Nibble n of 32-bit lane d is element 32 · (d / 4) + 4 · (d
 // mod 4) + n / 2 + 16 · (n mod 2), so x is brought into that order first; then a shift and a lookup decode 16 codes,

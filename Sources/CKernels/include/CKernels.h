@@ -117,6 +117,15 @@ typedef struct ck_normalizer {
   float largest, sum;  // m and the sum
 } ck_normalizer;
 typedef ck_normalizer ck_softmax(float *x, size_t count);
+// Attention of some queries to some positions: y[t] = softmax(queries[t] · keysᵀ) · values, each of which has `dimension`
+// numbers, in one piece; largest[t] and sums[t] are what the softmax was normalized with. y is NaN where a score is.
+enum { CK_ATTEND_POSITIONS = 512 };  // at most
+typedef struct ck_attention {
+  const float *queries, *keys, *values;
+  size_t tokens, positions, dimension;  // none is 0
+  float *y, *largest, *sums;
+} ck_attention;
+typedef void ck_attend(const ck_attention *attention);
 // What a softmax over some numbers comes to, without writing it.
 typedef struct ck_scores {
   float largest, second;  // the second is the largest again where two are equal; −∞ of fewer than two numbers
@@ -163,6 +172,7 @@ typedef struct ck_kernel_set {
   ck_weighted_sum *weighted_sum;
   ck_silu_multiply *silu_multiply;
   ck_softmax *softmax;
+  ck_attend *attend;
   ck_score *score;
   ck_exp *exp;
   ck_fma_loop *fma_loop;

@@ -79,6 +79,21 @@ ck_normalizer ck_softmax_scalar(float *x, size_t count) {
   return (ck_normalizer){most, sum};
 }
 
+void ck_attend_scalar(const ck_attention *a) {
+  for (size_t t = 0; t < a->tokens; t++) {
+    float scores[CK_ATTEND_POSITIONS];
+    const ck_product product = {
+        .weights = a->keys, .rows = a->positions, .columns = a->dimension, .format = CK_F32, .group_size = 1, .tokens = 1,
+        .x = a->queries + t * a->dimension, .x_stride = a->dimension, .y = scores, .y_stride = a->positions};
+    ck_multiply_scalar(&product);
+    const ck_normalizer of_query = ck_softmax_scalar(scores, a->positions);
+    a->largest[t] = of_query.largest;
+    a->sums[t] = of_query.sum;
+    ck_weighted_sum_scalar(scores, a->positions, 1, a->values, a->dimension, a->positions, a->dimension,
+                           a->y + t * a->dimension, a->dimension);
+  }
+}
+
 void ck_score_scalar(const float *x, size_t count, ck_scores *scores) {
   *scores = (ck_scores){.largest = -INFINITY, .second = -INFINITY};
   for (size_t i = 0; i < count; i++) {

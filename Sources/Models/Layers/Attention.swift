@@ -15,11 +15,11 @@ package struct Attention: Sendable {
   private let headDimension: Int
 
   /// Positions of a tile.
-  private static let tileLength = 512
+  private static var tileLength: Int { KernelSet.attendedPositions }
   /// Queries that go together, those of all heads of a group.
   private static let mostQueries = 128
-  /// Tiles that a thread takes at a time where there are few queries.
-  private static let tilesOfThread = 4
+  /// Positions whose tiles are put together first. Threads share them where there are few queries.
+  private static let runLength = 4 * tileLength
 
   package init(headCount: Int, keyValueHeadCount: Int, headDimension: Int) {
     self.headCount = headCount
@@ -34,18 +34,18 @@ package struct Attention: Sendable {
     /// The head of keys and values.
     let group: Int
     let rows: Range<Int>
-    /// Positions that they see.
-    let limit: Int
-    /// Tiles of these.
-    let tiles: Int
+    /// Positions that they see, in order.
+    let runs: [Range<Int>]
   }
 
   /// What some queries make of some positions.
   private struct Answer {
     /// softmax(q · kᵀ / √D) · v, (queries, dimension).
-    var numbers: [Float] = []
-    /// By query, the largest score and Σ e^(score − largest).
-    var normalizers: [(largest: Float, sum: Float)] = []
+    var numbers: [Float]
+    /// By query, the largest score.
+    var largest: [Float]
+    /// By query, Σ e^(score − largest).
+    var sums: [Float]
   }
 
   /// Positions that the query at `position` sees.
@@ -64,24 +64,28 @@ package struct Attention: Sendable {
   ) -> [Float] {
     let pieces = pieces(rows: rows, start: start, blockLength: blockLength)
     let queries = pieces.map { gather($0, queries, stride: stride) }
-    let threads = compute.threads
-    // Where there are few pieces, threads share their tiles.
-    let isShared = pieces.count < 4 * threads
-    let work = pieces.enumerated().flatMap { index, piece in
-      let step = isShared ? Self.tilesOfThread : piece.tiles
-      return Swift.stride(from: 0, to: piece.tiles, by: step).map { (index, $0..<min(piece.tiles, $0 + step)) }
-    }
-    let parts = Parallel.map(count: work.count, threads: threads) { index in
-      let (piece, tiles) = work[index]
-      return attend(pieces[piece], queries[piece], tiles: tiles, layer, compute.kernels)
-    }
-    // In the order of the positions, however they were shared.
-    var shares = [[Answer]](repeating: [], count: pieces.count)
-    for ((piece, _), part) in zip(work, parts) { shares[piece] += part }
-    let answers = Parallel.map(count: pieces.count, threads: threads) { [shares] piece in
-      var answer = shares[piece][0]
-      for further in shares[piece].dropFirst() { add(further, to: &answer) }
-      return answer
+    let (threads, kernels) = (compute.threads, compute.kernels)
+    let answers: [Answer]
+    if pieces.count >= 4 * threads {
+      answers = Parallel.map(count: pieces.count, threads: threads) { index in
+        let runs = pieces[index].runs
+        var answer = attend(pieces[index], queries[index], runs[0], layer, kernels)
+        for run in runs.dropFirst() { add(attend(pieces[index], queries[index], run, layer, kernels), to: &answer) }
+        return answer
+      }
+    } else {
+      let work = pieces.indices.flatMap { index in pieces[index].runs.map { (piece: index, run: $0) } }
+      let parts = Parallel.map(count: work.count, threads: threads) { index in
+        let (piece, run) = work[index]
+        return attend(pieces[piece], queries[piece], run, layer, kernels)
+      }
+      var next = 0
+      answers = pieces.map { piece in
+        var answer = parts[next]
+        for part in parts[next + 1..<next + piece.runs.count] { add(part, to: &answer) }
+        next += piece.runs.count
+        return answer
+      }
     }
     return joined(answers, pieces, rows: rows)
   }
@@ -93,9 +97,8 @@ package struct Attention: Sendable {
     while row < rows {
       let limit = Self.limit(position: start + row, blockLength: blockLength, end: start + rows)
       let block = row..<min(rows, limit - start, row + most)
-      pieces += (0..<keyValueHeadCount).map {
-        Piece(group: $0, rows: block, limit: limit, tiles: (limit + Self.tileLength - 1) / Self.tileLength)
-      }
+      let runs = Swift.stride(from: 0, to: limit, by: Self.runLength).map { $0..<min(limit, $0 + Self.runLength) }
+      pieces += (0..<keyValueHeadCount).map { Piece(group: $0, rows: block, runs: runs) }
       row = block.upperBound
     }
     return pieces
@@ -114,59 +117,52 @@ package struct Attention: Sendable {
     return gathered
   }
 
-  /// What queries make of some tiles: of each, since sums depend on their order; of the first ones together, to which the others
-  /// are going to be added.
+  /// What queries make of a run of positions, tile by tile.
   private func attend(
-    _ piece: Piece, _ queries: [Float], tiles: Range<Int>, _ layer: KeyValueCache.Layer, _ kernels: KernelSet
-  ) -> [Answer] {
-    let (keys, values) = (layer.keys[piece.group], layer.values[piece.group])
-    let count = queries.count / headDimension
-    var answers: [Answer] = []
-    var scores = [Float](repeating: 0, count: count * min(piece.limit, Self.tileLength))
-    for tile in tiles {
-      let positions = tile * Self.tileLength..<min(piece.limit, (tile + 1) * Self.tileLength)
-      let place = positions.lowerBound * headDimension..<positions.upperBound * headDimension
-      var answer = Answer()
-      var all = scores.mutableSpan
-      unsafe kernels.multiply(
-        keys.span.extracting(place).bytes, as: .float(.f32), rows: positions.count, columns: headDimension,
-        x: queries.span, tokens: count, into: &all, stride: positions.count)
-      for query in 0..<count {
-        var row = all._mutatingExtracting(query * positions.count..<(query + 1) * positions.count)
-        answer.normalizers.append(kernels.softmax(&row))
-      }
-      answer.numbers = [Float](repeating: 0, count: count * headDimension)
-      var output = answer.numbers.mutableSpan
-      kernels.weightedSum(
-        scores.span, pStride: positions.count, tokens: count, of: values.span.extracting(place), vStride: headDimension,
-        count: positions.count, columns: headDimension, into: &output, yStride: headDimension)
-      if tiles.lowerBound == 0, !answers.isEmpty {
-        add(answer, to: &answers[0])
-      } else {
-        answers.append(answer)
-      }
+    _ piece: Piece, _ queries: [Float], _ run: Range<Int>, _ layer: KeyValueCache.Layer, _ kernels: KernelSet
+  ) -> Answer {
+    let tiles = Swift.stride(from: run.lowerBound, to: run.upperBound, by: Self.tileLength).map {
+      $0..<min(run.upperBound, $0 + Self.tileLength)
     }
-    return answers
+    var answer = attend(queries, layer.keys[piece.group], layer.values[piece.group], tiles[0], kernels)
+    for tile in tiles.dropFirst() {
+      add(attend(queries, layer.keys[piece.group], layer.values[piece.group], tile, kernels), to: &answer)
+    }
+    return answer
+  }
+
+  private func attend(
+    _ queries: [Float], _ keys: [Float], _ values: [Float], _ tile: Range<Int>, _ kernels: KernelSet
+  ) -> Answer {
+    let place = tile.lowerBound * headDimension..<tile.upperBound * headDimension
+    var numbers = [Float](repeating: 0, count: queries.count)
+    var largest = [Float](repeating: 0, count: queries.count / headDimension)
+    var sums = largest
+    var numberSpan = numbers.mutableSpan
+    var largestSpan = largest.mutableSpan
+    var sumSpan = sums.mutableSpan
+    kernels.attend(
+      queries.span, keys: keys.span.extracting(place), values: values.span.extracting(place), dimension: headDimension,
+      into: &numberSpan, largest: &largestSpan, sums: &sumSpan)
+    return Answer(numbers: numbers, largest: largest, sums: sums)
   }
 
   /// Takes in what the same queries make of further positions.
   private func add(_ other: Answer, to answer: inout Answer) {
-    var normalizers = answer.normalizers
-    var numbers = answer.numbers.mutableSpan
-    for query in normalizers.indices {
-      let (own, further) = (normalizers[query], other.normalizers[query])
-      let largest = max(own.largest, further.largest)
-      let ownSum = own.sum * expf(own.largest - largest)
-      let furtherSum = further.sum * expf(further.largest - largest)
-      let sum = ownSum + furtherSum
-      let (ownShare, furtherShare) = (ownSum / sum, furtherSum / sum)
-      normalizers[query] = (largest, sum)
+    for query in answer.sums.indices {
+      let largest = max(answer.largest[query], other.largest[query])
+      let own = answer.sums[query] * expf(answer.largest[query] - largest)
+      let further = other.sums[query] * expf(other.largest[query] - largest)
+      let sum = own + further
+      let (ownShare, furtherShare) = (own / sum, further / sum)
+      answer.largest[query] = largest
+      answer.sums[query] = sum
       let place = query * headDimension..<(query + 1) * headDimension
+      var numbers = answer.numbers.mutableSpan
       var row = numbers._mutatingExtracting(place)
       let added = other.numbers.span.extracting(place)
       for index in added.indices { row[index] = ownShare * row[index] + furtherShare * added[index] }
     }
-    answer.normalizers = normalizers
   }
 
   /// Heads side by side again, (rows, heads · dimension).
