@@ -188,7 +188,8 @@ def run(directory, binaries, runs):
 
     packs = {"all int4-g64": (["--rest", "int4-g64"], f"{directory}/all4.ingot"),
              "all int4-g32": (["--experts", "int4-g32", "--rest", "int4-g32"], f"{directory}/all4-g32.ingot"),
-             "experts int4-g64, rest bf16": ([], f"{directory}/exp4.ingot")}
+             "experts int4-g64, rest bf16": ([], f"{directory}/exp4.ingot"),
+             "preset run": (["--preset", "run"], f"{directory}/run.ingot")}
     for name, (options, _) in packs.items():
         for solver in ["search", "absmax"]:
             commands[f"{name}, {solver}"] = ingot(*options, "--solver", solver)
