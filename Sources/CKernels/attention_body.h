@@ -4,18 +4,19 @@
 // With many queries, lanes run along them, PANEL_TOKENS at a time: the scores of a position are a row of numbers, so that
 // nothing is turned between the two products, and no sum or maximum goes across lanes. Few queries go the way of products.
 
-// Positions whose values stay in the first-level cache while all columns meet them.
+// ATTENDED positions have values that stay in the first-level cache while all columns meet them. Queries of more numbers than
+// MOST_DIMENSION go the way of few, whatever their number.
 enum { MOST_DIMENSION = 256, ATTENDED = 64 };
 
 // sums[r] (+)= Σ w[r · row_stride + k · stride] · x[k] over k < count for `rows` rows, a constant, with vectors of PANEL_TOKENS.
-// Meanwhile memory from `ahead` on is asked for, 32 bytes for each k, unless it is NULL.
+// Meanwhile memory from `ahead` on is asked for, ATTEND_ROWS numbers for each k, unless it is NULL.
 INLINE void attend_rows(const float *w, size_t row_stride, size_t stride, const float *x, size_t count, float *sums,
                         int first, const char *ahead, int rows) {
   V sum[ATTEND_ROWS][2];
   UNROLL for (int r = 0; r < rows; r++) UNROLL for (int i = 0; i < 2; i++)
     sum[r][i] = first ? v_zero() : v_load(sums + r * PANEL_TOKENS + i * LANES);
   for (size_t k = 0; k < count; k++) {
-    if (ahead && k % 2 == 0) __builtin_prefetch(ahead + 32 * k);
+    if (ahead && k % (16 / ATTEND_ROWS) == 0) __builtin_prefetch(ahead + 4 * ATTEND_ROWS * k);
     V v[2];
     UNROLL for (int i = 0; i < 2; i++) v[i] = v_load(x + k * PANEL_TOKENS + (size_t)i * LANES);
     UNROLL for (int r = 0; r < rows; r++) {
@@ -33,7 +34,7 @@ INLINE void attend_all_rows(const float *w, size_t row_stride, size_t stride, si
   size_t r = 0;
   for (; r + ATTEND_ROWS <= rows; r += ATTEND_ROWS)
     attend_rows(w + r * row_stride, row_stride, stride, x, count, sums + r * PANEL_TOKENS, first,
-                ahead ? ahead + 32 * (r / ATTEND_ROWS) * count : ahead, ATTEND_ROWS);
+                ahead ? ahead + 4 * r * count : ahead, ATTEND_ROWS);
   for (; r < rows; r++)
     attend_rows(w + r * row_stride, row_stride, stride, x, count, sums + r * PANEL_TOKENS, first, NULL, 1);
 }

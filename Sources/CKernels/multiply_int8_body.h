@@ -35,12 +35,12 @@ INLINE void ask_for_lines(struct piece *piece, size_t count) {
 
 // `count` columns from k on of PIECE_ROWS rows from `row` on.
 INLINE void fill_weights(struct piece *piece, const ck_product *p, size_t row, size_t k, size_t count, int format) {
-  const size_t row_bytes = bytes_of(format, p->columns), at = bytes_of(format, k);
-  const struct ahead ahead = look_ahead(row_bytes, PIECE_ROWS, bytes_of(format, PIECE_COLUMNS));
-  const char *const first = weights_of(p, format, row) + at;
-  piece->ahead = first + (at < ahead.turn ? ahead.before : ahead.after);
+  const size_t row_bytes = bytes_of(format, p->columns), left = p->columns - k - count;
+  const char *const first = weights_of(p, format, row) + bytes_of(format, k);
+  const size_t next = left > 0 ? left : p->columns;
+  piece->ahead = left > 0 ? first + bytes_of(format, count) : weights_of(p, format, row + PIECE_ROWS);
   piece->row_bytes = row_bytes;
-  piece->lines = PIECE_ROWS * ((bytes_of(format, count) + 63) / 64);
+  piece->lines = PIECE_ROWS * ((bytes_of(format, next < PIECE_COLUMNS ? next : PIECE_COLUMNS) + 63) / 64);
   piece->asked = 0;
   UNROLL for (int v = 0; v < HEIGHT; v++) {
     const char *w = first + (size_t)v * LANES * row_bytes;

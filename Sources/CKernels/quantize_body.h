@@ -239,7 +239,7 @@ INLINE void encode_group(const void *x, int wide, int bits, int clamps, size_t n
       code[half] = t[half] - offset;
       V16 d = __builtin_elementwise_fma(-code[half], s[own] - (V16){0}, v);
       e[own] = e[own] + d * d;
-      w[own] = wide ? w[own] + v * v : __builtin_elementwise_fma(v, v, w[own]);  // the square of eight bits is exact
+      w[own] = w[own] + v * v;
     }
     if (bits == 4) {
       U16 both = (U16)__builtin_elementwise_fma(16 + (V16){0}, code[1], t[0]);

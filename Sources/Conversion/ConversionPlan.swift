@@ -127,12 +127,12 @@ package struct ConversionPlan: Sendable {
   }
 
   /// Refuses experts that are quantized already, unless as a person asked by name; the plan cannot tell the standard from a wish.
-  package func requireExperts(_ wanted: Recipe.Choice) throws(ConversionError) {
+  package func requireExperts(_ wanted: Recipe.Choice, decidedBy: String) throws(ConversionError) {
     for source in sources where source.role == .expert {
       guard let encoding = source.type.encoding, encoding.isGrouped, ![.keep, .encode(encoding)].contains(wanted) else {
         continue
       }
-      throw .recipe(.isQuantized(tensor: source.name, as: encoding, decidedBy: "--experts \(wanted)"))
+      throw .recipe(.isQuantized(tensor: source.name, as: encoding, decidedBy: decidedBy))
     }
   }
 

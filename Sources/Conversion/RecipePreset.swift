@@ -22,7 +22,8 @@ package struct RecipePreset: Sendable {
 
   package static let all: [RecipePreset] = [
     RecipePreset(
-      "run", experts: "int4-g64", rest: "int8-g64", purpose: "for ingot run: half the bytes a token"),
+      "run", experts: "int4-g64", rest: "int8-g64",
+      purpose: "for ingot run, which reads about half as many bytes for each token"),
     RecipePreset(
       "serve", experts: "int4-g32", rest: "keep", purpose: "for engines: what every export but minnow holds"),
     RecipePreset(

@@ -107,8 +107,8 @@ extension KernelSet {
     return name == "scalar" || isAlong ? along : max(along, across)
   }
 
-  /// Adds up rows with weights: `y[t · yStride + c] = Σ p[t · pStride + j] · v[j · vStride + c]` over j < count, such as
-  /// values under the probabilities of attention. Each sum runs in the order of j.
+  /// Adds up rows with weights: `y[t · yStride + c] = Σ p[t · pStride + j] · v[j · vStride + c]` over j < count, as attention does
+  /// with few queries. Each sum runs in the order of j.
   ///
   /// - Parameters:
   ///   - p: (tokens, pStride), the first `count` numbers of each token.

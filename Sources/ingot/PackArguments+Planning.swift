@@ -68,11 +68,16 @@ extension PackArguments {
     options.target = target
     options.engine = servable
     if target != nil {
-      guard options.recipe.experts == Recipe().experts else { throw .targetWithExperts }
+      // What a preset says of experts is the target's to say; a recipe's is not.
+      guard preset != nil || options.recipe.experts == Recipe().experts else { throw .targetWithExperts }
       options.recipe.experts = .byTarget
     }
     let plan = try ConversionPlan(checkpoint: checkpoint, options: options)
-    if experts != nil { try plan.requireExperts(options.recipe.experts) }
+    if let experts {
+      try plan.requireExperts(options.recipe.experts, decidedBy: "--experts \(experts)")
+    } else if let preset, target == nil {
+      try plan.requireExperts(options.recipe.experts, decidedBy: "--preset \(preset.name)")
+    }
     try plan.requireHeld()
     return plan
   }

@@ -11,10 +11,14 @@ struct PackArguments: ParsableArguments {
         + RecipePreset.all.map { "\($0.name) (\($0.purpose))" }.joined(separator: ", ") + ".", valueName: "name"))
   var preset: RecipePreset?
 
-  @Option(help: ArgumentHelp("Encoding of the routed experts. (default: int4-g64)", valueName: "encoding"))
+  @Option(
+    help: ArgumentHelp(
+      "Encoding of the routed experts. (default: int4-g64, or what the preset says)", valueName: "encoding"))
   var experts: String?
 
-  @Option(help: ArgumentHelp("Encoding of all other matrices. (default: keep)", valueName: "encoding"))
+  @Option(
+    help: ArgumentHelp(
+      "Encoding of all other matrices. (default: keep, or what the preset says)", valueName: "encoding"))
   var rest: String?
 
   @Option(
@@ -23,7 +27,10 @@ struct PackArguments: ParsableArguments {
       "Encoding of tensors whose name matches; repeatable, the last match wins.", valueName: "regex=encoding"))
   var overrides: [String] = []
 
-  @Option(help: ArgumentHelp("A recipe file (Formats/recipe.md); the options above add to it.", valueName: "file"))
+  @Option(
+    help: ArgumentHelp(
+      "A recipe file (Formats/recipe.md), in the place of a preset; --experts, --rest and --override add to it.",
+      valueName: "file"))
   var recipe: String?
 
   @Option(
@@ -68,7 +75,9 @@ struct PackArguments: ParsableArguments {
   var servable: ServingEngine?
 
   @Option(
-    help: "none keeps chunks mappable; zstd saves about 14 % more and is unpacked when read. (default: none)")
+    help:
+      "none keeps chunks mappable; zstd saves about 14 % more and is unpacked when read. (default: none, or what the preset says)"
+  )
   private var compress: Compression?
 
   var compression: Compression { compress ?? preset?.compression ?? .none }

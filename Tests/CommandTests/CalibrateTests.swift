@@ -41,7 +41,7 @@ import Testing
       #expect(report.object?["layers"]?.array?.count == 3)
       #expect(try run(["inspect", "s", "--check"], in: directory).out.contains("masked"))
 
-      for more in [["--experts", "int4-g32s8"], ["--target", "4.6bpw"]] {
+      for more in [["--experts", "int4-g32s8"], ["--preset", "serve", "--target", "4.6bpw"], ["--target", "4.6bpw"]] {
         let two = ["quantize", pico, "--calibration", "s", "-o", "two.ingot", "--force", "-q"]
         let one = ["quantize", pico, "-o", "one.ingot", "--force", "-q"] + Self.data
         _ = try run(two + more, in: directory)

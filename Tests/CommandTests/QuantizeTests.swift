@@ -41,7 +41,7 @@ func withCheckpoint(_ tiny: TinyCheckpoint = TinyCheckpoint(), _ body: (String) 
     }
   }
 
-  @Test("a preset is what its options say, and they go before it")
+  @Test("a preset is what its options say, and options that are given win over it")
   func presets() throws {
     var tiny = TinyCheckpoint()
     (tiny.width, tiny.denseWidth) = (64, 64)

@@ -208,8 +208,8 @@ import Testing
       try checkpoint.write(to: directory + "/packed")
       let plan = try ConversionPlan(checkpoint: directory + "/packed", options: ConversionPlan.Options())
       #expect(plan.options.recipe.experts == .keep)
-      for name in ["keep", "int8-g32"] { try plan.requireExperts(#require(Recipe.Choice(name: name))) }
-      #expect(throws: ConversionError.self) { try plan.requireExperts(.standardExperts) }
+      for name in ["keep", "int8-g32"] { try plan.requireExperts(#require(Recipe.Choice(name: name)), decidedBy: name) }
+      #expect(throws: ConversionError.self) { try plan.requireExperts(.standardExperts, decidedBy: "it") }
     }
   }
 

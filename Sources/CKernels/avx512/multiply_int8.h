@@ -52,7 +52,7 @@ INLINE void few_piece(const float *s, const ck_product *p, const ck_activations 
   const size_t row_bytes = bytes_of(format, p->columns), groups = p->columns / (size_t)group;
   // Vectors of sums that are turned: of 16 columns each, or of 32 whose halves may come together.
   const int turned = format == CK_INT8 || group < UNIT ? 8 : 4, of_group = group * turned / RUN;
-  const struct ahead ahead = look_ahead(row_bytes, LANES, PREFETCH / LANES);
+  const struct ahead ahead = look_ahead(row_bytes, PIECE_ROWS, PREFETCH / LANES);
   V y[FEW_TOKENS];
   UNROLL for (int t = 0; t < tokens; t++)
     y[t] = k == 0 ? v_zero() : v_load(p->y + (token + (size_t)t) * p->y_stride + row);

@@ -107,18 +107,18 @@ typedef void ck_quantize_activations(const float *x, size_t group_count, size_t 
 // the outer one over the groups in their order from 0 on, in binary32 with a rounding for each operation. For int8 and
 // int4 weights. All sets give the same bits for finite scales of the weights.
 typedef void ck_multiply_int8(const ck_product *product, const ck_activations *x);
-// y[t · y_stride + c] = Σ p[t · p_stride + j] · v[j · v_stride + c] over j < count, for c < columns, t < tokens.
+// y[t · y_stride + c] = Σ p[t · p_stride + j] · v[j · v_stride + c] over j < count, which is not 0, for c < columns, t < tokens.
 typedef void ck_weighted_sum(const float *p, size_t p_stride, size_t tokens, const float *v, size_t v_stride,
                              size_t count, size_t columns, float *y, size_t y_stride);
 // y[i] = g[i] / (1 + e^−g[i]) · u[i]. y may be g or u.
 typedef void ck_silu_multiply(const float *g, const float *u, size_t count, float *y);
-// In place: x[i] = e^(x[i] − m) / Σ e^(x[j] − m) with the maximum m. All NaN where m is NaN or an infinity.
 typedef struct ck_normalizer {
-  float largest, sum;  // m and the sum
+  float largest, sum;
 } ck_normalizer;
+// In place: x[i] = e^(x[i] − m) / Σ e^(x[j] − m) with the maximum m; returns m and the sum. All NaN where m is NaN or an infinity.
 typedef ck_normalizer ck_softmax(float *x, size_t count);
 // Attention of some queries to some positions: y[t] = softmax(queries[t] · keysᵀ) · values, each of which has `dimension`
-// numbers, in one piece; largest[t] and sums[t] are what the softmax was normalized with. y is NaN where a score is.
+// numbers, in one piece; largest[t] and sums[t] are what the softmax was normalized with. y is NaN where a score is, and where all are −∞.
 enum { CK_ATTEND_POSITIONS = 512 };  // at most
 typedef struct ck_attention {
   const float *queries, *keys, *values;

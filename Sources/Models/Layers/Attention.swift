@@ -66,7 +66,8 @@ package struct Attention: Sendable {
     let queries = pieces.map { gather($0, queries, stride: stride) }
     let (threads, kernels) = (compute.threads, compute.kernels)
     let answers: [Answer]
-    if pieces.count >= 4 * threads {
+    // Where there are fewer pieces than threads, these share the runs, whose answers wait for each other.
+    if pieces.count >= 2 * threads {
       answers = Parallel.map(count: pieces.count, threads: threads) { index in
         let runs = pieces[index].runs
         var answer = attend(pieces[index], queries[index], runs[0], layer, kernels)
