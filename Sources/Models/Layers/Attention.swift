@@ -20,6 +20,8 @@ package struct Attention: Sendable {
   private static let mostQueries = 128
   /// Positions whose tiles are put together first. Threads share them where there are few queries.
   private static let runLength = 4 * tileLength
+  /// Runs whose answers may wait: with heads of 128 numbers in 64 MiB.
+  private static let mostRuns = 1024
 
   package init(headCount: Int, keyValueHeadCount: Int, headDimension: Int) {
     self.headCount = headCount
@@ -66,8 +68,9 @@ package struct Attention: Sendable {
     let queries = pieces.map { gather($0, queries, stride: stride) }
     let (threads, kernels) = (compute.threads, compute.kernels)
     let answers: [Answer]
-    // Where there are fewer pieces than threads, these share the runs, whose answers wait for each other.
-    if pieces.count >= 2 * threads {
+    // Where there are few pieces for the threads, these share the runs, whose answers wait for each other.
+    let runCount = pieces.reduce(0) { $0 + $1.runs.count }
+    if pieces.count >= 2 * threads || runCount > Self.mostRuns {
       answers = Parallel.map(count: pieces.count, threads: threads) { index in
         let runs = pieces[index].runs
         var answer = attend(pieces[index], queries[index], runs[0], layer, kernels)
