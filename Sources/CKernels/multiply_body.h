@@ -100,8 +100,8 @@ INLINE void dot_block(const ck_product *p, size_t row, const float *x, float *y,
   }
 }
 
-// What lies in the first-level cache during a panel: the turned x (16 KiB), the decoded weights (6 KiB, and as much of the next) and the sums
-// (6 KiB).
+// What lies in the first-level cache during a panel: the turned x (16 KiB), the decoded weights of this piece and the next
+// (12 KiB) and the sums (6 KiB).
 enum { PANEL_COLUMNS = 128, TURNED_COLUMNS = 1024, CHUNK_ROWS = 4 * PANEL_ROWS, PANEL_TOKENS = 2 * LANES };
 
 // Turned: out[k · PANEL_TOKENS + t] = x[t · stride + k] for k < count; zero for t from `tokens` on.

@@ -23,7 +23,7 @@ package struct RecipePreset: Sendable {
   package static let all: [RecipePreset] = [
     RecipePreset(
       "run", experts: "int4-g64", rest: "int8-g64",
-      purpose: "for ingot run, which reads about half as many bytes for each token"),
+      purpose: "for ingot run, where a token reads three fifths of the bytes"),
     RecipePreset(
       "serve", experts: "int4-g32", rest: "keep", purpose: "for engines: what every export but minnow holds"),
     RecipePreset(
