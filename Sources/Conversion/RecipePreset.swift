@@ -27,7 +27,8 @@ package struct RecipePreset: Sendable {
     RecipePreset(
       "serve", experts: "int4-g32", rest: "keep", purpose: "for engines: what every export but minnow holds"),
     RecipePreset(
-      "archive", experts: "int8-g64", rest: "keep", compression: .zstd, purpose: "close to the source, at half its size"
+      "archive", experts: "int8-g64", rest: "keep", compression: .zstd,
+      purpose: "close to the source at half its size, with zstd"
     ),
   ]
 

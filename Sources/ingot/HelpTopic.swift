@@ -73,6 +73,14 @@ enum HelpTopic: String, CaseIterable {
         "Encodings: `ingot help encodings`. Solvers:",
       ] + Format.table(Solvers.all.map { ["  \($0.name)", $0.summary] }) + [
         "",
+        "Recipes that are there already, for `quantize --preset`:",
+      ]
+      + Format.table(
+        RecipePreset.all.map {
+          ["  \($0.name)", "experts \($0.recipe.experts), rest \($0.recipe.rest)", $0.purpose]
+        })
+      + [
+        "",
         "The router, norms and biases are kept whatever a rule says; of the rules that match, the last decides. A rule that matches",
         "nothing is an error. `ingot quantize CHECKPOINT --explain TENSOR` tells which rule decides; Formats/recipe.md has the rest.",
       ]
