@@ -45,30 +45,31 @@ struct BatchRun<Item: BatchItem> {
     var (tokens, passes, done) = (0, 0, 0)
     let progress = StageProgress(isQuiet: isQuiet)
     defer { progress.finish() }
-    while true {
-      let complete: [(index: Int, result: Result<Item.Work.Output, DecodingError>)]
-      do throws(DecodingError) {
-        while let index = waiting.first, work.count < batchSize ?? Self.mostTogether,
-          work.positions + items[index].positions <= memory.positions
-        {
-          try items[index].begin(index, in: &work)
-          waiting.removeFirst()
+    // Also while results are written, so that a signal which comes then is told what is kept.
+    try Interrupt.lookingOut { () throws(Failure) in
+      while true {
+        let complete: [(index: Int, result: Result<Item.Work.Output, DecodingError>)]
+        do throws(DecodingError) {
+          while let index = waiting.first, work.count < batchSize ?? Self.mostTogether,
+            work.positions + items[index].positions <= memory.positions
+          {
+            try items[index].begin(index, in: &work)
+            waiting.removeFirst()
+          }
+          if work.count == 0 { break }
+          complete = try work.advance(isInterrupted: { Interrupt.isRequested })
+        } catch { throw failure(error, log) }
+        for (index, result) in complete {
+          if case .success(let output) = result {
+            let cost = items[index].cost(output)
+            (tokens, passes) = (tokens + cost.tokens, passes + cost.passes)
+          }
+          try log.append(items[index].line, line(of: items[index], result))
+          done += 1
         }
-        if work.count == 0 { break }
-        complete = try Interrupt.lookingOut { () throws(DecodingError) in
-          try work.advance(isInterrupted: { Interrupt.isRequested })
-        }
-      } catch { throw failure(error, log) }
-      for (index, result) in complete {
-        if case .success(let output) = result {
-          let cost = items[index].cost(output)
-          (tokens, passes) = (tokens + cost.tokens, passes + cost.passes)
-        }
-        try log.append(items[index].line, line(of: items[index], result))
-        done += 1
+        progress.update(
+          stage, (Double(done) + work.share) / Double(count), detail: "\(log.results.count) of \(items.count)")
       }
-      progress.update(
-        stage, (Double(done) + work.share) / Double(count), detail: "\(log.results.count) of \(items.count)")
     }
     guard !isQuiet else { return }
     progress.finish()

@@ -8,7 +8,7 @@ import Testing
 /// `ingot verify` in parts, and after interruptions: the report is that of one run.
 @Suite struct PartTests {
   private static let data = [
-    "--reference", pico, "--prompts", pico + "/eval.jsonl", "--limit", "9", "--gen-length", "32", "--together", "2",
+    "--reference", pico, "--prompts", pico + "/eval.jsonl", "--limit", "9", "--gen-length", "16", "--together", "2",
   ]
 
   private func quantize(_ experts: String, in directory: String) throws {
