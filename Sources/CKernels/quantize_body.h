@@ -27,22 +27,11 @@ INLINE V magnitudes(const void *x, int wide, size_t n) {
   for (size_t g = 0; g < GROUPS; g++) {
     most[g] = (I){0};
     for (size_t i = 0; i < n; i += step) {
-      __builtin_prefetch(element(x, wide, (g + GROUPS) * n + i));  // comes while these are encoded
       I v = load_group(x, wide, g * n + i, n) & (wide ? 0x7FFFFFFF : 0x7FFF7FFF);
       most[g] = wide ? MAX(most[g], v) : GREATER_16(most[g], v);
     }
   }
   return (V)signed_maxima(most, wide);
-}
-
-// The same of whole runs of 32 numbers together, as bits.
-INLINE uint32_t largest_magnitude(const void *x, int wide, size_t count) {
-  I most = {0};
-  for (size_t i = 0; i < count; i += sizeof(V) / (wide ? 4 : 2)) {
-    I v = LOAD(I, element(x, wide, i)) & (wide ? 0x7FFFFFFF : 0x7FFF7FFF);
-    most = wide ? MAX(most, v) : GREATER_16(most, v);
-  }
-  return (uint32_t)__builtin_reduce_max(wide ? most : UPPER_OF_TWO(GREATER_16, most));
 }
 
 #include "search_body.h"
@@ -76,17 +65,20 @@ INLINE V16 load_16(const char *x, int wide) {
 // Which ends of the range of codes elements may go beyond.
 enum { CLAMP_NONE = 0, CLAMP_LOW = 1, CLAMP_HIGH = 2, CLAMP_BOTH = 3 };
 
-// §7 and §10 for one group, or for the two of a run. Adding 1.5 · 2²³ rounds to the nearest integer, ties to even, and leaves
-// it in the low bits; with 8 + 16 · 8 more, and 16 times the code of the upper half of a run, the low eight bits are two
-// 4-bit codes as they are stored. Fused multiplications round nothing else than separate ones where a product is exact, as a
-// code times a scale of eight bits is.
-INLINE void encode_group(const void *x, int wide, int bits, int clamps, size_t n, const float *r, const float *s,
-                         uint8_t *codes, V *error, V *weight) {
+// §7 and §10 for one group, or for the two of a run; meanwhile memory at `next` is asked for, where that is given.
+//
+// Adding 1.5 · 2²³ rounds to the nearest integer, ties to even, and leaves it in the low bits; with 8 + 16 · 8 more, and 16
+// times the code of the upper half of a run, the low eight bits are two 4-bit codes as they are stored. Fused multiplications
+// round nothing else than separate ones where a product is exact, as a code times a scale of eight bits is.
+INLINE void encode_group(const void *x, const void *next, int wide, int bits, int clamps, size_t n, const float *r,
+                         const float *s, uint8_t *codes, V *error, V *weight) {
   const float offset = 0x1.8p23f + (bits == 4 ? 136 : 0);
   const V16 low = offset + (float)ck_code_min(bits) + (V16){0}, high = offset + (float)ck_code_max(bits) + (V16){0};
   V16 e[2] = {{0}}, w[2] = {{0}};
   for (size_t i = 0; i < n; i += 32) {
     V16 t[2], code[2];
+    if (next) __builtin_prefetch(element(next, wide, i));
+    if (next && wide) __builtin_prefetch(element(next, wide, i + 16));
     UNROLL for (size_t half = 0; half < 2; half++) {
       const size_t own = n < 32 ? half : 0;
       V16 v = load_16(element(x, wide, i + 16 * half), wide);
@@ -113,17 +105,17 @@ INLINE void encode_group(const void *x, int wide, int bits, int clamps, size_t n
 }
 
 // The same for all groups; those where `beyond` is not set need no clamps.
-INLINE void encode_groups(const void *x, int wide, int bits, int clamps, size_t n, const float *r, const float *s,
-                          const int32_t *beyond, uint8_t *codes, ck_sums *sums) {
+INLINE void encode_groups(const void *x, const void *next, int wide, int bits, int clamps, size_t n, const float *r,
+                          const float *s, const int32_t *beyond, uint8_t *codes, ck_sums *sums) {
   V error[GROUPS], weight[GROUPS];
   const size_t groups = n < 32 ? 2 : 1;  // of a run
   for (size_t g = 0; g < GROUPS; g += groups) {
-    const void *own = element(x, wide, g * n);
+    const void *own = element(x, wide, g * n), *ahead = next ? element(next, wide, g * n) : NULL;
     uint8_t *to = codes + g * n * (size_t)bits / 8;
     if (clamps != CLAMP_NONE && (beyond[g] | beyond[g + groups - 1]))
-      encode_group(own, wide, bits, clamps, n, r + g, s + g, to, error + g, weight + g);
+      encode_group(own, ahead, wide, bits, clamps, n, r + g, s + g, to, error + g, weight + g);
     else
-      encode_group(own, wide, bits, CLAMP_NONE, n, r + g, s + g, to, error + g, weight + g);
+      encode_group(own, ahead, wide, bits, CLAMP_NONE, n, r + g, s + g, to, error + g, weight + g);
   }
   // Both sums side by side, group after group; a vector holds those of the first or of the last two groups of each four.
   const V errors = FOLD(V, PLUS, error), weights = FOLD(V, PLUS, weight);
@@ -154,16 +146,16 @@ INLINE uint64_t count_saturated(const uint8_t *codes, size_t byte_count, int bit
 }
 
 // §7 and §10 with scales; 0 where `nonzero` is not set. Largest magnitudes are looked at where they tell which groups need
-// clamps, which with absmax are few.
-INLINE void encode_with(const void *x, int wide, int bits, int solver, int clamps, size_t n, V magnitude, V scale,
-                        I nonzero, uint8_t *codes, ck_sums *sums) {
+// clamps, which with absmax are few. Groups at `next` are looked at next; a search has asked for them already.
+INLINE void encode_with(const void *x, const void *next, int wide, int bits, int solver, int clamps, size_t n,
+                        V magnitude, V scale, I nonzero, uint8_t *codes, ck_sums *sums) {
   float r[GROUPS], s[GROUPS];
   int32_t beyond[GROUPS];
   const V reciprocal = SELECT(nonzero, 1 / scale, v_zero());
   v_store(s, scale);
   v_store(r, reciprocal);
   STORE(beyond, solver != CK_ABSMAX ? i_set1(1) : v_round(magnitude * reciprocal) > ck_code_max(bits));
-  encode_groups(x, wide, bits, clamps, n, r, s, beyond, codes, sums);
+  encode_groups(x, solver == CK_ABSMAX ? next : NULL, wide, bits, clamps, n, r, s, beyond, codes, sums);
   sums->saturated += count_saturated(codes, GROUPS * n * (size_t)bits / 8, bits);
 }
 
@@ -171,6 +163,7 @@ enum { MOST_WORDS = 128 };  // of a group
 
 INLINE int32_t quantize_groups(const void *x, int wide, int bits, int solver, size_t n, uint8_t *codes, void *scales,
                                ck_sums *sums, size_t *bad_group) {
+  const void *next = element(x, wide, GROUPS * n);
   V magnitude;
   I scale;
   if (solver == CK_ABSMAX) {
@@ -182,7 +175,7 @@ INLINE int32_t quantize_groups(const void *x, int wide, int bits, int solver, si
     magnitude = v_magnitude(m);
     if (solver == CK_SEARCH_POSITIVE) m = -magnitude;
     to_integers(words, wide, n, (float)-ck_search_range(bits) / m);
-    scale = portable(best_ratio(words, bits, element(x, wide, GROUPS * n), wide, n) * (m / (float)-ck_search_range(bits)));
+    scale = portable(best_ratio(words, bits, next, wide, n) * (m / (float)-ck_search_range(bits)));
   }
   // Order of bits, so that NaN is above all and never negligible.
   I order = (I)magnitude, nonzero = order > (I)v_set1(CK_NEGLIGIBLE);
@@ -197,20 +190,15 @@ INLINE int32_t quantize_groups(const void *x, int wide, int bits, int solver, si
   STORE(scales, __builtin_convertvector(scale, W));
   // absmax needs no clamp: |x · r| ≤ p · (1 + 2⁻⁸ + rounding) < p + ½, because s is a / p rounded to 8 bits.
   const int clamps = solver == CK_ABSMAX ? CLAMP_NONE : CLAMP_BOTH;
-  encode_with(x, wide, bits, solver, clamps, n, magnitude, (V)(scale << 16), nonzero, codes, sums);
+  encode_with(x, next, wide, bits, solver, clamps, n, magnitude, (V)(scale << 16), nonzero, codes, sums);
   return CK_OK;
 }
 
-// The same with byte scales for finite groups, of which the lowest indices of their rows are known, and for absmax their
-// largest magnitudes. Groups at `next` are looked at next.
-INLINE void quantize_groups_to_bytes(const void *x, const void *next, int wide, int bits, int solver, size_t n,
-                                     V magnitude, I lowest, uint8_t *codes, uint8_t *scales, ck_sums *sums) {
-  I words[MOST_WORDS];
-  V m = magnitude;
-  if (solver != CK_ABSMAX) {
-    m = words_in_lanes(x, wide, n, words);
-    magnitude = v_magnitude(m);
-  }
+// The same with byte scales for finite groups, of which the elements of largest magnitude and the lowest indices of their rows
+// are known, and for a search their words in lanes, which are lost.
+INLINE void quantize_groups_to_bytes(const void *x, const void *next, int wide, int bits, int solver, size_t n, I *words,
+                                     V m, I lowest, uint8_t *codes, uint8_t *scales, ck_sums *sums) {
+  const V magnitude = v_magnitude(m);
   I index = ((I)(magnitude / ((float)ck_code_max(bits) + 0.5f)) + 0x7FFFF) >> 19, sign = {0};
   I clamped = ((I)magnitude > 0) & (index < lowest);
   if (__builtin_reduce_or(clamped)) sums->clamped += (uint64_t)-__builtin_reduce_add(clamped);
@@ -227,25 +215,27 @@ INLINE void quantize_groups_to_bytes(const void *x, const void *next, int wide, 
   STORE(scales, __builtin_convertvector(index - lowest | (I)((U)sign >> 24), B));
   // absmax goes up to half a step beyond the largest code, which int4 has room for below zero.
   const int clamps = solver == CK_ABSMAX && bits == 4 ? CLAMP_HIGH : CLAMP_BOTH;
-  encode_with(x, wide, bits, solver, clamps, n, magnitude, (V)(index << 19 | sign), (I){0} == 0, codes, sums);
+  encode_with(x, next, wide, bits, solver, clamps, n, magnitude, (V)(index << 19 | sign), (I){0} == 0, codes, sums);
 }
 
-enum { MOST_GROUPS = 2048 };  // of the rows at a time
+enum { MOST_GROUPS = 2048, MOST_BYTES = 1 << 18 };  // of the rows at a time
 
 // As many rows as fill whole vectors with their groups, or CK_NOT_FINITE or CK_SCALE_TOO_LARGE where one has no base.
 INLINE int32_t quantize_rows(const void *x, int wide, int bits, int solver, size_t n, size_t rows, size_t row_groups,
                              uint8_t *codes, uint8_t *scales, ck_sums *sums) {
-  float magnitude[MOST_GROUPS];
+  I words[MOST_BYTES / sizeof(I)];
+  float m[MOST_GROUPS];  // the element of largest magnitude of each group, for absmax its magnitude
   int32_t lowest[GROUPS];
-  if (solver == CK_ABSMAX)
-    for (size_t g = 0; g < rows * row_groups; g += GROUPS)
-      v_store(magnitude + g, magnitudes(element(x, wide, g * n), wide, n));
+  const size_t word_count = wide ? n : n / 2;  // of GROUPS groups
+  for (size_t g = 0; g < rows * row_groups; g += GROUPS) {
+    const void *from = element(x, wide, g * n);
+    v_store(m + g, solver == CK_ABSMAX ? magnitudes(from, wide, n)
+                                       : words_in_lanes(from, wide, n, words + g / GROUPS * word_count));
+  }
   for (size_t row = 0; row < rows; row++) {
     uint32_t most = 0;
-    if (solver != CK_ABSMAX)
-      most = largest_magnitude(element(x, wide, row * row_groups * n), wide, row_groups * n);
-    else
-      for (size_t g = row * row_groups; g < (row + 1) * row_groups; g++) most = MAX(most, ck_bits_of(magnitude[g]));
+    for (size_t g = row * row_groups; g < (row + 1) * row_groups; g++)
+      most = MAX(most, ck_bits_of(m[g]) & 0x7FFFFFFF);
     const int base = ck_base(bits, most);
     if (base > CK_BASE_MAX) return most >= CK_F32_NOT_FINITE ? CK_NOT_FINITE : CK_SCALE_TOO_LARGE;
     lowest[row] = 16 * base;
@@ -254,10 +244,12 @@ INLINE int32_t quantize_rows(const void *x, int wide, int bits, int solver, size
   size_t row = 0, column = 0;
   for (size_t g = 0; g < rows * row_groups; g += GROUPS) {
     const void *from = element(x, wide, g * n), *next = element(from, wide, rows * row_groups * n);  // of the next rows
-    const V largest = solver == CK_ABSMAX ? v_load(magnitude + g) : v_zero();
+    const V largest = v_load(m + g);
+    I *own_words = words + g / GROUPS * word_count;
     uint8_t *to = codes + g * n * (size_t)bits / 8, *place = scales + row * (row_groups + 1) + 1 + column;
     if (column + GROUPS <= row_groups) {
-      quantize_groups_to_bytes(from, next, wide, bits, solver, n, largest, i_set1(lowest[row]), to, place, sums);
+      quantize_groups_to_bytes(from, next, wide, bits, solver, n, own_words, largest, i_set1(lowest[row]), to,
+                               place, sums);
       column += GROUPS;
       if (column == row_groups) row++, column = 0;
     } else {
@@ -268,7 +260,8 @@ INLINE int32_t quantize_rows(const void *x, int wide, int bits, int solver, size
         places[i] = place;
         if (++column == row_groups) row++, place++, column = 0;
       }
-      quantize_groups_to_bytes(from, next, wide, bits, solver, n, largest, LOAD(I, own), to, bytes, sums);
+      quantize_groups_to_bytes(from, next, wide, bits, solver, n, own_words, largest, LOAD(I, own), to, bytes,
+                               sums);
       for (size_t i = 0; i < GROUPS; i++) *places[i] = bytes[i];
     }
   }
@@ -297,8 +290,9 @@ INLINE int32_t quantize_all_rows(const void *x, int wide, int bits, int solver, 
   const size_t row_groups = scheme->row_groups, code_bytes = n * (size_t)bits / 8;
   size_t rows = 1, g = 0;
   while (rows * row_groups % GROUPS != 0) rows++;
+  const int fits = rows * row_groups <= MOST_GROUPS && rows * row_groups * n * (wide ? 4 : 2) <= MOST_BYTES;
   uint8_t *bytes = scales;
-  for (; rows * row_groups <= MOST_GROUPS && g + rows * row_groups <= group_count; g += rows * row_groups, bytes += rows * (row_groups + 1))
+  for (; fits && g + rows * row_groups <= group_count; g += rows * row_groups, bytes += rows * (row_groups + 1))
     if (quantize_rows(element(x, wide, g * n), wide, bits, solver, n, rows, row_groups, codes + g * code_bytes, bytes,
                       sums) != CK_OK)
       break;  // the scalar kernel tells the group

@@ -31,7 +31,11 @@ INLINE void to_integers(I *words, int wide, size_t n, V f) {
   }
 }
 
+#ifndef HAS_TWICE
 INLINE H twice(I v) { return (H)(v << 16 | (v & 0xFFFF)); }
+#endif
+
+enum { MOST_TOGETHER = 6 };  // candidates whose sums registers hold
 
 // Integers which are limited on one or both sides before they are multiplied.
 struct limits {
@@ -39,24 +43,24 @@ struct limits {
   H lowest, highest;
 };
 
-// Adds A = Σ n · q and B = Σ q² of four multipliers. Where codes could leave their range it is the integers that are limited,
+// A = Σ n · q and B = Σ q² of `count` multipliers. Where codes could leave their range it is the integers that are limited,
 // once for `shared` multipliers, which takes fewer operations than to limit each code. The codes are the same if that of the
 // limit is the last in the range under each of these multipliers: as codes rise with the integers, none on this side of it
 // leaves the range, and those beyond would be clamped to that code. All of it is exact, as integers are.
 //
 // Meanwhile n/2 lines of memory from `ahead` on are asked for: numbers of GROUPS groups are turned faster than they come from
 // memory, and this takes long enough for the next ones to come.
-INLINE void explain(const I *pairs, size_t n, const I *r, const struct limits *limits, int shared, const char *ahead,
-                    I *a, I *b) {
-  H multiplier[4];
-  UNROLL for (int j = 0; j < 4; j++) {
+INLINE void explain(const I *pairs, size_t n, int count, const I *r, const struct limits *limits, int shared,
+                    const char *ahead, I *a, I *b) {
+  H multiplier[MOST_TOGETHER];
+  UNROLL for (int j = 0; j < count; j++) {
     multiplier[j] = twice(r[j]);
     a[j] = b[j] = (I){0};
   }
   for (size_t i = 0; i < n / 2; i++) {
     H v = (H)pairs[i], limited = v;
     if (ahead) __builtin_prefetch(ahead + 64 * i);
-    UNROLL for (int j = 0; j < 4; j++) {
+    UNROLL for (int j = 0; j < count; j++) {
       if (j % shared == 0) {
         const struct limits *own = limits + j / shared;
         limited = own->is_below ? MAX(v, own->lowest) : v;
@@ -91,7 +95,7 @@ INLINE V best_ratio(const I *pairs, int bits, const void *next, int wide, size_t
     };
     I a[4], b[4], r[4];
     UNROLL for (int j = 0; j < 4; j++) r[j] = i_set1(ck_search_multiplier(bits, k + j));
-    explain(pairs, n, r, &limits, 4, lines_ahead(next, wide, n, (size_t)k / 4), a, b);
+    explain(pairs, n, 4, r, &limits, 4, lines_ahead(next, wide, n, (size_t)k / 4), a, b);
     UNROLL for (int j = 0; j < 4; j++) {
       V fa = v_of_integers(a[j]), fb = v_of_integers(b[j]);
       V gain = fa * fa / fb;  // B > 0, as m has a code other than 0
@@ -112,17 +116,17 @@ INLINE I best_index(const I *pairs, int bits, const void *next, int wide, size_t
   const I first = (I)(m * ck_grid_least(bits)) >> 19;
   V best = v_set1(-__builtin_inff());
   I chosen = lowest;
-  // Limits in units of u. int4: one of 7.25 has a code near that with the first of two candidates, and more than 6.5 with the
-  // second, whose scale is at most 17/16 times as large; one of 8.25 likewise. int8: 127 has a code within 0.1 of 127. Where
-  // u is so large that it is cut off, no integer reaches a limit.
-  const int shared = bits == 4 ? 2 : 1;
-  const float beyond = bits == 4 ? 0.25f : 0;
-  const float low = (float)ck_code_min(bits) - beyond, high = (float)ck_code_max(bits) + beyond;
-  UNROLL for (int k = 0; k < ck_grid_count(bits); k += 4) {
-    I a[4], b[4], r[4], index[4];
-    V u[4];
-    struct limits limits[4];
-    UNROLL for (int j = 0; j < 4; j++) {
+  // Limits in units of u, that of the first of `shared` candidates. int4: the last of three has a scale at most 18/16 times as
+  // large. With the first 7.4 has a code below 7.5, with the last one above 6.57, and 8.475 has one between −8.5 and −7.53;
+  // rounded multipliers and limits, whose u is more than 101, move these by less than 0.03. int8: 127 has a code within 0.1 of
+  // 127. Where u is so large that it is cut off, no integer reaches a limit.
+  const int together = bits == 4 ? MOST_TOGETHER : 4, shared = bits == 4 ? 3 : 1;
+  const float low = bits == 4 ? -8.475f : -127, high = bits == 4 ? 7.4f : 127;
+  UNROLL for (int k = 0; k < ck_grid_count(bits); k += together) {
+    I a[MOST_TOGETHER], b[MOST_TOGETHER], r[MOST_TOGETHER], index[MOST_TOGETHER];
+    V u[MOST_TOGETHER];
+    struct limits limits[MOST_TOGETHER];
+    UNROLL for (int j = 0; j < together; j++) {
       index[j] = within_range(first + (k + j), lowest);
       u[j] = (V)(index[j] << 19) * f;
       r[j] = v_round(32768 / u[j]);
@@ -135,8 +139,8 @@ INLINE I best_index(const I *pairs, int bits, const void *next, int wide, size_t
           .highest = twice(__builtin_convertvector(unit * high, I)),
       };
     }
-    explain(pairs, n, r, limits, shared, lines_ahead(next, wide, n, (size_t)k / 4), a, b);
-    UNROLL for (int j = 0; j < 4; j++) {
+    explain(pairs, n, together, r, limits, shared, lines_ahead(next, wide, n, (size_t)(k / together)), a, b);
+    UNROLL for (int j = 0; j < together; j++) {
       V fa = v_of_integers(a[j]), gain = u[j] * (fa + fa - u[j] * v_of_integers(b[j]));
       I better = gain > best;
       best = SELECT(better, gain, best);

@@ -17,4 +17,8 @@ INLINE I i_add_pair_products(I sum, H a, H b) {
   __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
   return sum;
 }
+#define HAS_TWICE
+INLINE H twice(I v) {
+  return (H)_mm512_shuffle_epi8((__m512i)v, _mm512_set4_epi32(0x0D0C0D0C, 0x09080908, 0x05040504, 0x01000100));
+}
 INLINE V v_scale(V a, V n) { return _mm512_scalef_ps(a, n); }  // a · 2ⁿ
