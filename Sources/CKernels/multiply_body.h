@@ -26,7 +26,7 @@ INLINE const char *scales_of(const ck_product *p, size_t row) {
 INLINE void decode_rest(const char *w, int format, size_t count, V *out) {
   char rest[4 * UNIT] = {0};
   __builtin_memcpy(rest, w, bytes_of(format, count));
-  decode32(rest, format, group_of(format, 0), group_of(format, 0), out);
+  decode32(rest, format, group_of(format, v_zero()), group_of(format, v_zero()), out);
 }
 
 // Where the weights are that a block of rows will need `distance` bytes of each row later: `before` bytes on in each row, or
@@ -60,10 +60,10 @@ INLINE void dot_block(const ck_product *p, size_t row, const float *x, float *y,
     group_t g[MOST_ROWS], upper[MOST_ROWS];
     UNROLL for (int r = 0; r < rows; r++) {
       if (format == INT4_HALVES) {
-        g[r] = group_of(format, ck_scale_of(CK_SCALE_BYTE, scales[r], 2 * index));
-        upper[r] = group_of(format, ck_scale_of(CK_SCALE_BYTE, scales[r], 2 * index + 1));
+        g[r] = group_of(format, v_scale_of(CK_SCALE_BYTE, scales[r], 2 * index));
+        upper[r] = group_of(format, v_scale_of(CK_SCALE_BYTE, scales[r], 2 * index + 1));
       } else {
-        upper[r] = g[r] = group_of(format, is_coded(format) ? ck_scale_of(scale_of(format), scales[r], index) : 0);
+        upper[r] = g[r] = group_of(format, is_coded(format) ? v_scale_of(scale_of(format), scales[r], index) : v_zero());
       }
     }
     for (size_t end = k + group; k < end; k += UNIT) {
@@ -148,8 +148,8 @@ INLINE void decode_columns(const ck_product *p, size_t row, int format, size_t f
   size_t k = 0;
   for (; k + UNIT <= count; k += UNIT) {
     const size_t index = (first + k) >> group_shift;
-    group_t g = group_of(format, is_coded(format) ? ck_scale_of(scale_of(format), scales, index) : 0), upper = g;
-    if (format == INT4_HALVES) upper = group_of(format, ck_scale_of(CK_SCALE_BYTE, scales, index + 1));
+    group_t g = group_of(format, is_coded(format) ? v_scale_of(scale_of(format), scales, index) : v_zero()), upper = g;
+    if (format == INT4_HALVES) upper = group_of(format, v_scale_of(CK_SCALE_BYTE, scales, index + 1));
     decode32(w + bytes_of(format, k), format, g, upper, v);
     UNROLL for (int i = 0; i < VECTORS; i++) v_store(out + k + (size_t)i * LANES, v[i]);
   }

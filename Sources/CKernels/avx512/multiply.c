@@ -16,10 +16,12 @@ typedef struct {
 
 INLINE int is_int4(int format);
 
-INLINE group_t group_of(int format, float scale) {
-  if (!is_int4(format)) return (group_t){v_set1(scale)};
+INLINE group_t group_of(int format, V scale) {
+  if (!is_int4(format)) return (group_t){scale};
   return (group_t){(V){-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7} * scale};
 }
+
+INLINE V v_scale_of(int scale, const char *row, size_t group) { return v_set1(ck_scale_of(scale, row, group)); }
 
 // Looking a value up uses the lowest four bits of an index alone, so that codes need no mask.
 INLINE V v_of_lower(I both, group_t group) { return _mm512_permutexvar_ps((__m512i)both, group.scale); }
@@ -54,7 +56,7 @@ static void arrange(const float *x, size_t columns, float *out) {
 
 // 16 codes of nibble n.
 INLINE V codes_at(I v, int n) {
-  return v_of_lower((I)((U)v >> 4 * n), group_of(CK_INT4, 1));
+  return v_of_lower((I)((U)v >> 4 * n), group_of(CK_INT4, v_set1(1)));
 }
 
 // Of scales one after the other from `first` on, that of its group in each lane: with groups of 16 those of the lower or of
