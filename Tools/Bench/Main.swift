@@ -8,7 +8,7 @@ import Kernels
       encode, product, solve, hash from memory to memory
       open, expert, forward, context, decode
                                    a model: --model PATH; forward: [--head ROWS] of logits in each pass, none by default
-      verify                       a checkpoint: --model PATH [--cold yes] [--texts N]
+      verify                       a checkpoint: --model PATH [--against PACK] [--cold yes] [--texts N] [--length N]
       quantize, check, export      whole commands on a checkpoint or a pack:
                                    --model PATH [--cold yes] [--output DIRECTORY] [--binary INGOT] [-- ARGUMENTS…]
       compare                      two programs by turns: --binary A --against B -- ARGUMENTS…
@@ -34,6 +34,7 @@ import Kernels
       case ("--runs", let number?) where number > 0: options.runs = number
       case ("--mib", let number?) where number > 0: options.mebibytes = number
       case ("--texts", let number?) where number > 0: options.texts = number
+      case ("--length", let number?) where number >= 32: options.length = number
       case ("--head", let number?) where number >= 0: options.head = number
       case ("--model", _): options.model = value
       case ("--only", _): options.only.append(value)
@@ -92,11 +93,13 @@ struct Options {
   var output: String?
   /// The program that `quantize`, `check` and `export` run, if not the one built beside; the first that `compare` does.
   var binary: String?
+  /// The second one; the candidate of `verify`.
   var against: String?
   /// Further arguments of the command.
   var arguments: [String] = []
-  /// Of 128 tokens each, that `verify` scores.
+  /// That `verify` scores, and how many tokens each has.
   var texts = 8
+  var length = 128
   /// Input of one pass.
   var mebibytes = 512
   /// Words that the title of a measurement, such as `int4-g64 search avx512 2` or `int4-g64 512x2048 1t avx512 2`, must all

@@ -3,17 +3,17 @@ import Models
 import Storage
 import Tensors
 
-/// Full-precision scoring of a checkpoint, layer by layer, each weight read once: what `verify` does with its reference.
+/// Full-precision scoring of a checkpoint, and of a candidate beside it where one is given, layer by layer, each weight read
+/// once: what `verify` does.
 ///
 /// The limit is the longer of reading the files and of multiplying as fast as OpenBLAS does large matrices.
 struct VerifyWorkload {
-  private static let textLength = 128
   private let options: Options
 
   init(_ options: Options) { self.options = options }
 
   func run(_ path: String) throws {
-    let files = try CommandWorkload.files(in: path)
+    let files = try CommandWorkload.files(in: path) + (options.against.map { [try MappedFile(path: $0)] } ?? [])
     let byteCount = files.reduce(0) { $0 + $1.byteCount }
     let limits = Limits(mebibytes: 64)
     var times: [Double] = []
@@ -38,7 +38,7 @@ struct VerifyWorkload {
     let multiplying = 2 * shape.products / rate
     print(
       "{\"workload\":\"verify\",\"model\":\"\(path)\",\"cache\":\"\(options.isCold ? "cold" : "warm")\","
-        + "\"texts\":\(options.texts),\"rows\":\(shape.rows),\"scored\":\(shape.scored),\"bytes\":\(byteCount),"
+        + "\"candidate\":\"\(options.against ?? "")\",\"texts\":\(options.texts),\"length\":\(options.length),\"rows\":\(shape.rows),\"scored\":\(shape.scored),\"passes\":\(shape.passes),\"bytes\":\(byteCount),"
         + "\"runs\":\(options.runs),\"s\":\(spread(times)),\"read_s\":\(spread(reads)),"
         + "\"blas_gflop_per_s\":\(spread(rates.map { $0 / 1e9 })),\"blas_s\":\(digits(multiplying)),"
         + "\"gb_per_s\":\(digits(Double(byteCount) / time / 1e9)),"
@@ -49,6 +49,8 @@ struct VerifyWorkload {
   private struct Shape {
     var rows = 0
     var scored = 0
+    /// Times that each weight was read.
+    var passes = 0
     /// Multiplications of weights with activations.
     var products = 0.0
   }
@@ -56,20 +58,26 @@ struct VerifyWorkload {
   /// Random tokens, half of each block masked.
   private func score(_ path: String) throws -> Shape {
     let weights = try StoredWeights(path: path)
-    let model = try TransformerModel(weights, compute: Compute(threads: 2))
+    let compute = Compute(threads: 2)
+    let model = try TransformerModel(weights, compute: compute)
+    let candidate = try options.against.map { try StoredWeights(path: $0) }
+    let lanes = try candidate.map {
+      [(role: ScoredRun.Role.candidate, lane: Lane(try TransformerModel($0, compute: compute)))]
+    }
     let c = model.configuration
     var random = Tokens(vocabulary: c.vocabularySize)
     let texts = (0..<options.texts).map { _ in
-      ScoredText(tokens: random.next(Self.textLength), scored: 0..<Self.textLength, blockLength: 32, fill: nil)
+      ScoredText(tokens: random.next(options.length), scored: 0..<options.length, blockLength: 32, fill: nil)
     }
     let plan = MaskPlan(ratios: [0.5], blockLength: 32, mask: 0, seed: 1)
     let scoring = Scoring(texts, plan: plan)
-    let result = try ScoredRun(scoring, memory: 4 << 30).run(reference: model, lanes: [], keepsScores: true)
-    precondition(result.passes == 1)
+    let result = try ScoredRun(scoring, memory: 12 << 30).run(reference: model, lanes: lanes ?? [], keepsScores: true)
     var shape = Shape()
+    shape.passes = result.passes
     shape.scored = scoring.positionCount
-    shape.rows = scoring.states.reduce(0) { $0 + $1.tokens.count } + options.texts * (Self.textLength - 32)
-    shape.products = multiplications(with: weights, rows: shape.rows, head: shape.scored)
+    shape.rows = scoring.states.reduce(0) { $0 + $1.tokens.count } + options.texts * (options.length - 32)
+    let all: [any WeightSource] = [weights] + (candidate.map { [$0] } ?? [])
+    shape.products = all.reduce(0) { $0 + multiplications(with: $1, rows: shape.rows, head: shape.scored) }
     return shape
   }
 }
