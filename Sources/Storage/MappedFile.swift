@@ -12,7 +12,7 @@ import Glibc
   package let isStandIn: Bool
   let descriptor: Int32
   private let state: FileState
-  private let residencyIsTold: Bool
+  package let residencyIsTold: Bool
   private nonisolated(unsafe) let base: UnsafeRawPointer
 
   /// Maps the file. An empty file is mapped as no bytes.
@@ -85,9 +85,12 @@ import Glibc
 
   /// Asks the system to read the range ahead; a hint, so failure is no error. Not asked for what seems to be there: the
   /// system looks at each of its pages, which takes longer than a product with a few tokens.
-  package func willNeed(_ range: Range<Int>) {
-    guard !isResident(range) else { return }
+  ///
+  /// - Returns: whether it asked.
+  @discardableResult package func willNeed(_ range: Range<Int>) -> Bool {
+    guard !isResident(range) else { return false }
     posix_fadvise(descriptor, off_t(range.lowerBound), off_t(range.count), POSIX_FADV_WILLNEED)
+    return true
   }
 
   /// Brings all pages of the range into the mapping, from the page cache or, where it lacks some, from the disk.

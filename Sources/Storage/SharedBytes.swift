@@ -20,9 +20,24 @@ package final class SharedBytes: Sendable {
   /// Whether the bytes are memory of our own rather than pages of a file.
   package var isOwned: Bool { if case .owned = storage { true } else { false } }
 
+  /// The file that they lie in, and where; nil for memory of our own.
+  package var placeInFile: (mapping: MappedFile, range: Range<Int>)? {
+    if case .mapped(let mapping, let range) = storage { (mapping, range) } else { nil }
+  }
+
+  /// Whether the system tells what of them is in memory.
+  package var residencyIsTold: Bool { placeInFile?.mapping.residencyIsTold ?? true }
+
+  /// Whether they are in memory, as far as the first and the last page tell.
+  package var isResident: Bool {
+    if case .mapped(let mapping, let range) = storage { mapping.isResident(range) } else { true }
+  }
+
   /// Asks the system to read ahead what lies in a file; a hint.
-  package func willNeed() {
-    if case .mapped(let mapping, let range) = storage { mapping.willNeed(range) }
+  ///
+  /// - Returns: whether that was not in memory.
+  @discardableResult package func willNeed() -> Bool {
+    if case .mapped(let mapping, let range) = storage { mapping.willNeed(range) } else { false }
   }
 
   /// Lets go of pages of a file, which leave the page cache too: for what is read once.

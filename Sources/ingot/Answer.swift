@@ -46,6 +46,10 @@ struct Answer {
       parts.append("first \(blockLength > 1 ? "block" : "token") after \(Format.fixed(secondsToFirstBlock, 2)) s")
     }
     parts.append("\(Format.bytes(weights.bytesRead)) of experts")
+    if weights.evicted > 0 {
+      let share = Double(weights.evicted) / Double(weights.experts)
+      parts.append("\(Format.fixed(100 * share, 0)) % of uses of experts read again, since memory did not keep them")
+    }
     let packed = weights.experts - weights.inPlace
     if packed > 0 {
       let found = Double(weights.hits - weights.inPlace) / Double(packed)
@@ -142,6 +146,7 @@ struct Answering {
     counters.experts -= before.experts
     counters.hits -= before.hits
     counters.inPlace -= before.inPlace
+    counters.evicted -= before.evicted
     counters.bytesRead -= before.bytesRead
     return Answer(
       tokens: tokens, text: String(decoding: text, as: UTF8.self), promptTokens: prompt,

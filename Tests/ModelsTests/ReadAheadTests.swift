@@ -1,4 +1,6 @@
+import Conversion
 import Glibc
+import Kernels
 import Models
 import Storage
 import TestSupport
@@ -31,14 +33,16 @@ import Testing
     return found ?? false
   }()
 
-  private func hidden(_ model: TransformerModel, _ readAhead: ReadAhead?) throws -> [Float] {
+  private func hidden(
+    _ model: TransformerModel, _ readAhead: ReadAhead?, _ taps: TransformerModel.Taps = .init()
+  ) throws -> [Float] {
     let segments = [40, 7].map { count in
       TransformerModel.Segment(
         tokens: (0..<count).map { ($0 * 7 + count) % 40 }, start: 0, cache: KeyValueCache(model.configuration))
     }
     var hidden = model.embed(segments)
     for layer in 0..<model.configuration.layerCount {
-      try model.advance(&hidden, through: layer, segments, blockLength: 32, readAhead: readAhead)
+      try model.advance(&hidden, through: layer, segments, blockLength: 32, taps: taps, readAhead: readAhead)
     }
     return hidden
   }
@@ -59,6 +63,75 @@ import Testing
       // Whoever reads them, the experts that are used count: three runs, the last of which is as long as each.
       let own = weights.counters.bytesRead - before.bytesRead
       #expect(weights.counters.bytesRead == 3 * own && own > 0)
+    }
+  }
+
+  @Test(
+    "experts that memory does not keep are read again, and are the same",
+    arguments: TinyCheckpoint.Layout.allCases.map { ($0, 1) } + [(.perExpert, 0)])
+  func evicted(layout: TinyCheckpoint.Layout, denseLayers: Int) throws {
+    var tiny = TinyCheckpoint()
+    (tiny.layout, tiny.denseLayers, tiny.experts) = (layout, denseLayers, 200)
+    try withColdCheckpoint(tiny) { weights, _ in
+      let model = try TransformerModel(weights, compute: Compute(threads: 2))
+      let first = try hidden(model, nil)
+      let calls = weights.counters.experts
+      var taps = TransformerModel.Taps()
+      taps.done = { part in
+        guard part == .sharedExperts else { return }  // the experts come next
+        for place in weights.items.flatMap(weights.places(of:)) {
+          if let (mapping, _) = place.placeInFile { mapping.release(0..<mapping.byteCount) }
+        }
+      }
+      for _ in 0..<40 { #expect(try hidden(model, nil, taps) == first) }
+      let counters = weights.counters
+      #expect(counters.experts == 41 * calls && counters.inPlace == counters.experts)
+      if canReadDirectly { #expect(counters.evicted > 20 * calls && counters.evicted <= 40 * calls) }
+      // Memory is free again.
+      for _ in 0..<400 { #expect(try hidden(model, nil) == first) }
+      let later = weights.counters.evicted
+      #expect(try hidden(model, nil) == first && weights.counters.evicted == later)
+    }
+  }
+
+  @Test("what was asked for is given once, whatever else was asked for", arguments: ["int4-g16s8", "int8-g32", "keep"])
+  func evictedExperts(encoding: String) throws {
+    var tiny = TinyCheckpoint()
+    (tiny.denseLayers, tiny.experts) = (0, 200)
+    try withColdCheckpoint(tiny) { checkpoint, _ in
+      guard canReadDirectly else { return }
+      var options = ConversionPlan.Options()
+      options.recipe = Recipe(experts: try #require(Recipe.Choice(name: encoding)), rest: .keep)
+      let path = checkpoint.path + "/tiny.ingot"
+      _ = try Converter(
+        try ConversionPlan(checkpoint: checkpoint.path, options: options), kernels: .best, threads: 1,
+        memoryLimit: 1 << 30
+      )
+      .write(to: path, progress: { _ in }, isInterrupted: { false })
+      let weights = try StoredWeights(path: path)
+      let all = try (0..<200).map { try weights.expert(layer: 0, expert: $0) }
+      let evicted = EvictedExperts(largest: 1 << 20, expertByteCount: 1 << 20)
+      // More than there is room for, and the last ones are wanted first.
+      for (expert, one) in all.enumerated() { #expect(evicted.ask(.init(layer: 0, expert: expert), one)) }
+      for expert in (100..<200).reversed() {
+        let copy = try #require(evicted.take(.init(layer: 0, expert: expert)))
+        for (own, other) in zip([copy.gate, copy.up, copy.down], [all[expert].gate, all[expert].up, all[expert].down]) {
+          #expect(own.byteCount == other.byteCount && own.encoding == other.encoding)
+          for (a, b) in zip(own.blocks, other.blocks) {
+            #expect(a.content.isOwned && !b.content.isOwned && a.rows == b.rows)
+            for planes in [\Matrix.Block.codes, \.scales] {
+              let (new, old) = (a[keyPath: planes], b[keyPath: planes])
+              #expect(a.content.bytes.extracting(new).array == b.content.bytes.extracting(old).array)
+            }
+          }
+        }
+        #expect(evicted.take(.init(layer: 0, expert: expert)) == nil)
+      }
+      evicted.keepOnly { $0.expert < 3 }
+      #expect(evicted.take(.init(layer: 0, expert: 50)) == nil)
+      #expect(evicted.take(.init(layer: 0, expert: 2)) != nil)
+      #expect(evicted.take(.init(layer: 1, expert: 1)) == nil)
+      // What is still asked for is forgotten with it.
     }
   }
 

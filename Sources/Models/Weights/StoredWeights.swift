@@ -18,6 +18,7 @@ package final class StoredWeights: WeightSource {
   /// By layer and expert, those that are used where they lie, once they were looked up: that takes longer than their products with
   /// one token.
   private let inPlace: Mutex<[[ExpertWeights?]]>
+  private let foresight: Foresight
   /// Whether each chunk is compared with its hashes before its first use.
   private let checksChunks: Bool
   private let checked = Mutex<Set<Int>>([])
@@ -45,6 +46,7 @@ package final class StoredWeights: WeightSource {
     }
     self.experts = experts
     cache = ContentCache(budget: cacheBudget)
+    foresight = Foresight(store, experts: experts)
     inPlace = Mutex(experts.map { $0.map { _ in nil } })
   }
 
@@ -66,8 +68,9 @@ package final class StoredWeights: WeightSource {
 
   package func expert(layer: Int, expert: Int) throws(ModelError) -> ExpertWeights {
     if let known = inPlace.withLock({ $0[layer][expert] }) {
-      count(known, unpacked: false, isInPlace: true)
-      return known
+      let copy = foresight.take(layer: layer, expert: expert)
+      count(known, unpacked: false, isInPlace: true, isEvicted: copy != nil)
+      return copy ?? known
     }
     // The projections lie in one chunk; a cache too small for it shall not have it unpacked three times.
     var held: [ContentCache.Key: SharedBytes] = [:]
@@ -95,18 +98,20 @@ package final class StoredWeights: WeightSource {
     return weights
   }
 
-  private func count(_ weights: ExpertWeights, unpacked: Bool, isInPlace: Bool) {
+  private func count(_ weights: ExpertWeights, unpacked: Bool, isInPlace: Bool, isEvicted: Bool = false) {
     counted.withLock {
       $0.experts += 1
       if !unpacked { $0.hits += 1 }
       if isInPlace { $0.inPlace += 1 }
+      if isEvicted { $0.evicted += 1 }
       $0.bytesRead += weights.byteCount
     }
   }
 
   package func willNeed(layer: Int, experts indices: [Int]) {
-    for index in indices {
-      for place in store.files.places(of: experts[layer][index]) { place.willNeed() }
+    foresight.use(layer: layer, experts: indices) { layer, expert in
+      // What is read again would not be compared with its hashes again.
+      checksChunks ? nil : inPlace.withLock { $0[layer][expert] }
     }
   }
 

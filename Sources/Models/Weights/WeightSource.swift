@@ -41,6 +41,8 @@ package struct WeightCounters: Sendable, Equatable {
   package var hits = 0
   /// How many of these were used where they lie and never need any.
   package var inPlace = 0
+  /// How many of those were pushed out of memory since they were used last, and read past the page cache.
+  package var evicted = 0
   /// Bytes of weights handed out.
   package var bytesRead = 0
 
