@@ -328,6 +328,7 @@ import Testing
       #expect(flock(held, LOCK_EX | LOCK_NB) == 0)
       let second = try ingot(command + ["--force"], in: directory)
       #expect(second.code == 75 && second.err.contains("another run"), "\(second)")
+      flock(held, LOCK_UN)
       close(held)
       #expect(try ingot(command + ["--force"], in: directory).code == 0)
     }
