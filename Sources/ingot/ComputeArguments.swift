@@ -12,8 +12,9 @@ struct ComputeArguments: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Memory to keep unpacked experts of a compressed pack in; all else comes on top. Of many prompts together a half of it is for "
-        + "that, the rest for what those in progress take.", valueName: "size"))
+      "Memory to keep unpacked experts of a compressed pack in, and to read those in that the page cache did not keep; all else "
+        + "comes on top. Of many prompts together a half of it is for that, the rest for what those in progress take.",
+      valueName: "size"))
   var maxMemory = ByteCount(argument: "2GiB")!  // a valid literal
 
   @Flag(

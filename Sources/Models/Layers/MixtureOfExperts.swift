@@ -59,7 +59,7 @@ struct MixtureOfExperts: Sendable {
   }
 
   /// Experts whose weights are held at once: enough for threads to share them evenly, few enough for unpacked chunks.
-  private static let heldExperts = 32
+  static let heldExperts = 32
 
   private func addRouted(
     _ x: [Float], _ routes: [Router.Route], _ tile: Range<Int>, _ hidden: Int, _ weights: any WeightSource,

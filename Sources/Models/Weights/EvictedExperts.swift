@@ -19,9 +19,15 @@ package final class EvictedExperts: Sendable {
   }
   /// Threads that wait for the disk.
   private static let threads = 2
-  /// The most experts, and the most bytes of them, that are read ahead of their use at a time.
+  /// The most experts that are read ahead of their use at a time.
   private static let mostAhead = 48
-  private static let mostBytesAhead = 256 << 20
+
+  /// How many may be read ahead of their use where there is memory for these and for those that are multiplied; 0 where there is
+  /// too little.
+  static func count(expertByteCount: Int, memory: Int) -> Int {
+    let count = min(mostAhead, memory / max(expertByteCount, 1) - MixtureOfExperts.heldExperts)
+    return count < 2 * threads ? 0 : count
+  }
 
   /// An expert that was asked for.
   private final class Slot: Sendable {
@@ -74,10 +80,9 @@ package final class EvictedExperts: Sendable {
 
   /// - Parameters:
   ///   - largest: bytes of the largest piece that an expert's weights lie in.
-  ///   - expertByteCount: of the largest expert.
-  package init(largest: Int, expertByteCount: Int) {
+  ///   - count: of experts that may be read before they are taken, at least one.
+  package init(largest: Int, count: Int) {
     reader = PastCacheReader(largest: largest)
-    let count = max(2 * Self.threads, min(Self.mostAhead, Self.mostBytesAhead / max(expertByteCount, 1)))
     for _ in 0..<count { room.signal() }
   }
 

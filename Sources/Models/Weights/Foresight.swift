@@ -18,6 +18,13 @@ final class Foresight: Sendable {
     /// What is used between the experts of the two.
     var between: [StoredTensor] = []
   }
+  /// What only a model that is larger than memory needs to know of itself.
+  private struct Plan {
+    var layers: [Layer]
+    /// Bytes of the largest piece that an expert lies in, and how many experts there is memory for.
+    var largestPiece: Int
+    var aheadCount: Int
+  }
   private final class Shared: Sendable {
     struct State {
       /// By layer, the experts used last, and how often some were used.
@@ -38,16 +45,19 @@ final class Foresight: Sendable {
   /// By layer and expert, the projections.
   private let experts: [[[StoredTensor]]]
   private let shared: Shared
-  /// What only a model that is larger than memory needs: the layers, a thread for asking, which waits for the disk's queue, and
-  /// what reads experts that were pushed out.
-  private let layers = Mutex<[Layer]?>(nil)
+  /// Bytes for experts that were pushed out.
+  private let memory: Int
+  /// Made when they are needed: a thread for asking, which waits for the disk's queue, and what reads experts that were pushed out.
+  private let plan = Mutex<Plan?>(nil)
   private let queue = Mutex<WorkQueue?>(nil)
   private let evicted = Mutex<EvictedExperts?>(nil)
   /// One in so many of those that are missing comes through the page cache all the same: memory may be free again.
   private static let triedAgain = 32
 
-  init(_ store: ModelStore, experts: [[[StoredTensor]]]) {
+  /// - Parameter memory: bytes for experts that were pushed out; where they are too few, these come through the page cache.
+  init(_ store: ModelStore, experts: [[[StoredTensor]]], memory: Int) {
     self.store = store
+    self.memory = memory
     self.experts = experts
     shared = Shared(layerCount: experts.count)
   }
@@ -82,7 +92,8 @@ final class Foresight: Sendable {
       for place in files.places(layer, missing, of: experts) { place.willNeed() }
       return
     }
-    let behind = behind(layer)
+    let plan = madePlan
+    let behind = plan.layers[layer]
     let (previous, expected, turns, isOver) = shared.state.withLock { state in
       let previous = state.chosen[layer]
       state.chosen[layer] = indices
@@ -105,8 +116,8 @@ final class Foresight: Sendable {
       $0.layer == layer ? indices.contains($0.expert) : $0.layer == behind.next
     }
     // Where some were pushed out, the others would push out more.
-    let cached = missing.contains(where: previous.contains) ? past(layer, missing, turns.0, inPlace) : missing
-    let next = past(behind.next, self.missing(behind.next, expected), turns.1, inPlace)
+    let cached = missing.contains(where: previous.contains) ? past(layer, missing, turns.0, plan, inPlace) : missing
+    let next = past(behind.next, self.missing(behind.next, expected), turns.1, plan, inPlace)
     let queue = queue.withLock { queue in
       let made = queue ?? WorkQueue(threads: 1)
       queue = made
@@ -121,11 +132,16 @@ final class Foresight: Sendable {
     }
   }
 
-  private func behind(_ layer: Int) -> Layer {
-    layers.withLock { layers in
-      let made = layers ?? Self.layers(store, experts)
-      layers = made
-      return made[layer]
+  private var madePlan: Plan {
+    plan.withLock { plan in
+      if let plan { return plan }
+      let pieces = experts.joined().map { files.places(of: $0).map(\.byteCount) }
+      let made = Plan(
+        layers: Self.layers(store, experts), largestPiece: pieces.joined().max() ?? 0,
+        aheadCount: EvictedExperts.count(
+          expertByteCount: pieces.map { $0.reduce(0, +) }.max() ?? 0, memory: memory))
+      plan = made
+      return made
     }
   }
 
@@ -143,23 +159,18 @@ final class Foresight: Sendable {
   /// - Parameter turn: which use of the layer it is for.
   /// - Returns: those which are to come through it.
   private func past(
-    _ layer: Int, _ indices: [Int], _ turn: Int, _ inPlace: (Int, Int) -> ExpertWeights?
+    _ layer: Int, _ indices: [Int], _ turn: Int, _ plan: Plan, _ inPlace: (Int, Int) -> ExpertWeights?
   ) -> [Int] {
-    indices.filter { expert in
+    guard plan.aheadCount > 0 else { return indices }
+    return indices.filter { expert in
       guard (expert + turn) % Self.triedAgain != 0, let weights = inPlace(layer, expert) else { return true }
       let reader = evicted.withLock { evicted in
-        let made =
-          evicted ?? EvictedExperts(largest: largest { $0.max() ?? 0 }, expertByteCount: largest { $0.reduce(0, +) })
+        let made = evicted ?? EvictedExperts(largest: plan.largestPiece, count: plan.aheadCount)
         evicted = made
         return made
       }
       return !reader.ask(.init(layer: layer, expert: expert), weights)
     }
-  }
-
-  /// The largest of what is made of the lengths of an expert's pieces.
-  private func largest(_ measure: ([Int]) -> Int) -> Int {
-    experts.joined().reduce(0) { max($0, measure(files.places(of: $1).map(\.byteCount))) }
   }
 }
 

@@ -26,7 +26,7 @@ package final class StoredWeights: WeightSource {
   /// Opens a checkpoint directory or a pack.
   ///
   /// - Parameters:
-  ///   - cacheBudget: bytes of unpacked experts to keep.
+  ///   - cacheBudget: bytes of unpacked experts to keep; of those used where they lie, to read what memory did not keep.
   ///   - checksChunks: whether each chunk of a pack is compared with its hashes before its first use; without, ``PackCheck`` is who
   ///     does that. A checkpoint has no hashes.
   /// - Throws: ``ModelError``.
@@ -46,7 +46,7 @@ package final class StoredWeights: WeightSource {
     }
     self.experts = experts
     cache = ContentCache(budget: cacheBudget)
-    foresight = Foresight(store, experts: experts)
+    foresight = Foresight(store, experts: experts, memory: cacheBudget)
     inPlace = Mutex(experts.map { $0.map { _ in nil } })
   }
 
