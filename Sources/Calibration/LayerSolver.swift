@@ -127,9 +127,9 @@ package final class LayerSolver: Sendable {
     return moments + matrices + pieces
   }
 
-  /// Bytes beside ``workingByteCount(columns:rows:)`` that telling the damage of so many levels takes: gate and up at each of
-  /// them, the metric of down, what a piece of tokens makes of both, and the users that count.
-  package static func damageByteCount(columns: Int, rows: Int, levels: Int, tokens: Int) -> Int {
-    8 * levels * columns * rows + 4 * rows * rows + 24 * piece * rows + 16 * tokens
+  /// Bytes beside ``workingByteCount(columns:rows:)`` that telling the damage of levels takes: gate and up at one of them, the
+  /// metric of down, what a piece of tokens makes of both, and the users that count.
+  package static func damageByteCount(columns: Int, rows: Int, tokens: Int) -> Int {
+    8 * columns * rows + 4 * rows * rows + 24 * piece * rows + 16 * tokens
   }
 }

@@ -11,57 +11,66 @@ package struct LevelDamage: Sendable {
 }
 
 extension LayerSolver {
-  /// Solves an expert at every level and tells what each matrix alone changes of what the expert says.
+  /// Tells what each matrix of an expert alone would change of what the expert says, at every level.
+  ///
+  /// Down's damage is the error of its codes. Of gate and up the least level is followed to the output, and what the others would
+  /// do is told from their scales.
   package func damage(
     _ expert: Int, _ weights: Weights, levels: [Encoding], solver: any CalibratedSolver
   ) throws(CalibrationError) -> LevelDamage {
     let conditioned = try condition(expert, weights)
-    var solved: [[[Float]?]] = []
-    var damage = [[Double]](repeating: levels.map { _ in .infinity }, count: 3)
-    for (projection, matrix) in [weights.gate, weights.up, weights.down].enumerated() {
-      let moments = projection == 2 ? conditioned.inner : conditioned.outer
-      var decoded: [[Float]?] = []
-      for (level, encoding) in levels.enumerated() {
-        // Down's damage is its error. Of gate and up a draft tells enough, and the polish is two thirds of the work.
-        guard let found = solve(matrix, encoding, moments, solver, projection == 2 ? .codes : .draft) else {
-          decoded.append(nil)
-          continue
-        }
-        // Without tokens that weigh something nothing is changed; the moments are then those of the layer.
-        damage[projection][level] = found.conditioning.tokens > 0 ? found.outputError : 0
-        decoded.append(projection == 2 ? nil : found.decoded(groupSize: encoding.groupSize))
-      }
-      solved.append(decoded)
+    let gate = drafts(weights.gate, levels, conditioned.outer, solver)
+    let up = drafts(weights.up, levels, conditioned.outer, solver)
+    let measured = inputDamage(expert, weights, gate: gate.least, up: up.least)
+    // Without tokens that weigh something nothing is changed; the moments are then those of the layer.
+    let isSeen = conditioned.inner.conditioning.tokens > 0
+    let down = levels.map { level in
+      let error = draft(weights.down, level, conditioned.inner, solver, hasCodes: true)?.outputError
+      return error.map { isSeen ? $0 : 0 } ?? .infinity
     }
-    let sums = inputDamage(expert, weights, gates: solved[0], ups: solved[1])
-    for projection in 0..<2 {
-      for level in levels.indices where damage[projection][level].isFinite {
-        damage[projection][level] = sums[projection][level]
-      }
-    }
-    return LevelDamage(damage: damage)
+    return LevelDamage(damage: [scaled(gate.errors, to: measured.gate), scaled(up.errors, to: measured.up), down])
   }
 
-  private func solve(
-    _ matrix: [Float], _ encoding: Encoding, _ moments: ConditionedMoments, _ solver: any CalibratedSolver,
-    _ depth: SolvingDepth
-  ) -> CalibratedMatrix? {
-    guard encoding.isGrouped, encoding.divides(columns: moments.columns) else { return nil }
-    return try? solver.solve(
-      matrix.span, rows: matrix.count / moments.columns, as: encoding, moments: moments, depth: depth, threads: 1)
+  /// What a matrix is at the least level that it can have, and by level what it is expected to lose, in a measure of its own; nil
+  /// where it cannot have the level.
+  private func drafts(
+    _ matrix: [Float], _ levels: [Encoding], _ moments: ConditionedMoments, _ solver: any CalibratedSolver
+  ) -> (least: [Float]?, errors: [Double?]) {
+    var least: [Float]?
+    let errors = levels.map { level -> Double? in
+      let draft = draft(matrix, level, moments, solver, hasCodes: least == nil)
+      least = least ?? draft?.decoded
+      return draft?.expectedError(moments)
+    }
+    return (least, errors)
   }
 
-  /// Of gate and up at each level, on the masked tokens, which have nearly all of the weight.
+  private func draft(
+    _ matrix: [Float], _ level: Encoding, _ moments: ConditionedMoments, _ solver: any CalibratedSolver, hasCodes: Bool
+  ) -> MatrixDraft? {
+    guard level.isGrouped, level.divides(columns: moments.columns) else { return nil }
+    return try? solver.draft(
+      matrix.span, rows: matrix.count / moments.columns, as: level, moments: moments, hasCodes: hasCodes)
+  }
+
+  /// The damage of every level, that of the least being known.
+  private func scaled(_ expected: [Double?], to damage: Double) -> [Double] {
+    let least = expected.lazy.compactMap { $0 }.first ?? 0
+    return expected.map { $0.map { least > 0 ? damage * ($0 / least) : damage } ?? .infinity }
+  }
+
+  /// Σ ω |change of the expert's output|² where gate or up is another, on the masked tokens, which have nearly all of the
+  /// weight.
   private func inputDamage(
-    _ expert: Int, _ weights: Weights, gates: [[Float]?], ups: [[Float]?]
-  ) -> [[Double]] {
+    _ expert: Int, _ weights: Weights, gate changedGate: [Float]?, up changedUp: [Float]?
+  ) -> (gate: Double, up: Double) {
     let rows = weights.rows
     // |Wd v|² = v · (Wdᵀ Wd) v
     var metric = [Float](repeating: 0, count: rows * rows)
     let ones = [Float](repeating: 1, count: states.columns)
     unsafe kernels.addMoments(of: weights.down.span.bytes, as: .f32, weights: ones.span, columns: rows, to: &metric)
     KernelSet.mirrorUpper(&metric, columns: rows)
-    var sums = [gates.map { _ in 0.0 }, ups.map { _ in 0.0 }]
+    var sums = (gate: 0.0, up: 0.0)
     forEachMaskedPiece(of: expert) { gathered, omega in
       let product = { (matrix: [Float]) in
         self.kernels.chainedProduct(
@@ -71,15 +80,14 @@ extension LayerSolver {
       let (gate, up) = (product(weights.gate), product(weights.up))
       var hidden = gate
       kernels.chainedGate(&hidden, up)
-      for (projection, levels) in [gates, ups].enumerated() {
-        for (level, matrix) in levels.enumerated() {
-          guard let matrix else { continue }
-          var changed = projection == 0 ? product(matrix) : gate
-          kernels.chainedGate(&changed, projection == 0 ? up : product(matrix))
-          for i in changed.indices { changed[i] -= hidden[i] }
-          sums[projection][level] += energy(changed, metric, omega)
-        }
+      let change = { (gate: [Float], up: [Float]) in
+        var changed = gate
+        self.kernels.chainedGate(&changed, up)
+        for i in changed.indices { changed[i] -= hidden[i] }
+        return self.energy(changed, metric, omega)
       }
+      if let changedGate { sums.gate += change(product(changedGate), up) }
+      if let changedUp { sums.up += change(gate, product(changedUp)) }
     }
     return sums
   }
@@ -96,16 +104,5 @@ extension LayerSolver {
       sum += Double(weight) * own
     }
     return sum
-  }
-}
-
-extension CalibratedMatrix {
-  /// (rows, columns): what codes and scales stand for.
-  fileprivate func decoded(groupSize: Int) -> [Float] {
-    var values = [Float](repeating: 0, count: codes.count)
-    for (group, scale) in scales.enumerated() {
-      for i in group * groupSize..<(group + 1) * groupSize { values[i] = Float(codes[i]) * scale }
-    }
-    return values
   }
 }

@@ -48,7 +48,7 @@ package struct SolutionRecord: Sendable, Equatable {
       shrink = Float(found.shrink)
       damping = Float(found.damping)
       attempts = UInt8(clamping: found.attempts)
-      outputError = Float(matrix.relativeOutputError ?? 0)
+      outputError = Float(matrix.relativeOutputError)
       switch found.outcome {
       case .factored: outcome = .solved
       case .notPositiveDefinite: outcome = .rounded

@@ -12,9 +12,12 @@ extension Converter {
     var done = 0
     let open = Dictionary(grouping: plan.openChunks) { plan.pack.chunks[$0].layer }
     try eachLayer(of: states) { (layer, solver) throws(ConversionError) in
-      guard let solver, let chunks = open[layer.layer] else { return }
+      guard let solver, let own = open[layer.layer] else { return }
+      // Those that take longest first, so that no thread waits long for the last.
+      let tokens = own.map { solver.tokenCount(of: plan.pack.chunks[$0].expert) }
+      let chunks = own.indices.sorted { (tokens[$1], $0) < (tokens[$0], $1) }.map { own[$0] }
       try inOrder(
-        count: chunks.count, threads: threads, window: threads, makeWorkspace: {},
+        count: chunks.count, threads: threads, window: max(threads, chunks.count), makeWorkspace: {},
         work: { _, place in
           do throws(ConversionError) { return .success(try damage(of: chunks[place], solver)) } catch {
             return .failure(error)

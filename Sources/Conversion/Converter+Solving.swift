@@ -71,7 +71,7 @@ extension Converter {
       do throws(CalibrationError) {
         let matrix = try own.solve(
           values.span, rows: part.tensor.shape.rows, as: encoding,
-          moments: position == 2 ? conditioned.inner : conditioned.outer, depth: .whole, threads: 1)
+          moments: position == 2 ? conditioned.inner : conditioned.outer, threads: 1)
         solved.append(
           SolvedMatrix(
             codes: matrix.codePlane(bits: encoding.codeBits), scales: matrix.scalePlane,

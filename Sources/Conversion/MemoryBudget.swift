@@ -66,8 +66,7 @@ package struct MemoryBudget: Sendable, Equatable {
     let damage =
       plan.options.target == nil
       ? 0
-      : LayerSolver.damageByteCount(
-        columns: columns, rows: rows, levels: PrecisionTarget.levels.count, tokens: document.rows)
+      : LayerSolver.damageByteCount(columns: columns, rows: rows, tokens: document.rows)
     return (
       LayerSolver.workingByteCount(columns: columns, rows: rows) + damage,
       // Routes, and users by expert, whose arrays have room for twice as many.

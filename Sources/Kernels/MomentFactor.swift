@@ -8,10 +8,10 @@ package struct MomentFactor: Sendable {
   let columns: Int
   /// The unit upper triangular factor.
   let packed: [Float]
-  /// Its diagonal, before it was made one.
-  let pivots: [Float]
+  /// Its diagonal, before it was made one, in the order in which columns come.
+  package let pivots: [Float]
   /// The column that comes k-th.
-  let order: [UInt32]
+  package let order: [UInt32]
 
   /// Nil where a pivot is not a positive finite number.
   ///

@@ -27,16 +27,6 @@ package protocol GroupwiseSolver: Solver {
   ) throws(QuantizationError)
 }
 
-/// How far a matrix is solved.
-package enum SolvingDepth: Sendable {
-  /// Codes that are not polished, without their error: enough to compare encodings by what they change.
-  case draft
-  /// All but the power of the output.
-  case codes
-  /// All, with tr(W H Wᵀ), which is the same for all encodings of a matrix.
-  case whole
-}
-
 /// Looks at a whole matrix and at the second moments of its inputs, so that it solves only experts of which there are states.
 package protocol CalibratedSolver: Solver {
   /// Solves a matrix. Nothing may depend on the threads.
@@ -45,11 +35,16 @@ package protocol CalibratedSolver: Solver {
   ///   - weights: (rows, columns), a whole number of the encoding's groups in a row.
   ///   - encoding: one with codes.
   ///   - moments: of the matrix's inputs.
-  ///   - depth: what is wanted of the result; a draft's output error is unspecified.
   func solve(
-    _ weights: Span<Float>, rows: Int, as encoding: Encoding, moments: ConditionedMoments, depth: SolvingDepth,
-    threads: Int
+    _ weights: Span<Float>, rows: Int, as encoding: Encoding, moments: ConditionedMoments, threads: Int
   ) throws(CalibrationError) -> CalibratedMatrix
+
+  /// Begins to solve, far enough to tell about what an encoding loses; parameters as above.
+  ///
+  /// - Parameter hasCodes: whether codes are wanted, or scales alone.
+  func draft(
+    _ weights: Span<Float>, rows: Int, as encoding: Encoding, moments: ConditionedMoments, hasCodes: Bool
+  ) throws(CalibrationError) -> MatrixDraft
 }
 
 /// Numbers of a checkpoint to be encoded: a matrix, or a part of it that ``Encoding/unitElementCount(columns:)`` divides.

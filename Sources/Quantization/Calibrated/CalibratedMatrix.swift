@@ -10,14 +10,12 @@ package struct CalibratedMatrix: Sendable {
   package let statistics: QuantizationStatistics
   /// tr(D H Dᵀ) with what the weights lost, D, and the moments after shrinking and before damping; without shrinking, Σ ω |D z|².
   package let outputError: Double
-  /// tr(W H Wᵀ); nil where it was not asked for.
-  package let outputPower: Double?
+  /// tr(W H Wᵀ).
+  package let outputPower: Double
   package let conditioning: MomentConditioning
 
-  /// tr(D H Dᵀ) / tr(W H Wᵀ); nil without a power.
-  package var relativeOutputError: Double? {
-    outputPower.map { $0 > 0 ? outputError / $0 : 0 }
-  }
+  /// tr(D H Dᵀ) / tr(W H Wᵀ).
+  package var relativeOutputError: Double { outputPower > 0 ? outputError / outputPower : 0 }
 
   /// The bytes of plane 1: `Formats/encodings.md`, section 3.
   package var scalePlane: [UInt8] {

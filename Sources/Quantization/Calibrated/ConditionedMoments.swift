@@ -40,6 +40,16 @@ package struct ConditionedMoments: Sendable {
 
   package var columns: Int { moments.columns }
 
+  /// By column, the power of the input that no later one can make good: A² of its place, or H_jj without a factor.
+  var remainingPower: [Double] {
+    guard let factor else { return moments.diagonal.map(Double.init) }
+    var power = [Double](repeating: 0, count: columns)
+    for (place, column) in factor.order.enumerated() {
+      power[Int(column)] = Double(factor.pivots[place]) * Double(factor.pivots[place])
+    }
+    return power
+  }
+
   /// - Throws: ``CalibrationError/statesNotFinite(column:)``.
   package init(
     _ moments: consuming Moments, prior: MomentPrior, kernels: KernelSet, threads: Int = 1

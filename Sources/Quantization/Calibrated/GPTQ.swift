@@ -27,38 +27,57 @@ package struct GPTQ: Sendable {
   /// - Parameters:
   ///   - weights: (rows, columns), a whole number of groups in a row.
   ///   - moments: of the matrix's inputs.
-  ///   - depth: what is wanted of the result; a draft's output error is unspecified.
   package func solve(
-    _ weights: Span<Float>, rows: Int, moments: ConditionedMoments, depth: SolvingDepth = .whole, threads: Int = 1
+    _ weights: Span<Float>, rows: Int, moments: ConditionedMoments, threads: Int = 1
   ) throws(CalibrationError) -> CalibratedMatrix {
-    precondition(weights.count == rows * moments.columns && moments.columns % groupSize == 0)
+    let range = try scaleRange(weights, rows: rows, moments: moments)
     let kernels = moments.kernels
-    if let element = unsafe kernels.firstNotFinite(weights.bytes, source: .f32) {
-      throw .weightNotFinite(element: element)
-    }
-    let range = try grid.range(weights, rows: rows, columns: moments.columns, codes: codeRange)
     var solved = SolvedRows(rows: rows, columns: moments.columns, groupSize: groupSize)
-    var steps: SolveSteps =
-      moments.factor == nil ? [.searchScales, .round, .measure] : [.searchScales, .feedback, .polish]
-    if depth == .draft { steps.subtract([.polish, .measure]) }
     kernels.solve(
-      steps, weights: weights, bits: bits, groupSize: groupSize, scaleRange: range, moments: moments.moments,
+      moments.factor == nil ? [.searchScales, .round, .measure] : [.searchScales, .feedback, .polish],
+      weights: weights, bits: bits, groupSize: groupSize, scaleRange: range, moments: moments.moments,
       factor: moments.factor, rows: &solved, threads: threads)
     let statistics = self.statistics(weights, solved, least: range.least)
-    // Without the damping, which is no output.
-    let ridge = Double(moments.ridge)
-    let error = max(0, solved.errors.reduce(0, +) - ridge * statistics.squaredError)
-    var power: Double?
-    if depth == .whole {
-      var whole = SolvedRows(rows: rows, columns: moments.columns, groupSize: groupSize)
-      kernels.solve(
-        .measureWeights, weights: weights, bits: bits, groupSize: groupSize, scaleRange: range,
-        moments: moments.moments, rows: &whole, threads: threads)
-      power = max(0, whole.errors.reduce(0, +) - ridge * statistics.squaredWeight)
-    }
+    var whole = SolvedRows(rows: rows, columns: moments.columns, groupSize: groupSize)
+    kernels.solve(
+      .measureWeights, weights: weights, bits: bits, groupSize: groupSize, scaleRange: range,
+      moments: moments.moments, rows: &whole, threads: threads)
     return CalibratedMatrix(
       codes: solved.codes, scales: solved.scales, leastScales: grid == .byte ? range.least : [], statistics: statistics,
-      outputError: error, outputPower: power, conditioning: moments.conditioning)
+      outputError: Self.undamped(solved, statistics.squaredError, moments),
+      outputPower: Self.undamped(whole, statistics.squaredWeight, moments), conditioning: moments.conditioning)
+  }
+
+  /// Scales, and codes before the polish.
+  package func draft(
+    _ weights: Span<Float>, rows: Int, moments: ConditionedMoments, hasCodes: Bool
+  ) throws(CalibrationError) -> MatrixDraft {
+    let range = try scaleRange(weights, rows: rows, moments: moments)
+    var drafted = SolvedRows(rows: rows, columns: moments.columns, groupSize: groupSize)
+    var steps = SolveSteps.searchScales
+    if hasCodes { steps.formUnion(moments.factor == nil ? [.round, .measure] : .feedback) }
+    moments.kernels.solve(
+      steps, weights: weights, bits: bits, groupSize: groupSize, scaleRange: range, moments: moments.moments,
+      factor: moments.factor, rows: &drafted)
+    return MatrixDraft(
+      codes: drafted.codes, scales: drafted.scales, groupSize: groupSize,
+      outputError: hasCodes
+        ? Self.undamped(drafted, statistics(weights, drafted, least: range.least).squaredError, moments) : nil)
+  }
+
+  /// The sum of errors under damped moments, without the damping, which is no output.
+  private static func undamped(_ rows: SolvedRows, _ squares: Double, _ moments: ConditionedMoments) -> Double {
+    max(0, rows.errors.reduce(0, +) - Double(moments.ridge) * squares)
+  }
+
+  private func scaleRange(
+    _ weights: Span<Float>, rows: Int, moments: ConditionedMoments
+  ) throws(CalibrationError) -> ScaleRange {
+    precondition(weights.count == rows * moments.columns && moments.columns % groupSize == 0)
+    if let element = unsafe moments.kernels.firstNotFinite(weights.bytes, source: .f32) {
+      throw .weightNotFinite(element: element)
+    }
+    return try grid.range(weights, rows: rows, columns: moments.columns, codes: codeRange)
   }
 
   private var codeRange: ClosedRange<Int8> { bits == 4 ? -8...7 : -127...127 }
@@ -78,7 +97,7 @@ package struct GPTQ: Sendable {
       for start in stride(from: group * groupSize, to: (group + 1) * groupSize, by: 16) {
         let x = unsafe weightBytes.unsafeLoadUnaligned(fromByteOffset: 4 * start, as: SIMD16<Float>.self)
         let code = unsafe codeBytes.unsafeLoadUnaligned(fromByteOffset: start, as: SIMD16<Int8>.self)
-        let lost = x - SIMD16<Float>(code) * scale
+        let lost = x - SIMD16<Float>(SIMD16<Int32>(truncatingIfNeeded: code)) * scale
         error += lost * lost
         weight += x * x
         ends &+= SIMD16<Int8>.zero.replacing(with: 1, where: (code .== first) .| (code .== last))
@@ -93,8 +112,7 @@ package struct GPTQ: Sendable {
 
   /// Whether a group is below the range of its row's byte scales.
   private func isClamped(_ weights: Span<Float>, _ group: Int, least: Float) -> Bool {
-    var largest: Float = 0
-    for i in group * groupSize..<(group + 1) * groupSize { largest = max(largest, abs(weights[i])) }
+    let largest = ScaleGrid.largestMagnitude(weights.extracting(group * groupSize..<(group + 1) * groupSize))
     let wanted = largest / (bits == 4 ? 7.5 : 127.5)
     return largest > 0 && (wanted.bitPattern &+ 0x7FFFF) >> 19 < least.bitPattern >> 19
   }
@@ -113,10 +131,19 @@ struct GPTQSolver: CalibratedSolver {
   let summary = "least error of what experts say on calibrated states; needs such states"
 
   func solve(
-    _ weights: Span<Float>, rows: Int, as encoding: Encoding, moments: ConditionedMoments, depth: SolvingDepth,
-    threads: Int
+    _ weights: Span<Float>, rows: Int, as encoding: Encoding, moments: ConditionedMoments, threads: Int
   ) throws(CalibrationError) -> CalibratedMatrix {
+    try gptq(encoding).solve(weights, rows: rows, moments: moments, threads: threads)
+  }
+
+  func draft(
+    _ weights: Span<Float>, rows: Int, as encoding: Encoding, moments: ConditionedMoments, hasCodes: Bool
+  ) throws(CalibrationError) -> MatrixDraft {
+    try gptq(encoding).draft(weights, rows: rows, moments: moments, hasCodes: hasCodes)
+  }
+
+  private func gptq(_ encoding: Encoding) -> GPTQ {
     guard let gptq = GPTQ(encoding) else { preconditionFailure("\(encoding) has no codes") }
-    return try gptq.solve(weights, rows: rows, moments: moments, depth: depth, threads: threads)
+    return gptq
   }
 }

@@ -25,17 +25,28 @@ package enum ScaleGrid: Sendable, Equatable {
     // Beyond, even the largest scale would cut weights off.
     let limit = Self.most * -Float(codes.lowerBound)
     for row in 0..<rows {
-      var largest = row * columns
-      for i in row * columns..<(row + 1) * columns where abs(weights[i]) > abs(weights[largest]) { largest = i }
-      let magnitude = abs(weights[largest])
-      guard magnitude <= limit else { throw .scaleTooLarge(element: largest) }
+      let own = weights.extracting(row * columns..<(row + 1) * columns)
+      let magnitude = Self.largestMagnitude(own)
+      // The first of those that are largest.
+      var place: Int { row * columns + (own.indices.first { abs(own[$0]) == magnitude } ?? 0) }
+      guard magnitude <= limit else { throw .scaleTooLarge(element: place) }
       guard self == .byte else { continue }
       let wanted = Int(magnitude.bitPattern >> 23) - (codes.lowerBound == -8 ? 9 : 13)
       let base = max(Self.byteBases.lowerBound, wanted)
-      guard base <= Self.byteBases.upperBound else { throw .scaleTooLarge(element: largest) }
+      guard base <= Self.byteBases.upperBound else { throw .scaleTooLarge(element: place) }
       range.least[row] = Float(sign: .plus, exponent: base - 127, significand: 1)
       range.most[row] = Float(sign: .plus, exponent: base - 120, significand: 1.9375)
     }
     return range
+  }
+
+  static func largestMagnitude(_ weights: Span<Float>) -> Float {
+    let bytes = unsafe weights.bytes
+    // As integers, magnitudes have the same order, and the loop becomes one of vectors.
+    var largest: Int32 = 0
+    for place in stride(from: 0, to: bytes.byteCount, by: 4) {
+      largest = max(largest, unsafe bytes.unsafeLoadUnaligned(fromByteOffset: place, as: Int32.self) & Int32.max)
+    }
+    return Float(bitPattern: UInt32(largest))
   }
 }
