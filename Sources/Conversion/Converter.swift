@@ -14,6 +14,8 @@ package struct Converter: Sendable {
   package let kernels: KernelSet
   /// Threads that encode.
   package let threads: Int
+  /// Threads that were asked for: more than ``threads`` where memory has no room for all.
+  package let threadsAsked: Int
   package let budget: MemoryBudget
   let contents: BufferPool
   let pieces = BufferPool(capacity: ReadOnlyFile.bufferByteCount(MemoryBudget.pieceByteCount))
@@ -43,6 +45,7 @@ package struct Converter: Sendable {
     self.kernels = kernels
     budget = try MemoryBudget(plan, limit: memoryLimit, threads: threads, statesHeld: statesHeld)
     self.threads = min(threads, budget.window)
+    threadsAsked = threads
     let largest = plan.pack.chunks.map(\.layout.byteCount).max() ?? 0
     contents = BufferPool(
       capacity: ChunkCodec.bufferByteCount(contentLength: largest, plan.options.compression))

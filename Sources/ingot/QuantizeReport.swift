@@ -74,7 +74,7 @@ struct QuantizeReport {
       ["recipe", recipeText],
       [
         "memory",
-        "\(Format.bytes(converter.budget.peak)) at most, \(converter.threads) threads, \(converter.kernels) kernels",
+        "\(Format.bytes(converter.budget.peak)) at most, \(threadsText), \(converter.kernels) kernels",
       ],
     ]
     if let output {
@@ -85,6 +85,12 @@ struct QuantizeReport {
     for line in Format.table(rows) { Console.note(line) }
     printSpent()
     Console.notes(notes)
+  }
+
+  private var threadsText: String {
+    let (working, asked) = (converter.threads, converter.threadsAsked)
+    guard working == asked else { return "\(working) of \(asked) threads (more --max-memory allows more)" }
+    return working == 1 ? "1 thread" : "\(working) threads"
   }
 
   /// How an export of a checkpoint is quantized on the way.

@@ -90,6 +90,46 @@ import Testing
     return values
   }
 
+  @Test("a draft has the scales of the solution and loses a little more; scales alone tell about how much")
+  func draft() throws {
+    let moments = try ConditionedMoments(Self.moments(Self.states(400)), prior: .none, kernels: Self.kernels)
+    var ratios: [Double] = []
+    for groupSize in [16, 32, 64] {
+      let gptq = GPTQ(bits: 4, groupSize: groupSize)
+      let solved = try gptq.solve(Self.weights.span, rows: Self.rows, moments: moments)
+      let draft = try gptq.draft(Self.weights.span, rows: Self.rows, moments: moments, hasCodes: true)
+      #expect(draft.decoded.count == Self.weights.count)
+      let error = try #require(draft.outputError)
+      // What polish makes smaller is the damped error.
+      #expect(error > 0.98 * solved.outputError && error < 1.5 * solved.outputError)
+      #expect(abs(error / outputError(draft.decoded, Self.states(400)) - 1) < 1e-3)
+      let scales = try gptq.draft(Self.weights.span, rows: Self.rows, moments: moments, hasCodes: false)
+      #expect(scales.outputError == nil && scales.decoded.allSatisfy { $0 == 0 })
+      #expect(scales.expectedError(moments) == draft.expectedError(moments))
+      ratios.append(error / scales.expectedError(moments))
+    }
+    #expect(ratios.max()! < 1.3 * ratios.min()!)
+  }
+
+  @Test("where columns do not depend on each other, what is expected is the sum of scales squared under the moments")
+  func expectedOfDiagonal() throws {
+    var x = [Float](repeating: 0, count: Self.columns * Self.columns)
+    for j in 0..<Self.columns { x[j * Self.columns + j] = Float(1 + j % 7) }
+    let moments = try ConditionedMoments(Self.moments(x), prior: .none, kernels: Self.kernels)
+    let mean = x.reduce(0.0) { $0 + Double($1 * $1) } / Double(Self.columns)
+    let gptq = GPTQ(bits: 4, groupSize: 32)
+    let solved = try gptq.solve(Self.weights.span, rows: Self.rows, moments: moments)
+    var expected = 0.0
+    for i in Self.weights.indices {
+      let (j, scale) = (i % Self.columns, Double(solved.scales[i / 32]))
+      let power = Double(x[j * Self.columns + j] * x[j * Self.columns + j]) + moments.conditioning.damping * mean
+      expected += scale * scale * power
+    }
+    let found = try gptq.draft(Self.weights.span, rows: Self.rows, moments: moments, hasCodes: false)
+      .expectedError(moments)
+    #expect(abs(found / expected - 1) < 1e-5)
+  }
+
   @Test("moments of few tokens are shrunk and damped by n / N")
   func shrink() throws {
     for (tokens, shrink, damping) in [(16, 0.3 / 0.55, 0.1), (64, 0.3 / 1.3, 0.032), (640, 0.3 / 10.3, 0.005)] {
