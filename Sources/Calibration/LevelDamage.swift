@@ -13,8 +13,8 @@ package struct LevelDamage: Sendable {
 extension LayerSolver {
   /// Tells what each matrix of an expert alone would change of what the expert says, at every level.
   ///
-  /// Down's damage is the error of its codes. Of gate and up the least level is followed to the output, and what the others would
-  /// do is told from their scales.
+  /// Down's damage is the error of its drafted codes. Gate and up are followed to the output at the least level that they can have;
+  /// the damage of their other levels is estimated from the scales.
   package func damage(
     _ expert: Int, _ weights: Weights, levels: [Encoding], solver: any CalibratedSolver
   ) throws(CalibrationError) -> LevelDamage {

@@ -39,7 +39,7 @@ package protocol CalibratedSolver: Solver {
     _ weights: Span<Float>, rows: Int, as encoding: Encoding, moments: ConditionedMoments, threads: Int
   ) throws(CalibrationError) -> CalibratedMatrix
 
-  /// Begins to solve, far enough to tell about what an encoding loses; parameters as above.
+  /// Solves only as far as it takes to estimate what an encoding loses; parameters as above.
   ///
   /// - Parameter hasCodes: whether codes are wanted, or scales alone.
   func draft(

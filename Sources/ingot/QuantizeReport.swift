@@ -89,7 +89,7 @@ struct QuantizeReport {
 
   private var threadsText: String {
     let (working, asked) = (converter.threads, converter.threadsAsked)
-    guard working == asked else { return "\(working) of \(asked) threads (more --max-memory allows more)" }
+    guard working == asked else { return "\(working) of \(asked) threads, as --max-memory has no room for more" }
     return working == 1 ? "1 thread" : "\(working) threads"
   }
 

@@ -151,7 +151,7 @@ import Testing
     }
   }
 
-  @Test("nothing that weighs something, nothing that is lost") func unseen() throws {
+  @Test("an expert that no token reached costs nothing at any level") func unseen() throws {
     try withStates { model, states in
       let without = LayerStates(
         layer: states.layer, columns: states.columns, slots: states.slots, states: states.states,

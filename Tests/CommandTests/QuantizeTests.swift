@@ -220,4 +220,16 @@ func withCheckpoint(_ tiny: TinyCheckpoint = TinyCheckpoint(), _ body: (String) 
       #expect(result.code == 5 && result.err.contains("--max-memory") && listing(of: directory) == ["model"])
     }
   }
+
+  @Test func threadsThatMemoryHasNoRoomForAreTold() throws {
+    try withCheckpoint { directory in
+      let small = try ingot(
+        quantize + ["--dry-run", "--threads", "64", "--max-memory", "40MiB"], in: directory)
+      #expect(small.code == 0 && small.err.contains(" of 64 threads, as --max-memory has no room for more"), "\(small)")
+      for (threads, words) in [("1", "1 thread, "), ("2", "2 threads, ")] {
+        let roomy = try ingot(quantize + ["--dry-run", "--threads", threads], in: directory)
+        #expect(roomy.code == 0 && roomy.err.contains(words), "\(roomy)")
+      }
+    }
+  }
 }

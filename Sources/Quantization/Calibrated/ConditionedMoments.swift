@@ -40,7 +40,8 @@ package struct ConditionedMoments: Sendable {
 
   package var columns: Int { moments.columns }
 
-  /// By column, the power of the input that no later one can make good: A² of its place, or H_jj without a factor.
+  /// By column, the weight of its rounding error once later columns have made up for what they can: A² of its place, or H_jj
+  /// without a factor.
   var remainingPower: [Double] {
     guard let factor else { return moments.diagonal.map(Double.init) }
     var power = [Double](repeating: 0, count: columns)

@@ -17,8 +17,8 @@ package struct MatrixDraft: Sendable {
     return values
   }
 
-  /// To what the error of the output is in proportion where every number is wrong by anything up to half a scale:
-  /// P of `Formats/solver.md`, section 10.
+  /// A measure, up to a constant factor, of the output error to expect if rounding errors are spread evenly over a step: P of
+  /// `Formats/solver.md`, section 10.
   ///
   /// - Parameter moments: those of the draft.
   package func expectedError(_ moments: ConditionedMoments) -> Double {

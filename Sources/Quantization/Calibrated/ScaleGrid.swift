@@ -40,6 +40,7 @@ package enum ScaleGrid: Sendable, Equatable {
     return range
   }
 
+  /// - Parameter weights: finite.
   static func largestMagnitude(_ weights: Span<Float>) -> Float {
     let bytes = unsafe weights.bytes
     // As integers, magnitudes have the same order, and the loop becomes one of vectors.
