@@ -18,6 +18,8 @@ package struct ModelIdentity: Sendable {
   /// Bytes of a checkpoint's data that are looked at.
   private static let sampledByteCount = 64 << 20
   private static let page = 4096
+  /// Pages that are read at a time.
+  private static let sampleWindow = 512
 
   package init(_ model: InspectedModel) {
     path = model.path
@@ -43,10 +45,16 @@ package struct ModelIdentity: Sendable {
       let file = shard.file
       let bytes = file.bytes
       hashes.append(XXH3.hash(bytes.extracting(0..<shard.headerByteCount)))
-      var start = shard.headerByteCount
-      while start < bytes.byteCount {
-        hashes.append(XXH3.hash(bytes.extracting(start..<min(bytes.byteCount, start + page))))
-        start += page * stride
+      let samples = Swift.stride(from: shard.headerByteCount, to: bytes.byteCount, by: page * stride).map {
+        $0..<min(bytes.byteCount, $0 + page)
+      }
+      for (index, sample) in samples.enumerated() {
+        // Asked for by themselves and many at a time: the system reads megabytes around a page that it meets unasked,
+        // which would be all of the file.
+        if index % sampleWindow == 0 {
+          for next in samples[index..<min(samples.count, index + sampleWindow)] { file.willNeed(next) }
+        }
+        hashes.append(XXH3.hash(bytes.extracting(sample)))
       }
     }
     return unsafe XXH3.hash(hashes.span.bytes)
