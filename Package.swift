@@ -34,7 +34,6 @@ func library(
 var targets: [Target] = [
   .target(name: "CKernels", linkerSettings: [.linkedLibrary("m")]),
   .systemLibrary(name: "CLinux"),  // calls of glibc that Swift does not see
-  .systemLibrary(name: "COpenBLAS"),  // loaded when it is needed, not linked
   .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
   .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),  // for tests
   .target(
@@ -49,7 +48,7 @@ targets += library("Patterns")
 targets += library("Templates", uses: ["JSON"])
 targets += library("Tokenizers", uses: ["JSON", "Patterns", "Templates"])
 targets += library(
-  "Kernels", uses: ["Tensors", "CKernels", "COpenBLAS"], spans, testsUse: ["CXXHash"], tests: settings)
+  "Kernels", uses: ["Tensors", "CKernels"], spans, testsUse: ["CXXHash"], tests: settings)
 targets += library("Safetensors", uses: ["JSON", "Text", "Storage", "Tensors"], spans)
 targets += library("Quantization", uses: ["Storage", "Tensors", "Kernels"], spans, testsUse: ["Safetensors"])
 targets += library("Pack", uses: ["JSON", "Storage", "Tensors", "Kernels", "CZstd"], spans, tests: settings)

@@ -15,7 +15,7 @@ package struct CalibrationPart {
     package let count: Int
     /// Among those of the whole.
     package let rows: Range<Int>
-    /// What decides how sums round: kernels and OpenBLAS.
+    /// What decides how sums round: the kernels.
     package let computation: JSONValue
 
     package init(index: Int, count: Int, rows: Range<Int>, computation: JSONValue) {

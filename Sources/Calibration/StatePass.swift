@@ -25,7 +25,7 @@ package struct StatePass {
     let rowCount = rows ?? copies.rowCount
     let largest = copies.tiles(c).map(\.rows.count).max() ?? 0
     let heads = c.headCount * c.headDimension
-    let attention = 2 * c.hiddenSize + 2 * heads + heads + 2 * c.keyValueHeadCount * c.headDimension
+    let attention = 2 * c.hiddenSize + 2 * heads + 2 * heads + 2 * c.keyValueHeadCount * c.headDimension
     let dense = 3 * c.hiddenSize + 2 * c.intermediateSize
     // Rows that are gathered for the experts that are multiplied at a time, an eighth of them, and what these answer.
     let held = c.expertsPerToken * (2 * c.hiddenSize + 3 * c.expertIntermediateSize) / 8

@@ -82,7 +82,7 @@ package struct ScoringBatch: SideBySide {
   /// Positions whose keys and values take as much as so many states do: tokens and offsets, and what lists of them cost.
   private func positions(holding states: Int) -> Int {
     (states * (2 * MemoryLayout<Int>.size * blockLength + 256)).dividedRoundingUp(
-      by: model.configuration.keyValueByteCount)
+      by: model.configuration.byteCount(of: model.compute.keyValues))
   }
 
   /// Takes up a continuation.

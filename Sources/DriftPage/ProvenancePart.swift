@@ -15,12 +15,14 @@ enum ProvenancePart {
         .number(Double(model.bytes)) { Format.bytes(Int($0)) },
         .number(model.bitsPerWeight) { Format.fixed($0, 3) }, .text(model.experts.joined(separator: ", ")),
         .text(model.activations), .text(model.arithmetic ?? "fp32"),
+        .text(model.kvCacheDtype ?? "fp32"),
         .text(model.lossless.map { $0 ? "yes" : "no" } ?? ""),
         PageTable.Cell(content: "<span class=\"hash\">\(model.hash)</span>"),
       ]
     }
     let columns = [
-      "", "path", "kind", "size", "bits/weight", "experts", "activations", "arithmetic", "lossless", "hash",
+      "", "path", "kind", "size", "bits/weight", "experts", "activations", "arithmetic", "keys and values",
+      "lossless", "hash",
     ]
     return "<h3>Models</h3>\n\(PageTable(columns: columns, rows: rows, caption: "Models").html)"
   }
@@ -96,7 +98,6 @@ enum ProvenancePart {
     facts.add("passes over the reference", PageNumber.count(cost.passes))
     facts.add("threads", PageNumber.count(cost.threads))
     facts.add("kernels", cost.kernels)
-    facts.add("BLAS", cost.blas)
     return "<h3>Cost</h3>\n\(facts.html)"
   }
 }

@@ -1,3 +1,17 @@
+/// What keys and values are kept as.
+package enum KeyValueType: String, Sendable, CaseIterable {
+  case fp32
+  /// Each number rounded to the nearest bf16, ties to even, when it is kept: half of the memory, and less exact.
+  case bf16
+
+  package var byteCount: Int {
+    switch self {
+    case .fp32: MemoryLayout<Float>.size
+    case .bf16: MemoryLayout<UInt16>.size
+    }
+  }
+}
+
 /// Keys and values of one sequence, by layer, for positions from 0 on.
 ///
 /// Under the block-causal mask a finished block's keys and values never change, so keeping them is exact. A forward pass
@@ -6,10 +20,10 @@
 package final class KeyValueCache {
   /// By key-value head: (positions, head dimension).
   package struct Layer {
-    package var keys: [[Float]]
-    package var values: [[Float]]
+    package var keys: [KeyValueRows]
+    package var values: [KeyValueRows]
 
-    package init(keys: [[Float]], values: [[Float]]) {
+    package init(keys: [KeyValueRows], values: [KeyValueRows]) {
       self.keys = keys
       self.values = values
     }
@@ -21,27 +35,22 @@ package final class KeyValueCache {
 
   /// - Parameter positions: for which room is kept, so that the memory is what they take, and not up to twice as much.
   package init(_ configuration: ModelConfiguration, positions: Int = 0) {
-    let empty = Layer(
-      keys: Array(repeating: [], count: configuration.keyValueHeadCount),
-      values: Array(repeating: [], count: configuration.keyValueHeadCount))
-    layers = Array(repeating: empty, count: configuration.layerCount)
+    let nothing = Array(repeating: KeyValueRows(.fp32), count: configuration.keyValueHeadCount)
+    layers = Array(repeating: Layer(keys: nothing, values: nothing), count: configuration.layerCount)
     headDimension = configuration.headDimension
     reserved = positions * configuration.headDimension
   }
 
   /// Gives one layer's keys and values, long enough for `positions`, to be read and written.
-  package func update(layer index: Int, positions: Int, _ body: (inout Layer) -> Void) {
+  ///
+  /// - Parameter type: of all numbers of a layer, until it is dropped.
+  package func update(layer index: Int, positions: Int, as type: KeyValueType, _ body: (inout Layer) -> Void) {
     // Moved out and back, so that the arrays are changed in place.
     var layer = Layer(keys: [], values: [])
     swap(&layer, &layers[index])
-    let missing = positions * headDimension - (layer.keys.first?.count ?? 0)
-    if missing > 0 {
-      for head in layer.keys.indices {
-        layer.keys[head].reserveCapacity(reserved)
-        layer.values[head].reserveCapacity(reserved)
-        layer.keys[head].append(contentsOf: repeatElement(0, count: missing))
-        layer.values[head].append(contentsOf: repeatElement(0, count: missing))
-      }
+    for head in layer.keys.indices {
+      layer.keys[head].grow(to: positions * headDimension, as: type, reserving: reserved)
+      layer.values[head].grow(to: positions * headDimension, as: type, reserving: reserved)
     }
     body(&layer)
     swap(&layer, &layers[index])
@@ -50,8 +59,8 @@ package final class KeyValueCache {
   /// Forgets one layer.
   package func drop(layer index: Int) {
     for head in layers[index].keys.indices {
-      layers[index].keys[head] = []
-      layers[index].values[head] = []
+      layers[index].keys[head] = KeyValueRows(.fp32)
+      layers[index].values[head] = KeyValueRows(.fp32)
     }
   }
 }

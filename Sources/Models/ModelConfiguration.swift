@@ -171,7 +171,9 @@ package struct ModelConfiguration: Sendable, Equatable {
 
 extension ModelConfiguration {
   /// Bytes of the keys and values of a position, in all layers.
-  package var keyValueByteCount: Int { 2 * MemoryLayout<Float>.size * layerCount * keyValueHeadCount * headDimension }
+  package func byteCount(of type: KeyValueType) -> Int {
+    2 * type.byteCount * layerCount * keyValueHeadCount * headDimension
+  }
 
   /// Whether both describe the same computation: layers that are not run do not count.
   package func computes(as other: ModelConfiguration) -> Bool {

@@ -169,7 +169,7 @@ package final class TransformerModel: Sendable {
       taps.inputs?(TensorID(.router, .weight, layer: index), x)
       let logits = experts.logits(x, rows: rows, compute)
       taps.routerLogits?(index, logits)
-      let routes = replayed ?? experts.routes(logits, segments: places)
+      let routes = replayed ?? experts.routes(logits, segments: places, compute)
       taps.routes?(index, routes)
       taps.done?(.router)
       if experts.shared != nil { taps.inputs?(TensorID(.sharedExpert, .gate, layer: index), x) }
@@ -209,50 +209,72 @@ package final class TransformerModel: Sendable {
     let queryWidth = c.headCount * c.headDimension
     let keyWidth = c.keyValueHeadCount * c.headDimension
     let width = queryWidth + 2 * keyWidth
-    var output: [Float] = []
-    output.reserveCapacity(rows * queryWidth)
-    var first = 0
-    for segment in segments {
+    turn(&projected, positions: segments.flatMap { $0.start..<$0.start + $0.tokens.count }, width: width, layer)
+    var starts: [Int] = []
+    for segment in segments { starts.append((starts.last ?? 0) + segment.tokens.count) }
+    nonisolated(unsafe) let all = segments  // whose caches are changed by one thread each
+    let attend = { @Sendable [attention, compute, projected, starts] (number: Int) -> [Float] in
+      let segment = unsafe all[number]
       let count = segment.tokens.count
-      turn(&projected, rows: first..<first + count, width: width, layer, start: segment.start)
-      segment.cache.update(layer: index, positions: segment.start + count) { cached in
+      let first = starts[number] - count
+      var output: [Float] = []
+      segment.cache.update(layer: index, positions: segment.start + count, as: compute.keyValues) { cached in
         for row in 0..<count {
-          let position = segment.start + row
-          let place = position * c.headDimension..<(position + 1) * c.headDimension
+          let place = (segment.start + row) * c.headDimension
           for head in 0..<c.keyValueHeadCount {
             let key = (first + row) * width + queryWidth + head * c.headDimension
-            cached.keys[head].replaceSubrange(place, with: projected[key..<key + c.headDimension])
-            cached.values[head].replaceSubrange(
-              place, with: projected[key + keyWidth..<key + keyWidth + c.headDimension])
+            let value = key + keyWidth
+            cached.keys[head].write(projected[key..<key + c.headDimension], at: place)
+            cached.values[head].write(projected[value..<value + c.headDimension], at: place)
           }
         }
-        output += attention.apply(
+        output = attention.apply(
           queries: projected.span.extracting((first * width)...), stride: width, rows: count, layer: cached,
           start: segment.start, blockLength: blockLength, compute: compute)
       }
-      first += count
+      return output
     }
-    return output
+    guard segments.count > 1 else { return segments.isEmpty ? [] : attend(0) }
+    // What a segment writes, the next of the same cache may read.
+    let groups = Dictionary(grouping: segments.indices) { ObjectIdentifier(segments[$0].cache) }
+      .values.sorted { $0[0] < $1[0] }
+    // Threads take whole sequences where there are enough of them.
+    let isApart = groups.count >= 4 * compute.threads
+    let answers =
+      isApart
+      ? Parallel.map(count: groups.count, threads: compute.threads) { groups[$0].map(attend) }
+      : groups.map { $0.map(attend) }
+    var output = [[Float]](repeating: [], count: segments.count)
+    for (group, answers) in zip(groups, answers) {
+      for (number, answer) in zip(group, answers) { output[number] = answer }
+    }
+    return Array(output.joined())
   }
 
   /// Norm of each head of queries and keys, then its rotation; values are left alone.
-  private func turn(_ projected: inout [Float], rows: Range<Int>, width: Int, _ layer: Layer, start: Int) {
+  ///
+  /// - Parameter positions: of the rows.
+  private func turn(_ projected: inout [Float], positions: [Int], width: Int, _ layer: Layer) {
     let c = configuration
-    let angles = rotary.angles(positions: start + rows.count)
+    let angles = rotary.angles(positions: (positions.max() ?? 0) + 1)
     var all = projected.mutableSpan
-    var own = all._mutatingExtracting(rows.lowerBound * width..<rows.upperBound * width)
-    Parallel.pieces(of: &own, length: width, threads: compute.threads, minimum: 4) { row, heads in
+    Parallel.pieces(of: &all, length: width, threads: compute.threads, minimum: 4) { row, heads in
       for head in 0..<(c.headCount + c.keyValueHeadCount) {
         let channel = head * c.headDimension
         (head < c.headCount ? layer.queryNorm : layer.keyNorm)?.apply(to: &heads, at: channel)
-        angles.rotate(&heads, at: channel, position: start + row)
+        angles.rotate(&heads, at: channel, position: positions[row])
       }
     }
   }
 
   /// target += rows + bias
   private func add(_ rows: [Float], bias: [Float]?, to target: inout [Float]) {
-    for index in rows.indices { target[index] += rows[index] }
+    let width = configuration.hiddenSize
+    var all = target.mutableSpan
+    Parallel.pieces(of: &all, length: width, threads: compute.threads, minimum: 64) { row, own in
+      let added = rows.span.extracting(row * width..<(row + 1) * width)
+      for channel in 0..<width { own[channel] += added[channel] }
+    }
     if let bias { add(bias, to: &target) }
   }
 

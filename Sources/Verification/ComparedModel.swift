@@ -78,7 +78,7 @@ extension DriftReport.Model {
     self.init(
       path: path ?? model.path, kind: kind ?? model.kind, hash: XXH3.text(model.hash), bytes: model.byteCount,
       bitsPerWeight: model.bitsPerWeight, experts: model.experts, activations: activations.rawValue,
-      arithmetic: arithmetic.rawValue,
+      arithmetic: arithmetic.rawValue, kvCacheDtype: (running?.model.compute.keyValues ?? .fp32).rawValue,
       lossless: isLossless)
   }
 }

@@ -68,6 +68,13 @@ extension Verification {
     return values
   }
 
+  /// Whether a group is this process's to measure, and was not measured before.
+  func isToDo(_ stage: String, _ group: Int) throws(VerificationError) -> Bool {
+    guard let kept else { return true }
+    guard kept.measures(group) else { return false }
+    return try kept.entry(stage, group) == nil
+  }
+
   /// Measures something once.
   ///
   /// - Parameter group: nil for what is not of groups.
@@ -113,6 +120,7 @@ extension Verification {
       return [
         "hash": JSONValue(section.hash), "tokenizer": JSONValue(XXH3.text(model.tokenizerHash)),
         "activations": JSONValue(section.activations), "arithmetic": JSONValue(section.arithmetic ?? ""),
+        "kv_cache_dtype": JSONValue(section.kvCacheDtype ?? ""),
       ]
     }
     let any = (reference.model ?? candidate)?.model.compute
@@ -142,7 +150,7 @@ extension Verification {
         decoder: options.decoder, decoding: options.decoding
       ).json,
       "measures": options.measures(records: records),
-      "computation": ["kernels": JSONValue(any?.kernels.name ?? ""), "blas": JSONValue(Compute.blasName ?? "none")],
+      "computation": ["kernels": JSONValue(any?.kernels.name ?? "")],
     ]
   }
 }

@@ -2,10 +2,14 @@ import Decoding
 import Drift
 import JSON
 import Models
+import Text
 
 // What the models say at masked positions.
 
 extension Verification {
+  /// Seconds.
+  private static let longWait = 60.0
+
   /// Who stands beside the reference, and where.
   private struct Lanes {
     var all: [(role: ScoredRun.Role, lane: Lane)] = []
@@ -85,6 +89,24 @@ extension Verification {
       try attribute(subject, scoring, groups, encoded, result, expertErrors: expertErrors, &sections)
     }
     for length in options.blockLengths { try sweep(length, encoded, groups, &sections) }
+  }
+
+  /// Tells how long scoring will take, where that is longer than a person would wait for it.
+  func tellDuration(_ encoded: EncodedData) throws(VerificationError) {
+    let plan = MaskPlan(
+      ratios: options.maskRatios, blockLength: options.decoding.blockLength, mask: special.mask, seed: options.seed)
+    var scorings: [Scoring] = []
+    for (index, group) in textGroups(encoded).enumerated() {
+      guard try isToDo("masked", index) else { continue }
+      scorings.append(Scoring(encoded.texts, plan: plan, only: group))
+    }
+    guard !scorings.isEmpty else { return }
+    let seconds: Double
+    do throws(DriftError) {
+      seconds = try ScoredRun.expectedSeconds(
+        scorings, memory: options.memory, reference: reference.model?.model, lanes: lanes.all)
+    } catch { throw .drift(error) }
+    if seconds >= Self.longWait { progress.note("scoring will take about \(Format.duration(seconds))") }
   }
 
   private func run(

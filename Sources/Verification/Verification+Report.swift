@@ -108,6 +108,6 @@ extension Verification {
     DriftReport.Cost(
       seconds: cost.seconds, byLevel: sections.seconds, peakMemory: max(progress.peakMemory, ledger.peakMemory),
       bytesRead: .init(reference: cost.read.reference, candidate: cost.read.candidate), passes: sections.passes,
-      threads: compute.threads, kernels: compute.kernels.name, blas: Compute.blasProblem == nil ? "OpenBLAS" : nil)
+      threads: compute.threads, kernels: compute.kernels.name)
   }
 }

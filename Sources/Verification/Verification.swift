@@ -10,6 +10,8 @@ package protocol VerificationProgress {
   ///   - stage: what is being done, in words.
   ///   - share: of the stage that is done, 0 to 1.
   func update(_ stage: String, _ share: Double)
+  /// What a person should know before it begins.
+  func note(_ text: String)
   /// The largest anonymous memory seen, in bytes.
   var peakMemory: Int { get }
 }
@@ -162,6 +164,7 @@ package struct Verification {
       sections.notes.append(
         "answers that do not fit the model's positions and were cut there: \(encoded.cut)")
     }
+    if options.levels.contains(.masked), !encoded.texts.isEmpty { try tellDuration(encoded) }
     var errors: [Int: [Int: Double]] = [:]
     if let first = reference.model, let candidate,
       options.levels.contains(.weights) || options.attribution == .experts
@@ -176,6 +179,7 @@ package struct Verification {
       measure(generates && !options.levels.contains(.trajectories) ? .tasks : .trajectories, &sections) {
         sections throws(VerificationError) in try trajectories(&encoded, &sections)
       }
+      if lacksTexts, !encoded.texts.isEmpty { try tellDuration(encoded) }
     }
     if options.levels.contains(.masked) {
       measure(.masked, &sections) { sections throws(VerificationError) in

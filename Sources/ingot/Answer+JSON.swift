@@ -25,6 +25,7 @@ extension Answer {
       "kernels": .string(compute.kernels.name),
       "threads": JSONValue(compute.threads),
       "activations": .string(compute.activations.rawValue),
+      "kv_cache_dtype": .string(compute.keyValues.rawValue),
       "int8_products": JSONValue(compute.int8ProductCount),
     ]
   }

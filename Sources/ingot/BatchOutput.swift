@@ -81,6 +81,7 @@ extension RunModel {
     return [("tool", .string(toolVersion)), ("model", .string(String(try identity().hash, radix: 16)))] + files + [
       ("mask", JSONValue(mask)), ("prompts", .hash(of: input)), ("kernels", .string(compute.kernels.name)),
       ("activations", .string(compute.activations.rawValue)),
+      ("kv_cache_dtype", .string(compute.keyValues.rawValue)),
     ]
   }
 }

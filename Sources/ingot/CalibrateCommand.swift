@@ -195,7 +195,7 @@ struct CalibrateCommand: ParsableCommand {
 extension CalibrationInput {
   /// What decides how sums round.
   static func computation(_ kernels: KernelSet) -> JSONValue {
-    ["kernels": JSONValue(kernels.name), "blas": JSONValue(Compute.blasName ?? "none")]
+    ["kernels": JSONValue(kernels.name)]
   }
 
   func facts(of share: Share, kernels: KernelSet) -> CalibrationPart.Facts {

@@ -10,6 +10,9 @@ struct ComputeArguments: ParsableArguments {
   @Option(help: "How int4 and int8 matrices take activations; int8 rounds them: faster in blocks, less exact.")
   var activations = Activations.fp32
 
+  @Option(help: "What keys and values are kept as; bf16 rounds them: half of the memory of long contexts, less exact.")
+  var kvCacheDtype = KeyValueType.fp32
+
   @Option(
     help: ArgumentHelp(
       "Memory to keep unpacked experts of a compressed pack in, and to read those in that the page cache did not keep; all else "
@@ -28,7 +31,7 @@ struct ComputeArguments: ParsableArguments {
   func compute(treatsRowsAlike: Bool = false) throws(Failure) -> Compute {
     Compute(
       kernels: try KernelSet.chosen(), threads: threads ?? Machine.threads, activations: activations,
-      treatsRowsAlike: treatsRowsAlike)
+      keyValues: kvCacheDtype, treatsRowsAlike: treatsRowsAlike)
   }
 
   /// Opens a model for many sequences side by side.
@@ -38,7 +41,7 @@ struct ComputeArguments: ParsableArguments {
 
   /// What is left for the sequences.
   func batchMemory(_ model: RunModel) -> BatchMemory {
-    BatchMemory(model.configuration, byteCount: maxMemory.value / 2)
+    BatchMemory(model.configuration, keyValues: kvCacheDtype, byteCount: maxMemory.value / 2)
   }
 }
 
@@ -47,6 +50,7 @@ enum Switch: String, CaseIterable, ExpressibleByArgument {
 }
 
 extension Activations: ExpressibleByArgument {}
+extension KeyValueType: ExpressibleByArgument {}
 
 /// What `--max-memory` leaves for sequences: three quarters for keys and values, the rest for rows on their way through a layer.
 struct BatchMemory {
@@ -57,10 +61,10 @@ struct BatchMemory {
   private let bytesPerPosition: Int
   private let byteCount: Int
 
-  init(_ c: ModelConfiguration, byteCount: Int) {
+  init(_ c: ModelConfiguration, keyValues: KeyValueType, byteCount: Int) {
     self.byteCount = byteCount
     let float = MemoryLayout<Float>.size
-    bytesPerPosition = c.keyValueByteCount
+    bytesPerPosition = c.byteCount(of: keyValues)
     positions = byteCount / 4 * 3 / bytesPerPosition
     let attention = (2 * c.headCount + 2 * c.keyValueHeadCount) * c.headDimension
     let widest = max(c.intermediateSize, c.expertsPerToken * c.hiddenSize)

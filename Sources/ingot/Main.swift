@@ -38,7 +38,6 @@ struct Ingot: ParsableCommand {
   }
 
   static func main() {
-    BLAS.prepare()  // while there is one thread
     SystemNotices.install()
     Interrupt.install()
     Machine.raiseDescriptorLimit()

@@ -9,9 +9,6 @@ extension Compute {
     if activations == .int8, int8ProductCount == 0 {
       remarks.append("--activations int8 changed nothing: no matrix that was used is int4 or int8")
     }
-    if let problem = Compute.blasProblem {
-      remarks.append("products with many tokens took a slower path; OpenBLAS: \(problem.text)")
-    }
     return remarks
   }
 }

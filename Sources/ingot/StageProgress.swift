@@ -15,6 +15,10 @@ final class StageProgress: VerificationProgress {
   /// Takes note of what others saw.
   func noteMemory(_ peak: Int) { peakMemory = max(peakMemory, peak) }
 
+  func note(_ text: String) {
+    if !isQuiet { Console.note(text) }
+  }
+
   func update(_ name: String, _ share: Double) { update(name, share, detail: nil) }
 
   /// - Parameter detail: what else is to be said of how far it is, such as `3 of 7`.

@@ -99,7 +99,7 @@ extension VerifyCommand {
       ("--json", json), ("--html", html != nil), ("--attach", attach),
       ("--gate", !gate.isEmpty || !failIf.isEmpty), ("--attribute", attribute != nil),
       ("--block-lengths", blockLengths != nil), ("--versus", versus != nil),
-      ("--arithmetic", arithmetic != .fp32),
+      ("--arithmetic", arithmetic != .fp32), ("--kv-cache-dtype", kvCacheDtype != .fp32),
     ]
     for (option, isGiven) in needing where isGiven {
       throw ValidationError("\(option) needs a candidate; without one there is no report")

@@ -114,6 +114,9 @@ struct VerifyCommand: ParsableCommand {
       "What quantized weights of the candidate are multiplied as: fp32, or bf16-weights, rounded once as engines do.")
   var arithmetic = WeightArithmetic.fp32
 
+  @Option(help: "What the candidate keeps keys and values as: fp32, or bf16, which rounds them.")
+  var kvCacheDtype = KeyValueType.fp32
+
   @Option(
     help: ArgumentHelp(
       "Exit with 3 if this holds of the report, as 'masked.kl.mean > 0.03'; default is a set of such conditions. Repeatable.",
@@ -203,7 +206,9 @@ struct VerifyCommand: ParsableCommand {
       guard let path else { return nil }
       if DriftRecord.isRecord(path) { throw Failure(recordAsCandidate: path) }
       return try RunModel(
-        path: path, compute: Compute(kernels: kernels, threads: compute.threads, activations: activations),
+        path: path,
+        compute: Compute(
+          kernels: kernels, threads: compute.threads, activations: activations, keyValues: kvCacheDtype),
         cacheBudget: maxMemory.value / (versus == nil ? 4 : 8), arithmetic: arithmetic)
     }
     let (second, third) = (try open(candidate), try open(versus))

@@ -37,7 +37,7 @@ import Testing
        "truncated": {"reference": 0.0, "candidate": 0.0}, "by_task": []},
      "attribution": null, "route_replay": null, "missing": [], "non_finite": [], "notes": [],
      "cost": {"seconds": 1.5, "by_level": {"masked": 1.0}, "peak_memory": 1, "bytes_read":
-       {"reference": 1, "candidate": 1}, "passes": 1, "threads": 2, "kernels": "avx2", "blas": null}}
+       {"reference": 1, "candidate": 1}, "passes": 1, "threads": 2, "kernels": "avx2"}}
     """
 
   /// The report with other values for some of its keys.

@@ -48,7 +48,7 @@ import Testing
     }
   }
 
-  /// Small memory makes batches of fewer rows than OpenBLAS is asked for, or of some more.
+  /// Small memory makes batches of few rows, whose products go another way.
   @Test("a record gives the numbers of the model", arguments: ["1MiB", "3MiB", "9MiB", "2GiB"])
   func live(memory: String) throws {
     try withModels { directory in

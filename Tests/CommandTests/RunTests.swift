@@ -45,7 +45,7 @@ import Testing
       let keys = [
         "schema", "model", "decoder", "text", "tokens", "prompt_tokens", "stop_reason", "forwards", "cache_passes",
         "tokens_per_forward", "seconds", "seconds_to_first_block", "tokens_per_second", "bytes_read", "expert_reads",
-        "expert_hits", "kernels", "threads", "activations", "int8_products",
+        "expert_hits", "kernels", "threads", "activations", "kv_cache_dtype", "int8_products",
       ]
       #expect(result.members.map(\.key) == keys)
       #expect(result["schema"] == "ingot.run/1" && result["text"]?.string == answer && result["stop_reason"] == "stop")

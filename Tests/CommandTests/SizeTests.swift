@@ -5,7 +5,7 @@ import Testing
 
 /// Files from strangers that ask for much more than they are.
 @Suite struct SizeTests {
-  /// Runs in a process that may take no more than this of memory; the program, its libraries and OpenBLAS are in it.
+  /// Runs in a process that may take no more than this of memory; the program and its libraries are in it.
   private func limited(_ arguments: [String], megabytes: Int = 900, in directory: String) throws -> Command.Result {
     try ingot(arguments, in: directory, before: "ulimit -v \(megabytes * 1024)")
   }

@@ -120,7 +120,7 @@ import Testing
         try batch.add(index, context: Array(0..<19), continuation: [token])
       }
       // And what the state itself takes, as positions.
-      let bytes = model.configuration.keyValueByteCount
+      let bytes = model.configuration.byteCount(of: .fp32)
       #expect(batch.positions == 16 + 8 + (2 * 8 * 8 + 256 + bytes - 1) / bytes)
       // 16 rows of the context and 8 of one state.
       var passes = 0

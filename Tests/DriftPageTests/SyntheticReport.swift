@@ -121,7 +121,7 @@ enum SyntheticReport {
       "tasks": .number("60.1"),
     ],
     "peak_memory": 3_221_225_472, "bytes_read": ["reference": 94_489_280_512, "candidate": 24_159_191_040], "passes": 3,
-    "threads": 16, "kernels": "avx512", "blas": "OpenBLAS 0.3.21",
+    "threads": 16, "kernels": "avx512",
   ]
 
   // MARK: Weights

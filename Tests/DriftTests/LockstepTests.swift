@@ -92,6 +92,36 @@ import Testing
     }
   }
 
+  @Test("a lane that rounds keys and values drifts a little, and leaves the others as they are")
+  func roundedKeysAndValues() throws {
+    try Self.withModels { model, _ in
+      let rounded = try TransformerModel(model.weights, compute: Compute(threads: 1, keyValues: .bf16))
+      let result = try run(model, [(.candidate, Lane(rounded)), (.part, Lane(model))])
+      #expect(result.comparisons[0].contains { $0.kl > 0 } && result.comparisons[0].allSatisfy { $0.kl < 0.05 })
+      #expect(result.comparisons[1].allSatisfy { $0.kl == 0 })
+    }
+  }
+
+  @Test("sequences that threads take whole give what one thread gives")
+  func threadsTakeSequences() throws {
+    try Self.withModels { model, _ in
+      let texts = (0..<9).map { first in (0..<12 + first).map { (7 * $0 + 5 * first) % 47 } }
+      let found = try [1, 2].map { threads in
+        let own = try TransformerModel(model.weights, compute: Compute(threads: threads))
+        let segments = texts.flatMap { tokens in
+          let cache = KeyValueCache(own.configuration)
+          // The second reads what the first wrote.
+          return [
+            TransformerModel.Segment(tokens: Array(tokens[..<8]), start: 0, cache: cache),
+            TransformerModel.Segment(tokens: Array(tokens[8...]), start: 8, cache: cache),
+          ]
+        }
+        return try own.hiddenStates(segments, blockLength: Self.blockLength)
+      }
+      #expect(found[0] == found[1])
+    }
+  }
+
   @Test func textsInTurnsGiveTheSame() throws {
     try Self.withModels { reference, candidate in
       let whole = try run(reference, [(.candidate, Lane(candidate))])

@@ -1,6 +1,7 @@
 import Glibc
 import Kernels
 import Models
+import Tensors
 import Testing
 
 @Suite("attention") struct AttentionTests {
@@ -16,16 +17,33 @@ import Testing
     (0..<count).map { sinf(Float(($0 &* 7919 &+ seed &* 104_729) % 10007)) * 1.5 }
   }
 
-  private func layer(positions: Int, dimension: Int) -> KeyValueCache.Layer {
+  /// By group: (positions, dimension).
+  private struct Cached {
+    var keys: [[Float]]
+    var values: [[Float]]
+
+    func layer(as type: KeyValueType) -> KeyValueCache.Layer {
+      .init(keys: keys.map { KeyValueRows($0, as: type) }, values: values.map { KeyValueRows($0, as: type) })
+    }
+
+    /// The numbers that a cache of the type holds.
+    func rounded(as type: KeyValueType) -> Cached {
+      guard type == .bf16 else { return self }
+      let round = { (numbers: [Float]) in numbers.map { BFloat16.widen(BFloat16.narrow($0)) } }
+      return Cached(keys: keys.map(round), values: values.map(round))
+    }
+  }
+
+  private func cached(positions: Int, dimension: Int) -> Cached {
     let count = positions * dimension
-    return KeyValueCache.Layer(
+    return Cached(
       keys: (0..<Self.groups).map { numbers(count, seed: $0) },
       values: (0..<Self.groups).map { numbers(count, seed: 10 + $0) })
   }
 
   /// softmax(q · kᵀ / √D) · v in binary64, query by query.
   private func expected(
-    _ queries: [Float], rows: Int, _ layer: KeyValueCache.Layer, start: Int, blockLength: Int, dimension: Int
+    _ queries: [Float], rows: Int, _ layer: Cached, start: Int, blockLength: Int, dimension: Int
   )
     -> [Double]
   {
@@ -62,19 +80,21 @@ import Testing
     ], [20, 24, 128])
   func matches(_ test: (start: Int, rows: Int, blockLength: Int), dimension: Int) {
     let queries = numbers(test.rows * Self.heads * dimension, seed: 99)
-    let layer = layer(positions: test.start + test.rows, dimension: dimension)
-    let expected = expected(
-      queries, rows: test.rows, layer, start: test.start, blockLength: test.blockLength, dimension: dimension)
+    let cached = cached(positions: test.start + test.rows, dimension: dimension)
     // Scores go up to about 2 √D, and their roundings with them.
     let bound = 4e-7 * Double(dimension).squareRoot()
-    for kernels in KernelSet.available {
+    for (kernels, type) in KernelSet.available.flatMap({ set in KeyValueType.allCases.map { (set, $0) } }) {
+      let layer = cached.layer(as: type)
+      let expected = expected(
+        queries, rows: test.rows, cached.rounded(as: type), start: test.start, blockLength: test.blockLength,
+        dimension: dimension)
       var first: [Float]?
       for threads in [1, 2, 7] {
         let found = attention(dimension).apply(
           queries: queries.span, stride: Self.heads * dimension, rows: test.rows, layer: layer, start: test.start,
           blockLength: test.blockLength, compute: Compute(kernels: kernels, threads: threads))
         let error = zip(found, expected).map { abs(Double($0) - $1) }.max() ?? 0
-        #expect(error < bound && found.count == expected.count, "\(kernels)")
+        #expect(error < bound && found.count == expected.count, "\(kernels) \(type)")
         #expect(found == first ?? found, "the bits of \(kernels) do not depend on threads")
         first = found
       }
@@ -86,10 +106,11 @@ import Testing
     let dimension = 24
     let queries = numbers(Self.heads * dimension, seed: 99)
     for position in [0, 600, 1199] {
-      var layer = layer(positions: 1200, dimension: dimension)
-      layer.keys[1][position * dimension] = .nan
+      var cached = cached(positions: 1200, dimension: dimension)
+      cached.keys[1][position * dimension] = .nan
       let found = attention(dimension).apply(
-        queries: queries.span, stride: Self.heads * dimension, rows: 1, layer: layer, start: 1199, blockLength: 1,
+        queries: queries.span, stride: Self.heads * dimension, rows: 1, layer: cached.layer(as: .fp32), start: 1199,
+        blockLength: 1,
         compute: Compute(kernels: kernels, threads: 2))
       let half = found.count / 2
       #expect(found[..<half].allSatisfy(\.isFinite) && found[half...].allSatisfy(\.isNaN))

@@ -15,11 +15,12 @@ struct ContextWorkload {
 
   func run(_ path: String) throws(ModelError) {
     let weights = try openWeights(path)
-    for threads in 1...2 {
-      let model = try TransformerModel(weights, compute: Compute(kernels: .best, threads: threads))
+    for (threads, type) in (1...2).flatMap({ threads in KeyValueType.allCases.map { (threads, $0) } }) {
+      let model = try TransformerModel(
+        weights, compute: Compute(kernels: .best, threads: threads, keyValues: type))
       for count in [1, 32, 2048] {
         for context in Self.contexts {
-          guard options.wants("\(count)t \(context) \(threads)") else { continue }
+          guard options.wants("\(count)t \(context) \(threads) \(type)") else { continue }
           try measure(model, tokens: count, behind: context, threads: threads)
         }
       }
@@ -30,9 +31,10 @@ struct ContextWorkload {
     _ model: TransformerModel, tokens count: Int, behind context: Int, threads: Int
   ) throws(ModelError) {
     let c = model.configuration
+    let type = model.compute.keyValues
     let cache = KeyValueCache(c, positions: context + count)
     for layer in 0..<c.layerCount {
-      cache.update(layer: layer, positions: context) { Self.fill(&$0) }
+      cache.update(layer: layer, positions: context, as: type) { Self.fill(&$0, context * c.headDimension, type) }
     }
     let tokens = (0..<count).map { $0 * 7919 % c.vocabularySize }
     let segment = TransformerModel.Segment(tokens: tokens, start: context, cache: cache)
@@ -69,22 +71,20 @@ struct ContextWorkload {
     print(
       """
       {"workload":"context","model":"\(model.weights.path)","set":"\(KernelSet.best)","threads":\(threads),\
-      "tokens":\(count),"context":\(context),"runs":\(options.runs),"ms":\(digits(middle(times) * 1e3)),\
+      "kv_cache_dtype":"\(type.rawValue)","tokens":\(count),"context":\(context),"runs":\(options.runs),"ms":\(digits(middle(times) * 1e3)),\
       "attention_ms":\(digits(middle(attention) * 1e3)),"arithmetic_ms":\(digits(operations / fma * 1e3)),\
       "share_of_fma":\(digits(operations / middle(attention) / fma)),"fma_gflop_per_s":\(digits(fma / 1e9)),\
-      "cache_bytes":\(context * c.keyValueByteCount)}
+      "cache_bytes":\(context * c.byteCount(of: type))}
       """)
   }
 
   /// The median of all but the first.
   private func middle(_ values: [Double]) -> Double { median(Array(values.dropFirst())) }
 
-  private static func fill(_ layer: inout KeyValueCache.Layer) {
+  private static func fill(_ layer: inout KeyValueCache.Layer, _ count: Int, _ type: KeyValueType) {
     for head in layer.keys.indices {
-      for index in layer.keys[head].indices {
-        layer.keys[head][index] = Float((index &* 31 + head) % 63 - 31) / 32
-        layer.values[head][index] = Float((index &* 17 + head) % 127 - 63) / 64
-      }
+      layer.keys[head] = KeyValueRows((0..<count).map { Float(($0 &* 31 + head) % 63 - 31) / 32 }, as: type)
+      layer.values[head] = KeyValueRows((0..<count).map { Float(($0 &* 17 + head) % 127 - 63) / 64 }, as: type)
     }
   }
 }

@@ -80,7 +80,7 @@ struct DecodeWorkload {
     // All forwards of a block, and the pass that writes its keys and values, of which the head is no part.
     let rows = Self.blockLength * (Self.blockLength + 1)
     let masked = Self.blockLength * (Self.blockLength + 1) / 2
-    let operations = Int(2 * multiplications(with: model.weights, rows: rows, head: masked))
+    let operations = Int(2 * model.weights.multiplications(rows: rows, headRows: masked))
     let rate = Rates(byteCount: operations, seconds: times)
     let fma = Rates(byteCount: 2 * KernelSet.best.multiplyAndAdd(rounds: Self.rounds), seconds: arithmetic)
     let names = TransformerModel.Part.allCases.map(\.rawValue) + ["finalNorm", "head", "choice", "cachePass"]

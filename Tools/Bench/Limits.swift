@@ -33,18 +33,14 @@ struct Limits {
   }
 
   /// Operations a second, two for each multiply-add, of OpenBLAS on two threads with large matrices in fp32.
-  func multiplying() throws(BLASError) -> Double {
-    let blas = try BLAS.load()
+  func multiplying() throws(OpenBLAS.Missing) -> Double {
+    let blas = try OpenBLAS()
     let size = 2048
-    let weights = Self.filled(4 * size * size)
+    let weights = (0..<size * size).map { Float($0 % 61 - 30) / 64 }
     let x = [Float](repeating: 0.5, count: size * size)
     var y = [Float](repeating: 0, count: size * size)
     let time = seconds {
-      var out = y.mutableSpan
-      let bytes = weights
-      blas.multiply(
-        bytes.bytes, as: .f32, rows: size, columns: size, x: x.span, tokens: size, into: &out, stride: size,
-        kernels: .best, threads: 2)
+      blas.multiply(weights, rows: size, columns: size, x: x, tokens: size, into: &y, threads: 2)
     }
     return 2 * Double(size) * Double(size) * Double(size) / time
   }

@@ -20,6 +20,7 @@ import Kernels
       "encode", "product", "solve", "hash", "open", "expert", "forward", "context", "decode", "verify", "quantize",
       "check", "export", "compare",
     ]
+    OpenBLAS.prepare()
     guard let workload = arguments.first, workloads.contains(workload) else { fail(usage) }
     arguments.removeFirst()
     var options = Options()

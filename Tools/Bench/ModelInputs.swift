@@ -21,23 +21,3 @@ func openWeights(_ path: String) throws(ModelError) -> any WeightSource {
   path.hasSuffix(".ingot")
     ? try StoredWeights(path: path, cacheBudget: 1 << 30) : try StoredWeights(path: path)
 }
-
-/// Multiplications of a weight with an activation, norms and attention left out.
-///
-/// - Parameters:
-///   - rows: that go through the layers.
-///   - head: rows of logits.
-func multiplications(with weights: any WeightSource, rows: Int, head: Int) -> Double {
-  let c = weights.configuration
-  var sum = 0.0
-  for item in weights.items {
-    let count = item.tensors.reduce(0) { $0 + Double($1.shape.elementCount) }
-    switch item.id.role {
-    case .embedding: break
-    case .head: sum += count * Double(head)
-    case .expert: sum += count * Double(rows * c.expertsPerToken) / Double(c.expertCount)
-    default: sum += count * Double(rows)
-    }
-  }
-  return sum
-}

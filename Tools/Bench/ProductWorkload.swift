@@ -23,7 +23,7 @@ struct ProductWorkload {
     for kernels in KernelSet.available {
       for format in Self.formats {
         for shape in Self.shapes {
-          for tokens in [1, 2, 4, 8, 32] {
+          for tokens in [1, 2, 4, 8, 16, 32, 128, 512] {
             for threads in 1...2 {
               let title = "\(format) \(shape.rows)x\(shape.columns) \(tokens)t \(kernels) \(threads)"
               guard options.wants(title) else { continue }
@@ -44,10 +44,12 @@ struct ProductWorkload {
     let count = kernels.name == "scalar" ? min(most, 4) : most
     let x = (0..<tokens * columns).map { Float($0 % 17 - 8) / 8 }
     var y = [Float](repeating: 0, count: tokens * rows)
-    var int8 = y
+    let numbers = (0..<rows * columns).map { Float($0 % 61 - 30) / 64 }
+    var other = y
     var reads: [Double] = []
     var products: [Double] = []
     var int8Products: [Double] = []
+    var blasProducts: [Double] = []
     var arithmetic: [Double] = []
     for _ in 0...options.runs {
       // Turn by turn, so that all meet the same noise.
@@ -59,18 +61,28 @@ struct ProductWorkload {
           planes.multiply(
             format, rows, columns, x, tokens: tokens, into: &y, kernels: kernels, threads: threads, count: count)
         })
+      if case .float(.f32) = format, tokens > 32, let blas = try? OpenBLAS() {
+        blasProducts.append(
+          seconds {
+            // The same numbers each time, which may stay in a cache.
+            for _ in 0..<count {
+              blas.multiply(numbers, rows: rows, columns: columns, x: x, tokens: tokens, into: &other, threads: threads)
+            }
+          })
+      }
       guard case .codes(let codes) = format else { continue }
       int8Products.append(
         seconds {
           planes.multiplyInt8(
-            codes, rows, columns, x, tokens: tokens, into: &int8, kernels: kernels, threads: threads, count: count)
+            codes, rows, columns, x, tokens: tokens, into: &other, kernels: kernels, threads: threads, count: count)
         })
     }
     let operations = 2 * rows * columns * tokens * count
     let read = Rates(byteCount: count * codeByteCount, seconds: Array(reads.dropFirst()))
     let fma = Rates(
       byteCount: kernels.multiplyAndAdd(rounds: Self.rounds) * threads, seconds: Array(arithmetic.dropFirst()))
-    for (name, times, result) in [("fp32", products, y), ("int8", int8Products, int8)] where !times.isEmpty {
+    let kinds = [("fp32", products, y), ("int8", int8Products, other), ("blas", blasProducts, other)]
+    for (name, times, result) in kinds where !times.isEmpty {
       let product = Rates(byteCount: count * byteCount, seconds: Array(times.dropFirst()))
       let rate = Rates(byteCount: operations, seconds: Array(times.dropFirst()))
       print(

@@ -77,7 +77,7 @@ struct VerifyWorkload {
     shape.scored = scoring.positionCount
     shape.rows = scoring.states.reduce(0) { $0 + $1.tokens.count } + options.texts * (options.length - 32)
     let all: [any WeightSource] = [weights] + (candidate.map { [$0] } ?? [])
-    shape.products = all.reduce(0) { $0 + multiplications(with: $1, rows: shape.rows, head: shape.scored) }
+    shape.products = all.reduce(0) { $0 + $1.multiplications(rows: shape.rows, headRows: shape.scored) }
     return shape
   }
 }

@@ -21,7 +21,6 @@ Summary: Quantizes LLaDA2 diffusion language models into one self-verifying file
 Requires-Python: >=3.9
 Requires-Dist: numpy
 Provides-Extra: all
-Requires-Dist: scipy-openblas32; extra == "all"
 Requires-Dist: xxhash; extra == "all"
 Requires-Dist: zstandard; extra == "all"
 Classifier: Operating System :: POSIX :: Linux
@@ -29,8 +28,7 @@ Classifier: Typing :: Typed
 
 The command `ingot`, and the module `ingot` that reads what it writes.
 
-With `[all]` come OpenBLAS (scipy-openblas32), which the command uses where the system has none, and what makes the module's
-`check` fast (xxhash) and lets it read packs that zstd compressed (zstandard).
+With `[all]` comes what makes the module's `check` fast (xxhash) and lets it read packs that zstd compressed (zstandard).
 """
 
 WHEEL = """\

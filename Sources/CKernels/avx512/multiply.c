@@ -6,7 +6,7 @@
 // new term every fourth cycle only.
 enum { ROWS_1 = 8, ROWS_2 = 4, ROWS_3 = 4, ROWS_4 = 4 };
 // From 29 tokens on a panel, which holds 32, is faster than parts of 4.
-enum { PANEL_ROWS = 12, PANEL_LEAST = 29, SUM_TOKENS = 6, SUM_WIDTH = 4, ATTEND_ROWS = 8 };
+enum { PANEL_ROWS = 12, PANEL_LEAST = 22, SUM_TOKENS = 6, SUM_WIDTH = 4, ATTEND_ROWS = 8 };
 
 // What a group of codes is decoded with: for int4 the sixteen values, for int8 the scale.
 #define HAS_LOOKUP

@@ -53,7 +53,7 @@ package struct Lockstep {
     package init(logits: @escaping (Int, [ArraySlice<Float>]) -> Void) { self.logits = logits }
   }
 
-  /// Rows whose logits are held at once; from 64 on the head is a product of OpenBLAS.
+  /// Rows whose logits are held at once; for these the head is read once.
   private static let logitRows = 64
 
   /// Up to so many lanes, all runs have the same batches.
@@ -87,6 +87,9 @@ package struct Lockstep {
     }
     return batches.count
   }
+
+  /// How often a run reads each weight.
+  func passes(texts: [[Int]], states: [MaskedState]) -> Int { batches(texts: texts, states: states).count }
 
   private struct Batch {
     var segments: [TransformerModel.Segment] = []

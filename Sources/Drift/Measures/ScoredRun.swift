@@ -180,31 +180,32 @@ private final class Collector {
   func add(state: Int, logits: [ArraySlice<Float>]) {
     let mask = scoring.plan.mask
     let count = scoring.states[state].counted.count
-    // Summing up a large vocabulary takes long beside the products of a position.
+    // Summing up a large vocabulary takes long beside the products of a position, as do comparisons.
     let softmaxes = Parallel.map(count: count * logits.count, threads: compute.threads) { [compute] index in
       let (place, lane) = (index / logits.count, logits[index % logits.count])
       let width = lane.count / count
       return LogSoftmax(
         lane[lane.startIndex + place * width..<lane.startIndex + (place + 1) * width], kernels: compute.kernels)
     }
-    for place in 0..<count {
-      let position = scoring.starts[state] + place
-      let truth = scoring.truth(state, place)
-      let distributions = softmaxes[place * logits.count..<(place + 1) * logits.count].map(\.self)
-      let known = offset == 1 ? ReferenceRow(distributions[0], truth: truth, mask: mask) : rows[position]
-      guard let reference = known else { preconditionFailure("a record holds every position") }
-      if keepsScores { rows[position] = reference }
-      for (index, role) in roles.enumerated() {
-        let distribution = distributions[offset + index]
-        let comparison = Comparison(reference, distribution, truth: truth, mask: mask)
-        comparisons[index][position] = comparison
-        guard role == .candidate, !rejected.contains(scoring.states[state].text) else { continue }
-        worst.add(state: state, place: place, comparison, reference, distribution)
-        if offset == 1, comparison.isFinite {
-          fullDivergence +=
-            reference.tokens.isEmpty ? comparison.kl : distributions[0].divergence(to: distribution)
-        }
-      }
+    let first = scoring.starts[state]
+    let isRejected = rejected.contains(scoring.states[state].text)
+    let candidate = isRejected ? nil : roles.firstIndex(of: .candidate)
+    let recorded = offset == 1 ? [] : rows[first..<first + count].compactMap(\.self)
+    precondition(recorded.count == (offset == 1 ? 0 : count), "a record holds every position")
+    let truths = (0..<count).map { scoring.truth(state, $0) }
+    let found = Parallel.map(count: count, threads: compute.threads) { place in
+      ScoredPosition(
+        softmaxes[place * logits.count..<(place + 1) * logits.count],
+        recorded: recorded.isEmpty ? nil : recorded[place], truth: truths[place], mask: mask, whole: candidate)
+    }
+    for (place, position) in found.enumerated() {
+      if keepsScores { rows[first + place] = position.reference }
+      for (lane, comparison) in position.comparisons.enumerated() { comparisons[lane][first + place] = comparison }
+      guard let candidate else { continue }
+      worst.add(
+        state: state, place: place, position.comparisons[candidate], position.reference,
+        softmaxes[place * logits.count + offset + candidate])
+      fullDivergence += position.fullDivergence
     }
   }
 

@@ -57,11 +57,13 @@ extension DriftReport {
     package var activations: String
     /// `fp32` or `bf16-weights`; nil in reports that were made before there was a choice.
     package var arithmetic: String?
+    /// `fp32` or `bf16`; nil in reports that were made before there was a choice.
+    package var kvCacheDtype: String?
     package var lossless: Bool?
 
     package init(
       path: String, kind: String, hash: String, bytes: Int, bitsPerWeight: Double?, experts: [String],
-      activations: String, arithmetic: String? = nil, lossless: Bool? = nil
+      activations: String, arithmetic: String? = nil, kvCacheDtype: String? = nil, lossless: Bool? = nil
     ) {
       self.path = path
       self.kind = kind
@@ -71,6 +73,7 @@ extension DriftReport {
       self.experts = experts
       self.activations = activations
       self.arithmetic = arithmetic
+      self.kvCacheDtype = kvCacheDtype
       self.lossless = lossless
     }
   }
@@ -163,11 +166,10 @@ extension DriftReport {
     package var passes: Int
     package var threads: Int
     package var kernels: String
-    package var blas: String?
 
     package init(
       seconds: Double, byLevel: LevelTimes, peakMemory: Int, bytesRead: Sides<Int>, passes: Int, threads: Int,
-      kernels: String, blas: String?
+      kernels: String
     ) {
       self.seconds = seconds
       self.byLevel = byLevel
@@ -176,7 +178,6 @@ extension DriftReport {
       self.passes = passes
       self.threads = threads
       self.kernels = kernels
-      self.blas = blas
     }
   }
 

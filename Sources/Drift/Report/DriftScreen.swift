@@ -117,6 +117,7 @@ package enum DriftScreen {
     }
     if model.activations == "int8" { parts.append("int8 activations") }
     if model.arithmetic == "bf16-weights" { parts.append("weights rounded to bf16") }
+    if model.kvCacheDtype == "bf16" { parts.append("keys and values rounded to bf16") }
     return Shown.text(model.path, limit: 60) + ": " + parts.joined(separator: ", ")
   }
 

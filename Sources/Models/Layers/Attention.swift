@@ -128,17 +128,23 @@ package struct Attention: Sendable {
     let tiles = Swift.stride(from: run.lowerBound, to: run.upperBound, by: Self.tileLength).map {
       $0..<min(run.upperBound, $0 + Self.tileLength)
     }
-    var answer = attend(queries, layer.keys[piece.group], layer.values[piece.group], tiles[0], kernels)
-    for tile in tiles.dropFirst() {
-      add(attend(queries, layer.keys[piece.group], layer.values[piece.group], tile, kernels), to: &answer)
+    var room: (keys: [Float], values: [Float]) = ([], [])
+    func attend(_ tile: Range<Int>) -> Answer {
+      let place = tile.lowerBound * headDimension..<tile.upperBound * headDimension
+      return layer.keys[piece.group].with(place, kernels, room: &room.keys) { keys in
+        layer.values[piece.group].with(place, kernels, room: &room.values) { values in
+          self.attend(queries, keys, values, kernels)
+        }
+      }
     }
+    var answer = attend(tiles[0])
+    for tile in tiles.dropFirst() { add(attend(tile), to: &answer) }
     return answer
   }
 
   private func attend(
-    _ queries: [Float], _ keys: [Float], _ values: [Float], _ tile: Range<Int>, _ kernels: KernelSet
+    _ queries: [Float], _ keys: Span<Float>, _ values: Span<Float>, _ kernels: KernelSet
   ) -> Answer {
-    let place = tile.lowerBound * headDimension..<tile.upperBound * headDimension
     var numbers = [Float](repeating: 0, count: queries.count)
     var largest = [Float](repeating: 0, count: queries.count / headDimension)
     var sums = largest
@@ -146,8 +152,8 @@ package struct Attention: Sendable {
     var largestSpan = largest.mutableSpan
     var sumSpan = sums.mutableSpan
     kernels.attend(
-      queries.span, keys: keys.span.extracting(place), values: values.span.extracting(place), dimension: headDimension,
-      into: &numberSpan, largest: &largestSpan, sums: &sumSpan)
+      queries.span, keys: keys, values: values, dimension: headDimension, into: &numberSpan, largest: &largestSpan,
+      sums: &sumSpan)
     return Answer(numbers: numbers, largest: largest, sums: sums)
   }
 

@@ -15,8 +15,10 @@ package struct Compute: Sendable {
   package let kernels: KernelSet
   package let threads: Int
   package let activations: Activations
+  /// What models keep keys and values as.
+  package let keyValues: KeyValueType
   /// Whether a row's result has the same bits however many rows there are, so that sequences that are decoded together do
-  /// not depend on each other's company. Products of full precision are then slower, since they go without OpenBLAS.
+  /// not depend on each other's company.
   package var treatsRowsAlike: Bool { order != .fastest }
   private var order: SumOrder
   private let counter = ProductCounter()
@@ -24,42 +26,16 @@ package struct Compute: Sendable {
   /// Products whose activations were rounded to int8, by this value and its copies.
   package var int8ProductCount: Int { counter.count.load(ordering: .relaxed) }
 
-  /// OpenBLAS for full-precision products of many tokens.
-  private static let blas: Result<BLAS, BLASError> = {
-    do throws(BLASError) { return .success(try BLAS.load()) } catch { return .failure(error) }
-  }()
-
-  private static let missedBLAS = Mutex<BLASError?>(nil)
-
-  /// Why full-precision products took the slower path, if some did; to be told to the person who waits.
-  package static var blasProblem: BLASError? { missedBLAS.withLock(\.self) }
-
-  /// What OpenBLAS calls the processor, which decides how it sums; nil where there is none.
-  package static var blasName: String? { try? blas.get().coreName }
-
-  /// OpenBLAS, with what it needs for all threads.
-  private var blas: BLAS? {
-    do throws(BLASError) {
-      let blas = try Self.blas.get()
-      try blas.reserve(callers: threads)
-      return blas
-    } catch {
-      Self.missedBLAS.withLock { $0 = error }
-      return nil
-    }
-  }
-
-  /// Tokens from which on OpenBLAS is ahead of a product that reads each weight once from memory.
-  private static let blasTokens = 64
-
   package init(
-    kernels: KernelSet = .best, threads: Int, activations: Activations = .fp32, treatsRowsAlike: Bool = false
+    kernels: KernelSet = .best, threads: Int, activations: Activations = .fp32, keyValues: KeyValueType = .fp32,
+    treatsRowsAlike: Bool = false
   ) {
     precondition(threads >= 1)
     order = treatsRowsAlike ? .panel : .fastest
     self.kernels = kernels
     self.threads = threads
     self.activations = activations
+    self.keyValues = keyValues
   }
 
   /// The same for experts, each of which has few rows of many.
@@ -116,14 +92,6 @@ package struct Compute: Sendable {
     var span = y.mutableSpan
     for block in matrix.blocks {
       let content = block.content
-      if !treatsRowsAlike, case .float(let format) = WeightFormat(matrix.encoding), tokens >= Self.blasTokens, let blas
-      {
-        blas.multiply(
-          content.bytes.extracting(block.codes), as: format, rows: block.rows.count, columns: matrix.columns,
-          x: x.span, tokens: tokens, into: &span, rowOffset: block.rows.lowerBound, stride: matrix.rows,
-          kernels: kernels, threads: threads)
-        continue
-      }
       kernels.multiply(
         content.bytes.extracting(block.codes), scales: content.bytes.extracting(block.scales),
         as: WeightFormat(matrix.encoding), rows: block.rows.count, columns: matrix.columns, x: x.span, tokens: tokens,

@@ -27,14 +27,15 @@ struct MixtureOfExperts: Sendable {
   /// - Parameters:
   ///   - logits: (rows, experts)
   ///   - segments: the rows of each sequence and where they start in it.
-  func routes(_ logits: [Float], segments: [(rows: Range<Int>, start: Int)]) -> [Router.Route] {
-    var routes: [Router.Route] = []
-    for segment in segments {
-      let width = gate.rows
-      let part = logits.span.extracting(segment.rows.lowerBound * width..<segment.rows.upperBound * width)
-      routes += router.routes(logits: part, start: segment.start)
+  func routes(_ logits: [Float], segments: [(rows: Range<Int>, start: Int)], _ compute: Compute) -> [Router.Route] {
+    let width = gate.rows
+    let pieces = segments.flatMap { router.pieces(of: $0.rows, start: $0.start) }
+    let routes = Parallel.map(count: pieces.count, threads: compute.threads) { [router] index in
+      let (rows, start) = pieces[index]
+      return router.routes(
+        logits: logits.span.extracting(rows.lowerBound * width..<rows.upperBound * width), start: start)
     }
-    return routes
+    return Array(routes.joined())
   }
 
   /// Adds the answers of the routed experts.

@@ -37,6 +37,22 @@ package struct Router: Sendable {
     self.bias = bias
   }
 
+  /// Rows of a sequence cut apart where none of them decides about one on the other side.
+  ///
+  /// - Parameter start: position of the first row.
+  func pieces(of rows: Range<Int>, start: Int) -> [(rows: Range<Int>, start: Int)] {
+    let length = blockRouting?.blockSize ?? 8
+    var pieces: [(rows: Range<Int>, start: Int)] = []
+    var first = rows.lowerBound
+    while first < rows.upperBound {
+      let position = start + first - rows.lowerBound
+      let end = min(rows.upperBound, first + length - position % length)
+      pieces.append((first..<end, position))
+      first = end
+    }
+    return pieces
+  }
+
   /// Routes the rows of one sequence.
   ///
   /// - Parameters:
