@@ -8,9 +8,11 @@ struct MixtureOfExperts: Sendable {
   /// Nil where the model has no shared expert.
   let shared: GatedMLP?
 
-  /// Room for the experts' outputs before they are summed, in bytes. Rows beyond it go through the experts in another turn,
-  /// which reads the weights again: for mini that is every 4,096 tokens.
+  /// Room for the experts' outputs before they are summed, in bytes, or more where it is a small part of what so many rows take
+  /// anyway. Rows beyond it go through the experts in another turn, which reads the weights again: for mini that is every
+  /// 4,096 tokens of up to 16,384, and of more a quarter.
   private static let outputByteCount = 256 << 20
+  private static let mostTurns = 4
 
   private static func tileRows(slots: Int, hidden: Int) -> Int {
     max(1, outputByteCount / (slots * hidden * MemoryLayout<Float>.size))
@@ -52,7 +54,8 @@ struct MixtureOfExperts: Sendable {
     let rows = routes.count
     let hidden = x.count / max(rows, 1)
     let slots = routes.first?.experts.count ?? 1
-    let tileRows = Self.tileRows(slots: slots, hidden: hidden)
+    let tileRows = max(
+      Self.tileRows(slots: slots, hidden: hidden), (rows + Self.mostTurns - 1) / Self.mostTurns)
     for start in stride(from: 0, to: rows, by: tileRows) {
       let tile = start..<min(rows, start + tileRows)
       try addRouted(x, routes, tile, hidden, weights, readAhead, compute, to: &output)
