@@ -30,9 +30,16 @@ package struct StatePass {
     // Rows that are gathered for the experts that are multiplied at a time, an eighth of them, and what these answer.
     let held = c.expertsPerToken * (2 * c.hiddenSize + 3 * c.expertIntermediateSize) / 8
     let mixture = 4 * c.hiddenSize + 2 * c.expertCount + 3 * c.sharedIntermediateSize + held
-    let answers = min(256 << 20, 4 * largest * c.expertsPerToken * c.hiddenSize)
+    let answers = c.answerByteCount(rows: largest)
     let tile = 4 * largest * max(attention, dense, mixture + c.hiddenSize)
-    return 4 * rowCount * c.hiddenSize + 24 * copies.rowCount + tile + answers
+    return hiddenByteCount(copies, c, rows: rowCount) + tile + answers
+  }
+
+  /// Of these, what it holds between layers, too.
+  package static func hiddenByteCount(
+    _ copies: NoisyCopies, _ configuration: ModelConfiguration, rows: Int? = nil
+  ) -> Int {
+    4 * (rows ?? copies.rowCount) * configuration.hiddenSize + 24 * copies.rowCount
   }
 
   /// The next rows of a layer.

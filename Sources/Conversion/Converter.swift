@@ -37,13 +37,14 @@ package struct Converter: Sendable {
     package let solutions: SolutionRecord?
   }
 
-  /// - Parameter statesHeld: bytes that the source of states holds; see ``StateSource/heldByteCount``.
+  /// - Parameter states: what the source of states takes of memory.
   package init(
-    _ plan: ConversionPlan, kernels: KernelSet, threads: Int, memoryLimit: Int, statesHeld: Int = 0
+    _ plan: ConversionPlan, kernels: KernelSet, threads: Int, memoryLimit: Int,
+    states: StateMemory = StateMemory()
   ) throws(ConversionError) {
     self.plan = plan
     self.kernels = kernels
-    budget = try MemoryBudget(plan, limit: memoryLimit, threads: threads, statesHeld: statesHeld)
+    budget = try MemoryBudget(plan, limit: memoryLimit, threads: threads, states: states)
     self.threads = min(threads, budget.window)
     threadsAsked = threads
     let largest = plan.pack.chunks.map(\.layout.byteCount).max() ?? 0

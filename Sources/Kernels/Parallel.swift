@@ -48,6 +48,26 @@ package enum Parallel {
     }
   }
 
+  /// Runs `body` once for each of some ranges of `y`, which no two share. Each thread takes the next when it is done with one.
+  @_lifetime(y: copy y)
+  package static func parts(
+    of y: inout MutableSpan<Float>, at ranges: [Range<Int>], threads: Int,
+    _ body: @Sendable (Int, inout MutableSpan<Float>) -> Void
+  ) {
+    let order = ranges.filter { !$0.isEmpty }.sorted { $0.lowerBound < $1.lowerBound }
+    precondition(zip(order, order.dropFirst()).allSatisfy { $0.upperBound <= $1.lowerBound })
+    precondition((order.first?.lowerBound ?? 0) >= 0 && (order.last?.upperBound ?? 0) <= y.count)
+    unsafe y.withUnsafeMutableBufferPointer { all in
+      guard let base = all.baseAddress else { return }
+      let start = unsafe Shared(base)
+      _ = map(count: ranges.count, threads: threads) { index in
+        // Ranges do not overlap, and `y` is borrowed until all calls have returned.
+        var part = unsafe MutableSpan(_unsafeStart: start.value + ranges[index].lowerBound, count: ranges[index].count)
+        body(index, &part)
+      }
+    }
+  }
+
   private static func run(_ parts: Int, _ body: (Int) -> Void) {
     withoutActuallyEscaping(body) { body in
       unsafe withUnsafePointer(to: body) { pointer in

@@ -103,6 +103,7 @@ package struct LayerWalk {
     _ goesOn: (_ layer: Int, _ lane: Int) -> Bool
   ) throws(ModelError) -> [[[Float]]] {
     let layerCount = lanes[0].model.configuration.layerCount
+    let room = MixtureOfExperts.Room()
     var states: [[[Float]]]
     if let entered {
       states = entered.hidden.map { [$0] }
@@ -111,7 +112,7 @@ package struct LayerWalk {
       for hidden in states { observer.hidden?(-1, hidden) }
     }
     for layer in (entered?.layer ?? 0)..<layerCount {
-      for tile in tiles.indices { try advance(&states[tile], through: layer, tiles[tile], observer, goesOn) }
+      for tile in tiles.indices { try advance(&states[tile], through: layer, tiles[tile], observer, room, goesOn) }
     }
     for tile in states.indices {
       for (index, lane) in lanes.enumerated() where lane.fork == layerCount { states[tile][index] = states[tile][0] }
@@ -122,7 +123,7 @@ package struct LayerWalk {
   /// One tile through one layer, lane by lane.
   private func advance(
     _ hidden: inout [[Float]], through layer: Int, _ segments: [TransformerModel.Segment], _ observer: Observer,
-    _ goesOn: (_ layer: Int, _ lane: Int) -> Bool
+    _ room: MixtureOfExperts.Room, _ goesOn: (_ layer: Int, _ lane: Int) -> Bool
   ) throws(ModelError) {
     let trunk = layer > 0 && lanes.contains { $0.fork == layer } ? hidden[0] : []
     var routes = [[Router.Route]](repeating: [], count: lanes.count)
@@ -145,10 +146,10 @@ package struct LayerWalk {
       let replayed = lane.replays.flatMap { routes[$0].isEmpty ? nil : routes[$0] }
       try lane.model.advance(
         &hidden[index], through: layer, segments, blockLength: blockLength, taps: taps, replaying: replayed,
-        readAhead: lane.readAhead)
+        readAhead: lane.readAhead, room: room)
       if index == 0, let other = try observer.replacement?(layer) {
         hidden[0] = entering
-        try other.advance(&hidden[0], through: layer, segments, blockLength: blockLength)
+        try other.advance(&hidden[0], through: layer, segments, blockLength: blockLength, room: room)
       }
       if !keepsKeys { for segment in segments { segment.cache.drop(layer: layer) } }
       observer.disturb?(layer, index, &hidden[index])

@@ -128,9 +128,10 @@ package final class TransformerModel: Sendable {
   /// - Parameters:
   ///   - replayed: by row, where the experts of this layer shall be in place of what its router says.
   ///   - readAhead: is told where the run is; without one, experts are asked for when they are known.
-  package func advance(
+  ///   - room: the same for all layers of a walk.
+  func advance(
     _ hidden: inout [Float], through index: Int, _ segments: [Segment], blockLength: Int, taps: Taps = Taps(),
-    replaying replayed: [Router.Route]? = nil, readAhead: ReadAhead? = nil
+    replaying replayed: [Router.Route]? = nil, readAhead: ReadAhead? = nil, room: MixtureOfExperts.Room
   ) throws(ModelError) {
     readAhead?.reached(layer: index)
     let layer = layers[index]
@@ -179,7 +180,7 @@ package final class TransformerModel: Sendable {
         }
         ?? [Float](repeating: 0, count: x.count)
       taps.done?(.sharedExperts)
-      try experts.add(of: x, routes, to: &output, weights: weights, readAhead: readAhead, compute: compute)
+      try experts.add(of: x, routes, to: &output, weights: weights, readAhead: readAhead, room: room, compute: compute)
       add(output, bias: nil, to: &hidden)
       taps.done?(.routedExperts)
     }
@@ -210,13 +211,13 @@ package final class TransformerModel: Sendable {
     let keyWidth = c.keyValueHeadCount * c.headDimension
     let width = queryWidth + 2 * keyWidth
     turn(&projected, positions: segments.flatMap { $0.start..<$0.start + $0.tokens.count }, width: width, layer)
-    var starts: [Int] = []
-    for segment in segments { starts.append((starts.last ?? 0) + segment.tokens.count) }
+    var starts = [0]
+    for segment in segments { starts.append(starts[starts.count - 1] + segment.tokens.count) }
     nonisolated(unsafe) let all = segments  // whose caches are changed by one thread each
-    let attend = { @Sendable [attention, compute, projected, starts] (number: Int) -> [Float] in
+    let attend = { @Sendable [attention, projected, starts] (number: Int, compute: Compute) -> [Float] in
       let segment = unsafe all[number]
       let count = segment.tokens.count
-      let first = starts[number] - count
+      let first = starts[number]
       var output: [Float] = []
       segment.cache.update(layer: index, positions: segment.start + count, as: compute.keyValues) { cached in
         for row in 0..<count {
@@ -234,7 +235,7 @@ package final class TransformerModel: Sendable {
       }
       return output
     }
-    guard segments.count > 1 else { return segments.isEmpty ? [] : attend(0) }
+    guard segments.count > 1 else { return segments.isEmpty ? [] : attend(0, compute) }
     // What a segment writes, the next of the same cache may read.
     let groups = Dictionary(grouping: segments.indices) { ObjectIdentifier(segments[$0].cache) }
       .values.sorted { $0[0] < $1[0] }
@@ -242,8 +243,10 @@ package final class TransformerModel: Sendable {
     let isApart = groups.count >= 4 * compute.threads
     let answers =
       isApart
-      ? Parallel.map(count: groups.count, threads: compute.threads) { groups[$0].map(attend) }
-      : groups.map { $0.map(attend) }
+      ? Parallel.map(count: groups.count, threads: compute.threads) { [compute] in
+        groups[$0].map { attend($0, compute.alone) }
+      }
+      : groups.map { $0.map { attend($0, compute) } }
     var output = [[Float]](repeating: [], count: segments.count)
     for (group, answers) in zip(groups, answers) {
       for (number, answer) in zip(group, answers) { output[number] = answer }

@@ -68,11 +68,9 @@ extension Verification {
     return values
   }
 
-  /// Whether a group is this process's to measure, and was not measured before.
-  func isToDo(_ stage: String, _ group: Int) throws(VerificationError) -> Bool {
-    guard let kept else { return true }
-    guard kept.measures(group) else { return false }
-    return try kept.entry(stage, group) == nil
+  /// Whether a group was measured before.
+  func isDone(_ stage: String, _ group: Int) throws(VerificationError) -> Bool {
+    try kept?.entry(stage, group) != nil
   }
 
   /// Measures something once.

@@ -91,22 +91,32 @@ extension Verification {
     for length in options.blockLengths { try sweep(length, encoded, groups, &sections) }
   }
 
-  /// Tells how long scoring will take, where that is longer than a person would wait for it.
+  /// Tells how long scoring will take, where that is longer than a person would wait for it. What keeps it from being known is told
+  /// by the level itself.
   func tellDuration(_ encoded: EncodedData) throws(VerificationError) {
+    guard progress.tells else { return }
     let plan = MaskPlan(
       ratios: options.maskRatios, blockLength: options.decoding.blockLength, mask: special.mask, seed: options.seed)
-    var scorings: [Scoring] = []
-    for (index, group) in textGroups(encoded).enumerated() {
-      guard try isToDo("masked", index) else { continue }
-      scorings.append(Scoring(encoded.texts, plan: plan, only: group))
+    let lanes = lanes.all
+    let groups = textGroups(encoded)
+    let own = groups.indices.filter { ledger.kept?.measures($0) ?? true }
+    guard (try? requireRoom(own.flatMap { encoded.texts[groups[$0]] }, plan, lanes: lanes.count)) != nil else { return }
+    var work = ScoredRun.Work()
+    for index in own where try !isDone("masked", index) {
+      work += ScoredRun(Scoring(encoded.texts, plan: plan, only: groups[index]), memory: options.memory)
+        .work(reference: reference.model?.model, lanes: lanes)
     }
-    guard !scorings.isEmpty else { return }
-    let seconds: Double
-    do throws(DriftError) {
-      seconds = try ScoredRun.expectedSeconds(
-        scorings, memory: options.memory, reference: reference.model?.model, lanes: lanes.all)
-    } catch { throw .drift(error) }
-    if seconds >= Self.longWait { progress.note("scoring will take about \(Format.duration(seconds))") }
+    let before = bytesRead
+    let seconds = try? ScoredRun.expectedSeconds(work, reference: reference.model?.model, lanes: lanes)
+    // Trying it is no part of what the models read.
+    ledger.read.reference -= bytesRead.reference - before.reference
+    ledger.read.candidate -= bytesRead.candidate - before.candidate
+    guard let seconds, seconds >= Self.longWait else { return }
+    let further = [
+      options.attribution == nil ? nil : "--attribute", options.blockLengths.isEmpty ? nil : "--block-lengths",
+    ].compactMap(\.self)
+    let rest = further.isEmpty ? "" : ", without what \(further.joined(separator: " and ")) takes"
+    progress.note("scoring will take about \(Format.duration(seconds))\(rest)")
   }
 
   private func run(

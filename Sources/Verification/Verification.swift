@@ -10,6 +10,8 @@ package protocol VerificationProgress {
   ///   - stage: what is being done, in words.
   ///   - share: of the stage that is done, 0 to 1.
   func update(_ stage: String, _ share: Double)
+  /// Whether somebody hears ``note(_:)``.
+  var tells: Bool { get }
   /// What a person should know before it begins.
   func note(_ text: String)
   /// The largest anonymous memory seen, in bytes.

@@ -15,7 +15,10 @@ final class StageProgress: VerificationProgress {
   /// Takes note of what others saw.
   func noteMemory(_ peak: Int) { peakMemory = max(peakMemory, peak) }
 
+  var tells: Bool { !isQuiet }
+
   func note(_ text: String) {
+    finish()
     if !isQuiet { Console.note(text) }
   }
 

@@ -24,7 +24,7 @@ import Testing
     options.tool = "ingot test"
     let plan = try ConversionPlan(checkpoint: Trained.checkpoint("pico"), options: options)
     let converter = try Converter(
-      plan, kernels: kernels, threads: threads, memoryLimit: memoryLimit, statesHeld: states.heldByteCount)
+      plan, kernels: kernels, threads: threads, memoryLimit: memoryLimit, states: states.memory)
     let path = directory + "/out.ingot"
     let outcome = try converter.write(to: path, states: states, progress: { _ in }, isInterrupted: { false })
     #expect(outcome.byteCount == plan.rawByteCount || compression != .none)
@@ -131,7 +131,6 @@ import Testing
     let base: CalibrationFile
     let change: (LayerStates) -> LayerStates
     var document: CalibrationDocument { base.document }
-    var heldByteCount: Int { 0 }
     func forEachLayer(in layers: Range<Int>, _ body: (LayerStates) -> Bool) throws(StateError) {
       try base.forEachLayer(in: layers) { body(change($0)) }
     }

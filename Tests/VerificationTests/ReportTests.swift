@@ -11,6 +11,7 @@ import Verification
 @Suite(.serialized) struct ReportTests {
   private final class Silence: VerificationProgress {
     func update(_ stage: String, _ share: Double) {}
+    var tells: Bool { true }
     func note(_ text: String) {}
     var peakMemory: Int { 1 << 20 }
   }

@@ -71,9 +71,9 @@ package struct ScoredRun {
     }
   }
 
-  private let scoring: Scoring
+  let scoring: Scoring
   private let rejected: Set<Int>
-  private let memory: Int
+  let memory: Int
 
   /// - Parameters:
   ///   - rejected: texts that are compared, but are in no other number of the result.

@@ -13,7 +13,7 @@ package enum Activations: String, Sendable, CaseIterable {
 /// Products with a set of kernels on some threads.
 package struct Compute: Sendable {
   package let kernels: KernelSet
-  package let threads: Int
+  package private(set) var threads: Int
   package let activations: Activations
   /// What models keep keys and values as.
   package let keyValues: KeyValueType
@@ -45,6 +45,13 @@ package struct Compute: Sendable {
     return compute
   }
 
+  /// The same on one thread: for work that threads share otherwise.
+  var alone: Compute {
+    var compute = self
+    compute.threads = 1
+    return compute
+  }
+
   /// x · Wᵀ for matrices that share their input, which is rounded once for all of them where ``activations`` asks for it.
   ///
   /// - Parameter x: (tokens, columns).
@@ -52,29 +59,11 @@ package struct Compute: Sendable {
   package func products(_ matrices: [Matrix], _ x: [Float], tokens: Int) -> [[Float]] {
     var rounded: [Int: Int8Activations] = [:]
     return matrices.map { matrix in
-      guard activations == .int8, case .codes(let format) = WeightFormat(matrix.encoding) else {
-        return product(inFP32: matrix, x, tokens: tokens)
-      }
-      let input =
-        rounded[format.groupSize]
-        ?? kernels.int8Activations(x.span, tokens: tokens, columns: matrix.columns, groupSize: format.groupSize)
-      rounded[format.groupSize] = input
-      counter.count.add(1, ordering: .relaxed)
-      return product(matrix, format, input)
+      var y = [Float](repeating: 0, count: tokens * matrix.rows)
+      var span = y.mutableSpan
+      multiply(matrix, x, tokens: tokens, &rounded, into: &span)
+      return y
     }
-  }
-
-  private func product(_ matrix: Matrix, _ format: CodeFormat, _ x: Int8Activations) -> [Float] {
-    var y = [Float](repeating: 0, count: x.tokens * matrix.rows)
-    var span = y.mutableSpan
-    for block in matrix.blocks {
-      let content = block.content
-      kernels.multiply(
-        content.bytes.extracting(block.codes), scales: content.bytes.extracting(block.scales), as: format,
-        rows: block.rows.count, x: x, into: &span, rowOffset: block.rows.lowerBound, stride: matrix.rows,
-        threads: threads)
-    }
-    return y
   }
 
   /// x · Wᵀ.
@@ -85,19 +74,54 @@ package struct Compute: Sendable {
     products([matrix], x, tokens: tokens)[0]
   }
 
+  /// The same, into memory that is there.
+  @_lifetime(y: copy y)
+  func product(_ matrix: Matrix, _ x: [Float], tokens: Int, into y: inout MutableSpan<Float>) {
+    var rounded: [Int: Int8Activations] = [:]
+    multiply(matrix, x, tokens: tokens, &rounded, into: &y)
+  }
+
   /// x · Wᵀ with activations as they are, whatever ``activations`` says: for the router.
   package func product(inFP32 matrix: Matrix, _ x: [Float], tokens: Int) -> [Float] {
-    precondition(x.count == tokens * matrix.columns)
     var y = [Float](repeating: 0, count: tokens * matrix.rows)
     var span = y.mutableSpan
+    multiply(inFP32: matrix, x, tokens: tokens, into: &span)
+    return y
+  }
+
+  /// - Parameter rounded: by group size, x in int8, as far as it was needed.
+  @_lifetime(y: copy y)
+  private func multiply(
+    _ matrix: Matrix, _ x: [Float], tokens: Int, _ rounded: inout [Int: Int8Activations],
+    into y: inout MutableSpan<Float>
+  ) {
+    guard activations == .int8, case .codes(let format) = WeightFormat(matrix.encoding) else {
+      return multiply(inFP32: matrix, x, tokens: tokens, into: &y)
+    }
+    let input =
+      rounded[format.groupSize]
+      ?? kernels.int8Activations(x.span, tokens: tokens, columns: matrix.columns, groupSize: format.groupSize)
+    rounded[format.groupSize] = input
+    counter.count.add(1, ordering: .relaxed)
+    for block in matrix.blocks {
+      let content = block.content
+      kernels.multiply(
+        content.bytes.extracting(block.codes), scales: content.bytes.extracting(block.scales), as: format,
+        rows: block.rows.count, x: input, into: &y, rowOffset: block.rows.lowerBound, stride: matrix.rows,
+        threads: threads)
+    }
+  }
+
+  @_lifetime(y: copy y)
+  private func multiply(inFP32 matrix: Matrix, _ x: [Float], tokens: Int, into y: inout MutableSpan<Float>) {
+    precondition(x.count == tokens * matrix.columns)
     for block in matrix.blocks {
       let content = block.content
       kernels.multiply(
         content.bytes.extracting(block.codes), scales: content.bytes.extracting(block.scales),
         as: WeightFormat(matrix.encoding), rows: block.rows.count, columns: matrix.columns, x: x.span, tokens: tokens,
-        into: &span, rowOffset: block.rows.lowerBound, stride: matrix.rows, threads: threads, order: order)
+        into: &y, rowOffset: block.rows.lowerBound, stride: matrix.rows, threads: threads, order: order)
     }
-    return y
   }
 
   /// One decoded row.
