@@ -12,16 +12,13 @@ extension KernelSet {
     guard !x.isEmpty else { return }
     unsafe x.withUnsafeBytes { x in
       unsafe y.withUnsafeMutableBufferPointer { y in
-        unsafe widen(x.baseAddress!, source, count: y.count, to: y.baseAddress!)
+        let (from, to) = unsafe (x.baseAddress!, y.baseAddress!)
+        switch source {
+        case .bf16: unsafe table.pointee.widen_bf16(from, y.count, to)
+        case .f16: unsafe table.pointee.widen_f16(from, y.count, to)
+        case .f32: unsafe UnsafeMutableRawPointer(to).copyMemory(from: from, byteCount: x.count)
+        }
       }
-    }
-  }
-
-  func widen(_ x: UnsafeRawPointer, _ source: FloatFormat, count: Int, to y: UnsafeMutablePointer<Float>) {
-    switch source {
-    case .bf16: unsafe table.pointee.widen_bf16(x, count, y)
-    case .f16: unsafe table.pointee.widen_f16(x, count, y)
-    case .f32: unsafe UnsafeMutableRawPointer(y).copyMemory(from: x, byteCount: count * 4)
     }
   }
 

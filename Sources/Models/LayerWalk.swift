@@ -81,6 +81,13 @@ package struct LayerWalk {
     return try walk(observer, goesOn)[0]
   }
 
+  /// The same for all tiles: by tile and lane the hidden states after all layers.
+  package func runTiles(
+    _ observer: Observer, goesOn: (_ layer: Int, _ lane: Int) -> Bool
+  ) throws(ModelError) -> [[[Float]]] {
+    try walk(observer, goesOn)
+  }
+
   /// Takes all tiles through the layers for what the observers and taps are told.
   ///
   /// - Parameters:

@@ -237,10 +237,11 @@ package final class TransformerModel: Sendable {
     }
     guard segments.count > 1 else { return segments.isEmpty ? [] : attend(0, compute) }
     // What a segment writes, the next of the same cache may read.
+    let size = { (group: [Int]) in group.reduce(0) { $0 + segments[$1].tokens.count } }
     let groups = Dictionary(grouping: segments.indices) { ObjectIdentifier(segments[$0].cache) }
-      .values.sorted { $0[0] < $1[0] }
-    // Threads take whole sequences where there are enough of them.
-    let isApart = groups.count >= 4 * compute.threads
+      .values.sorted { size($0) > size($1) }
+    // Threads take whole sequences where there are enough of them, the longest first.
+    let isApart = groups.count >= 2 * compute.threads
     let answers =
       isApart
       ? Parallel.map(count: groups.count, threads: compute.threads) { [compute] in

@@ -24,7 +24,7 @@ struct Ingot: ParsableCommand {
       VerifyCommand.self, ExportCommand.self, CardCommand.self, PlanCommand.self, StatusCommand.self, MergeCommand.self,
     ])
 
-  @Flag(help: "With --version: also kernels, threads and libraries.")
+  @Flag(help: "With --version: also kernels and threads.")
   var verbose = false
 
   private static var subcommandNames: [String] {

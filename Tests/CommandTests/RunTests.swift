@@ -172,6 +172,28 @@ import Testing
     }
   }
 
+  @Test("keys and values may be kept as bf16, alone and in company, and verify tells the drift of it")
+  func keysAndValues() throws {
+    try withTemporaryDirectory { directory in
+      let half = ["--kv-cache-dtype", "bf16"]
+      let full = try object(try ingot(["run", pico, "--json"] + question, in: directory))
+      let alone = try object(try ingot(["run", pico, "--json"] + question + half, in: directory))
+      #expect(full["kv_cache_dtype"] == "fp32" && alone["kv_cache_dtype"] == "bf16" && alone["stop_reason"] == "stop")
+      try write(Array("{\"prompt\": \"What is 60 + 23?\"}\n".utf8), to: directory + "/q.jsonl")
+      #expect(try ingot(["run", pico, "--batch", "q.jsonl", "-o", "a.jsonl", "-q"] + half, in: directory).code == 0)
+      let drift = try object(
+        try ingot(
+          ["verify", pico, "-r", pico, "--level", "masked", "--limit", "2", "--json", "-q", "--no-replay"] + half,
+          in: directory))
+      let candidate = drift["candidate"]?.object
+      #expect(candidate?["kv_cache_dtype"] == "bf16" && drift["reference"]?.object?["kv_cache_dtype"] == "fp32")
+      let mean = drift["masked"]?.object?["kl"]?.object?["mean"]?.double ?? 0
+      #expect(mean > 0 && mean < 0.01)
+      let recorded = try ingot(["verify", "--record", "r", "-r", pico] + half, in: directory)
+      #expect(recorded.code == 64 && recorded.err.contains("--kv-cache-dtype needs a candidate"), "\(recorded)")
+    }
+  }
+
   @Test("int8 activations decode the same with any number of threads", arguments: ["int8-g64", "int4-g32"])
   func int8Activations(experts: String) throws {
     try withTemporaryDirectory { directory in

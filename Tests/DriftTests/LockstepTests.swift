@@ -122,6 +122,27 @@ import Testing
     }
   }
 
+  @Test("what scoring has to do is told beforehand, also of models without experts")
+  func estimate() throws {
+    try Self.withModels { reference, candidate in
+      let scoring = Scoring(Self.texts(), plan: Self.plan)
+      let lanes = [(role: ScoredRun.Role.candidate, lane: Lane(candidate))]
+      let work = ScoredRun(scoring, memory: 1 << 30).work(reference: reference, lanes: lanes)
+      #expect(work.positions == scoring.positionCount && work.passes == 1 && work.rows > work.positions)
+      #expect(ScoredRun(scoring, memory: 1).work(reference: reference, lanes: lanes).passes == 4)
+      let seconds = try ScoredRun.expectedSeconds(work, reference: reference, lanes: lanes)
+      #expect(seconds > 0 && seconds < 60)
+      #expect(try ScoredRun.expectedSeconds(.init(), reference: reference, lanes: lanes) == 0)
+    }
+    try withTemporaryDirectory { directory in
+      var tiny = TinyCheckpoint()
+      tiny.denseLayers = 2
+      try tiny.write(to: directory)
+      let model = try TransformerModel(StoredWeights(path: directory), compute: Compute(threads: 1))
+      #expect(try model.multiplicationRate() > 0)
+    }
+  }
+
   @Test func textsInTurnsGiveTheSame() throws {
     try Self.withModels { reference, candidate in
       let whole = try run(reference, [(.candidate, Lane(candidate))])

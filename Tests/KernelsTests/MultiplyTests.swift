@@ -104,7 +104,7 @@ func activations(count: Int, seed: UInt64) -> [Float] {
 }
 
 @Suite struct MultiplyTests {
-  static let tokenCounts = Array(1...9) + [12, 13, 16, 17, 24, 25, 31, 32, 33, 41, 63, 70]
+  static let tokenCounts = Array(1...9) + [12, 13, 16, 17, 21, 22, 23, 24, 25, 31, 32, 33, 41, 63, 70]
 
   /// |error| ≤ γ · Σ |w · x|, γ = n · 2⁻²⁴ / (1 − n · 2⁻²⁴) with n roundings on the way of a term (Higham, Accuracy and
   /// Stability of Numerical Algorithms, section 3.1), and one more for the binary64 reference.

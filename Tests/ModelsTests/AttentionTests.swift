@@ -108,12 +108,13 @@ import Testing
     for position in [0, 600, 1199] {
       var cached = cached(positions: 1200, dimension: dimension)
       cached.keys[1][position * dimension] = .nan
-      let found = attention(dimension).apply(
-        queries: queries.span, stride: Self.heads * dimension, rows: 1, layer: cached.layer(as: .fp32), start: 1199,
-        blockLength: 1,
-        compute: Compute(kernels: kernels, threads: 2))
-      let half = found.count / 2
-      #expect(found[..<half].allSatisfy(\.isFinite) && found[half...].allSatisfy(\.isNaN))
+      for type in KeyValueType.allCases {
+        let found = attention(dimension).apply(
+          queries: queries.span, stride: Self.heads * dimension, rows: 1, layer: cached.layer(as: type), start: 1199,
+          blockLength: 1, compute: Compute(kernels: kernels, threads: 2))
+        let half = found.count / 2
+        #expect(found[..<half].allSatisfy(\.isFinite) && found[half...].allSatisfy(\.isNaN), "\(type)")
+      }
     }
   }
 }

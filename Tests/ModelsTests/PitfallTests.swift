@@ -183,6 +183,22 @@ import Testing
     #expect(shifted == [[0, 1], [0, 1], [2, 3], [2, 3], [2, 3], [2, 3], [6, 7], [6, 7]])
   }
 
+  @Test("rows that are routed piece by piece go where they go together", arguments: [nil, 4] as [Int?])
+  func pieces(window: Int?) throws {
+    let changes: [String: JSONValue?] =
+      window.map { ["block_size": JSONValue($0), "expert_capacity": 3] } ?? [:]
+    let router = Router(try configuration(changes), bias: (0..<8).map { Float($0 % 3) / 8 })
+    for (rows, start) in [(1, 0), (8, 0), (9, 3), (33, 5), (64, 31)] {
+      let logits = (0..<8 * rows).map { Float(($0 &* 7919) % 101) / 25 - 2 }
+      let pieces = router.pieces(of: 2..<2 + rows, start: start)
+      let found = pieces.flatMap { rows, start in
+        router.routes(
+          logits: logits.span.extracting(8 * (rows.lowerBound - 2)..<8 * (rows.upperBound - 2)), start: start)
+      }
+      #expect(found == router.routes(logits: logits.span, start: start) && (rows < 9 || pieces.count > 1))
+    }
+  }
+
   @Test("P23, P24: shards from 0 or 1 and stacked experts without `.weight` give the same hidden states")
   func layouts() throws {
     var plain = TinyCheckpoint()

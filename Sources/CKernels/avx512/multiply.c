@@ -5,7 +5,7 @@
 // Rows that are multiplied at a time with 1 … 4 tokens: up to 16 sums of 32 registers, at least 8 because each takes a
 // new term every fourth cycle only.
 enum { ROWS_1 = 8, ROWS_2 = 4, ROWS_3 = 4, ROWS_4 = 4 };
-// From 29 tokens on a panel, which holds 32, is faster than parts of 4.
+// From 22 tokens on a panel, which holds 32, is faster than parts of 4.
 enum { PANEL_ROWS = 12, PANEL_LEAST = 22, SUM_TOKENS = 6, SUM_WIDTH = 4, ATTEND_ROWS = 8 };
 
 // What a group of codes is decoded with: for int4 the sixteen values, for int8 the scale.

@@ -91,7 +91,14 @@ package struct Lockstep {
   /// How often a run reads each weight.
   func passes(texts: [[Int]], states: [MaskedState]) -> Int { batches(texts: texts, states: states).count }
 
+  /// Texts whose states go through the layers in one pass.
   private struct Batch {
+    var tiles: [Tile] = []
+    var rowCount = 0
+  }
+
+  /// Texts that go through a layer together: what it takes beside the hidden states is little memory then, which is used again.
+  private struct Tile {
     var segments: [TransformerModel.Segment] = []
     /// By segment, a number of its text and its place there, whatever else is scored: noise is drawn from it.
     var identities: [UInt64] = []
@@ -116,20 +123,24 @@ package struct Lockstep {
       let count = lead == 0 ? own.reduce(cleanCount) { $0 + states[$1].tokens.count } : cleanCount
       if batches.isEmpty || batches[batches.count - 1].rowCount + count > limit { batches.append(Batch()) }
       let batch = batches.count - 1
+      batches[batch].rowCount += count
+      let fits = batches[batch].tiles.last.map { $0.rowCount + count <= configuration.rowsReadingOnce } ?? false
+      if !fits { batches[batch].tiles.append(Tile()) }
+      let tile = batches[batch].tiles.count - 1
       let cache = KeyValueCache(configuration)
       // 0 is what comes before the last state; those of a text follow each other.
       let firstState = own.reduce(last, min)
       func add(_ tokens: [Int], start: Int, _ place: Int) {
-        batches[batch].segments.append(.init(tokens: tokens, start: start, cache: cache))
-        batches[batch].identities.append(UInt64(text) << 32 | UInt64(place))
-        batches[batch].rowCount += tokens.count
+        batches[batch].tiles[tile].segments.append(.init(tokens: tokens, start: start, cache: cache))
+        batches[batch].tiles[tile].identities.append(UInt64(text) << 32 | UInt64(place))
+        batches[batch].tiles[tile].rowCount += tokens.count
       }
-      let textStart = batches[batch].rowCount
+      let textStart = batches[batch].tiles[tile].rowCount
       if cleanCount > 0 { add(Array(tokens[..<cleanCount]), start: 0, 0) }
       for index in own {
         let state = states[index]
-        let first = lead == 0 ? batches[batch].rowCount : textStart + state.start - lead
-        batches[batch].rows += state.counted.enumerated().map { Row(row: first + $1, state: index, place: $0) }
+        let first = lead == 0 ? batches[batch].tiles[tile].rowCount : textStart + state.start - lead
+        batches[batch].tiles[tile].rows += state.counted.enumerated().map { Row(row: first + $1, state: index, place: $0) }
         guard lead == 0 else { continue }
         add(state.tokens, start: state.start, index - firstState + 1)
       }
@@ -141,21 +152,32 @@ package struct Lockstep {
     let layerCount = lanes[0].model.configuration.layerCount
     let readAhead = readAhead(rows: batch.rowCount, isOnly: isOnly)
     let walk = LayerWalk(
-      zip(lanes, readAhead).map { .init($0.model, fork: $0.fork, replays: $0.replays, readAhead: $1) }, batch.segments,
-      blockLength: blockLength, keepsKeys: false)
+      zip(lanes, readAhead).map { .init($0.model, fork: $0.fork, replays: $0.replays, readAhead: $1) },
+      tiles: batch.tiles.map(\.segments), blockLength: blockLength, keepsKeys: false)
+    let tiles = batch.tiles
+    // Which of them is told of. Its hidden states come last.
+    var current = 0
     var watcher = LayerWalk.Observer()
-    watcher.hidden = { observer.hidden?($0, $1, batch.rows) }
-    if let routing = observer.routing { watcher.routing = { routing($0, $1, $2, batch.rows) } }
-    watcher.disturb = { layer, lane, hidden in
-      if lanes[lane].noise > 0 { addNoise(lanes[lane].noise, layer, batch, to: &hidden) }
+    watcher.hidden = { layer, hidden in
+      observer.hidden?(layer, hidden, tiles[current].rows)
+      current = (current + 1) % tiles.count
     }
-    let hidden: [[Float]]
+    if let routing = observer.routing { watcher.routing = { routing($0, $1, $2, tiles[current].rows) } }
+    watcher.disturb = { layer, lane, hidden in
+      if lanes[lane].noise > 0 { addNoise(lanes[lane].noise, layer, tiles[current], to: &hidden) }
+    }
+    let hidden: [[[Float]]]
     do throws(ModelError) {
-      hidden = try walk.run(watcher) { layer, lane in
-        progress((Double(layer) + Double(lane) / Double(lanes.count)) / Double(layerCount + 1))
+      hidden = try walk.runTiles(watcher) { layer, lane in
+        let done = (Double(current) + Double(lane) / Double(lanes.count)) / Double(tiles.count)
+        return progress((Double(layer) + done) / Double(layerCount + 1))
       }
     } catch { throw error == .interrupted ? .interrupted : .model(error) }
-    try score(hidden, batch, observer) { progress((Double(layerCount) + $0) / Double(layerCount + 1)) }
+    for (index, (tile, hidden)) in zip(tiles, hidden).enumerated() {
+      try score(hidden, tile, observer) {
+        progress((Double(layerCount) + (Double(index) + $0) / Double(tiles.count)) / Double(layerCount + 1))
+      }
+    }
   }
 
   /// By lane. Lanes with the same weights come to them one after the other: the first of them reads ahead.
@@ -176,17 +198,17 @@ package struct Lockstep {
 
   /// Norm, head and the observer, for some states at a time.
   private func score(
-    _ hidden: [[Float]], _ batch: Batch, _ observer: Observer, progress: (Double) -> Bool
+    _ hidden: [[Float]], _ tile: Tile, _ observer: Observer, progress: (Double) -> Bool
   ) throws(DriftError) {
     let width = lanes[0].model.configuration.hiddenSize
     let vocabulary = lanes[0].model.configuration.vocabularySize
     var first = 0
-    while first < batch.rows.count {
+    while first < tile.rows.count {
       var end = first
       var ends: [Int] = []
-      while end < batch.rows.count {
-        let state = batch.rows[end].state
-        let next = batch.rows[end...].firstIndex { $0.state != state } ?? batch.rows.count
+      while end < tile.rows.count {
+        let state = tile.rows[end].state
+        let next = tile.rows[end...].firstIndex { $0.state != state } ?? tile.rows.count
         if !ends.isEmpty, next - first > Self.logitRows { break }
         ends.append(next)
         end = next
@@ -194,27 +216,27 @@ package struct Lockstep {
       let logits = lanes.indices.map { index in
         var rows: [Float] = []
         rows.reserveCapacity((end - first) * width)
-        for row in batch.rows[first..<end] { rows += hidden[index][row.row * width..<(row.row + 1) * width] }
+        for row in tile.rows[first..<end] { rows += hidden[index][row.row * width..<(row.row + 1) * width] }
         lanes[index].model.normalize(&rows)
         return lanes[index].model.logits(rows)
       }
       var start = first
       for next in ends {
         let range = (start - first) * vocabulary..<(next - first) * vocabulary
-        observer.logits(batch.rows[start].state, logits.map { $0[range] })
+        observer.logits(tile.rows[start].state, logits.map { $0[range] })
         start = next
       }
       first = end
-      guard progress(Double(first) / Double(batch.rows.count)) else { throw .interrupted }
+      guard progress(Double(first) / Double(tile.rows.count)) else { throw .interrupted }
     }
   }
 
   /// h · (1 + σ z), z uniform with mean 0 and variance 1, as rounding errors are.
-  private func addNoise(_ deviation: Double, _ layer: Int, _ batch: Batch, to hidden: inout [Float]) {
+  private func addNoise(_ deviation: Double, _ layer: Int, _ tile: Tile, to hidden: inout [Float]) {
     let width = lanes[0].model.configuration.hiddenSize
     let scale = deviation * 12.0.squareRoot()
     var index = 0
-    for (segment, identity) in zip(batch.segments, batch.identities) {
+    for (segment, identity) in zip(tile.segments, tile.identities) {
       var random = SplitMix64(seed: seed ^ (identity &* 0x9E37_79B9_7F4A_7C15) ^ (UInt64(layer) << 48))
       for _ in 0..<segment.tokens.count * width {
         hidden[index] *= Float(1 + scale * (random.uniform() - 0.5))

@@ -128,7 +128,8 @@ struct MixtureOfExperts: Sendable {
     let first = tile.lowerBound
     var target = output.mutableSpan
     var own = target._mutatingExtracting(first * hidden..<tile.upperBound * hidden)
-    Parallel.pieces(of: &own, length: hidden, threads: compute.threads, minimum: 8) { [places, answers, starts] row, total in
+    Parallel.pieces(of: &own, length: hidden, threads: compute.threads, minimum: 8) {
+      [places, answers, starts] row, total in
       var sum = [Float](repeating: 0, count: hidden)
       for slot in 0..<slots {
         let weight = routes[first + row].weights[slot]
@@ -160,6 +161,9 @@ struct MixtureOfExperts: Sendable {
 }
 
 extension ModelConfiguration {
+  /// Rows up to which a layer reads each expert once.
+  package var rowsReadingOnce: Int { MixtureOfExperts.tileRows(self) }
+
   /// Bytes of what experts answer to so many rows that go through a layer, as far as these are held at a time.
   package func answerByteCount(rows: Int) -> Int {
     let together = MixtureOfExperts.rowsTogether(rows, slots: expertsPerToken, hidden: hiddenSize)

@@ -40,7 +40,7 @@ package struct Router: Sendable {
   /// Rows of a sequence cut apart where none of them decides about one on the other side.
   ///
   /// - Parameter start: position of the first row.
-  func pieces(of rows: Range<Int>, start: Int) -> [(rows: Range<Int>, start: Int)] {
+  package func pieces(of rows: Range<Int>, start: Int) -> [(rows: Range<Int>, start: Int)] {
     let length = blockRouting?.blockSize ?? 8
     var pieces: [(rows: Range<Int>, start: Int)] = []
     var first = rows.lowerBound
