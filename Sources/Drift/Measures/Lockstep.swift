@@ -140,7 +140,9 @@ package struct Lockstep {
       for index in own {
         let state = states[index]
         let first = lead == 0 ? batches[batch].tiles[tile].rowCount : textStart + state.start - lead
-        batches[batch].tiles[tile].rows += state.counted.enumerated().map { Row(row: first + $1, state: index, place: $0) }
+        batches[batch].tiles[tile].rows += state.counted.enumerated().map {
+          Row(row: first + $1, state: index, place: $0)
+        }
         guard lead == 0 else { continue }
         add(state.tokens, start: state.start, index - firstState + 1)
       }
