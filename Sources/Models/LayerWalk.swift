@@ -110,7 +110,7 @@ package struct LayerWalk {
     _ goesOn: (_ layer: Int, _ lane: Int) -> Bool
   ) throws(ModelError) -> [[[Float]]] {
     let layerCount = lanes[0].model.configuration.layerCount
-    let room = MixtureOfExperts.Room()
+    let room = ExpertRoom()
     var states: [[[Float]]]
     if let entered {
       states = entered.hidden.map { [$0] }
@@ -130,7 +130,7 @@ package struct LayerWalk {
   /// One tile through one layer, lane by lane.
   private func advance(
     _ hidden: inout [[Float]], through layer: Int, _ segments: [TransformerModel.Segment], _ observer: Observer,
-    _ room: MixtureOfExperts.Room, _ goesOn: (_ layer: Int, _ lane: Int) -> Bool
+    _ room: ExpertRoom, _ goesOn: (_ layer: Int, _ lane: Int) -> Bool
   ) throws(ModelError) {
     let trunk = layer > 0 && lanes.contains { $0.fork == layer } ? hidden[0] : []
     var routes = [[Router.Route]](repeating: [], count: lanes.count)

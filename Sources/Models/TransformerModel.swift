@@ -129,9 +129,9 @@ package final class TransformerModel: Sendable {
   ///   - replayed: by row, where the experts of this layer shall be in place of what its router says.
   ///   - readAhead: is told where the run is; without one, experts are asked for when they are known.
   ///   - room: the same for all layers of a walk.
-  func advance(
+  package func advance(
     _ hidden: inout [Float], through index: Int, _ segments: [Segment], blockLength: Int, taps: Taps = Taps(),
-    replaying replayed: [Router.Route]? = nil, readAhead: ReadAhead? = nil, room: MixtureOfExperts.Room
+    replaying replayed: [Router.Route]? = nil, readAhead: ReadAhead? = nil, room: ExpertRoom = ExpertRoom()
   ) throws(ModelError) {
     readAhead?.reached(layer: index)
     let layer = layers[index]

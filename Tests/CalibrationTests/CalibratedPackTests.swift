@@ -58,6 +58,27 @@ import Testing
     }
   }
 
+  @Test("a pass and the solving of a layer wait for each other, so that the larger of both has to fit")
+  func budget() throws {
+    try withFile { _, file in
+      var options = ConversionPlan.Options()
+      options.recipe = Recipe(experts: try #require(Recipe.Choice(name: "int4-g64")), rest: .keep)
+      options.calibration = file.document
+      let plan = try ConversionPlan(checkpoint: Trained.checkpoint("pico"), options: options)
+      func peak(_ states: StateMemory) throws -> Int {
+        try MemoryBudget(plan, limit: .max, threads: 2, states: states).peak
+      }
+      let solving = try peak(StateMemory())
+      #expect(try peak(StateMemory(held: 1 << 20)) == solving + (1 << 20))
+      #expect(try peak(StateMemory(making: 1 << 10)) == solving)
+      let making = try peak(StateMemory(making: 1 << 40))
+      #expect(making > (1 << 40) && making < (1 << 40) + solving)
+      let (model, copies) = (try pico(), picoCopies())
+      let live = LiveStates(document(model, copies), model, copies).memory
+      #expect(live.held > 0 && live.making > 0)
+    }
+  }
+
   @Test(
     "what a pack decodes to is what the solver says", arguments: ["int4-g64", "int4-g16s8", "int4-g32s8", "int8-g64s8"])
   func decoded(experts: String) throws {

@@ -25,12 +25,6 @@ struct MixtureOfExperts: Sendable {
   /// Rows up to which each expert is read once.
   static func tileRows(_ c: ModelConfiguration) -> Int { rowsInRoom(slots: c.expertsPerToken, hidden: c.hiddenSize) }
 
-  /// Memory for answers that all layers of a walk use, one after the other: pages that the system gives must be zeroed first,
-  /// which of many rows takes as long as a tenth of the products.
-  final class Room {
-    fileprivate var answers: [Float] = []
-  }
-
   /// What the router says of each row, (rows, experts), before they are made scores.
   func logits(_ x: [Float], rows: Int, _ compute: Compute) -> [Float] {
     compute.product(inFP32: gate, x, tokens: rows)
@@ -59,7 +53,7 @@ struct MixtureOfExperts: Sendable {
   ///   - readAhead: is told where the run is; without one, the experts chosen are asked for.
   func add(
     of x: [Float], _ routes: [Router.Route], to output: inout [Float], weights: any WeightSource,
-    readAhead: ReadAhead? = nil, room: Room = Room(), compute: Compute
+    readAhead: ReadAhead? = nil, room: ExpertRoom, compute: Compute
   ) throws(ModelError) {
     let rows = routes.count
     let hidden = x.count / max(rows, 1)
@@ -76,7 +70,7 @@ struct MixtureOfExperts: Sendable {
 
   private func addRouted(
     _ x: [Float], _ routes: [Router.Route], _ tile: Range<Int>, _ hidden: Int, _ weights: any WeightSource,
-    _ readAhead: ReadAhead?, _ room: Room, _ compute: Compute, to output: inout [Float]
+    _ readAhead: ReadAhead?, _ room: ExpertRoom, _ compute: Compute, to output: inout [Float]
   ) throws(ModelError) {
     // By expert the rows that go there, and by row and slot where the expert's answer will stand.
     let slots = routes[tile.lowerBound].experts.count
@@ -158,6 +152,13 @@ struct MixtureOfExperts: Sendable {
       mlps[index].apply(to: users[index], of: x, hidden: hidden, into: &own, compute.ofExperts)
     }
   }
+}
+
+/// Memory for the answers of experts that all layers of a walk use, one after the other: pages that the system gives must be
+/// zeroed first, which of many rows takes as long as a tenth of the products.
+package final class ExpertRoom {
+  fileprivate var answers: [Float] = []
+  package init() {}
 }
 
 extension ModelConfiguration {
