@@ -52,6 +52,7 @@ package final class CalibrationFile: StateSource, Sendable {
   }
 
   package var path: String { file.path }
+  package var heldByteCount: Int { 0 }
   package var byteCount: Int { file.file.byteCount }
 
   /// Rows of each class.

@@ -22,11 +22,8 @@ package final class LiveStates: StateSource {
     self.progress = progress
   }
 
-  package var memory: StateMemory {
-    let hidden = StatePass.hiddenByteCount(copies, model.configuration)
-    return StateMemory(
-      held: hidden + 2 * document.rows * document.sizes.hidden,
-      making: StatePass.workingByteCount(copies, model.configuration) - hidden)
+  package var heldByteCount: Int {
+    StatePass.workingByteCount(copies, model.configuration) + 2 * document.rows * document.sizes.hidden
   }
 
   /// Layers before are computed, too, since each feeds the next.
@@ -40,11 +37,7 @@ package final class LiveStates: StateSource {
       },
       finished: { layer in
         let states = held.take(layer: layer, columns: sizes.hidden, slots: sizes.slots, classes: copies.classes)
-        guard layers.contains(layer) else { return true }
-        // What the pass took on the way must not be kept while others need as much, nor the other way round.
-        AllocatedMemory.giveBackUnused()
-        defer { AllocatedMemory.giveBackUnused() }
-        return body(states)
+        return !layers.contains(layer) || body(states)
       }, progress: progress)
   }
 

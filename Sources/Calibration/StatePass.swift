@@ -32,14 +32,7 @@ package struct StatePass {
     let mixture = 4 * c.hiddenSize + 2 * c.expertCount + 3 * c.sharedIntermediateSize + held
     let answers = c.answerByteCount(rows: largest)
     let tile = 4 * largest * max(attention, dense, mixture + c.hiddenSize)
-    return hiddenByteCount(copies, c, rows: rowCount) + tile + answers
-  }
-
-  /// Of these, what it holds between layers, too.
-  package static func hiddenByteCount(
-    _ copies: NoisyCopies, _ configuration: ModelConfiguration, rows: Int? = nil
-  ) -> Int {
-    4 * (rows ?? copies.rowCount) * configuration.hiddenSize + 24 * copies.rowCount
+    return 4 * rowCount * c.hiddenSize + 24 * copies.rowCount + tile + answers
   }
 
   /// The next rows of a layer.

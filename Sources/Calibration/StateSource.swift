@@ -2,23 +2,11 @@ package import Journals
 package import Models
 package import Safetensors
 
-/// What a source of states takes of memory, in bytes.
-package struct StateMemory: Sendable {
-  /// All the time.
-  package var held = 0
-  /// Beside, while the states of a layer are made, when nobody looks at any.
-  package var making = 0
-
-  package init(held: Int = 0, making: Int = 0) {
-    self.held = held
-    self.making = making
-  }
-}
-
 /// Where the states of a model's layers come from: a file, or a pass that makes them.
 package protocol StateSource {
   var document: CalibrationDocument { get }
-  var memory: StateMemory { get }
+  /// Bytes of memory that are held while the states of a layer are looked at.
+  var heldByteCount: Int { get }
   /// Gives the states of some layers with experts, in order; `body` is done with them when it returns, and may return false to
   /// stop.
   func forEachLayer(in layers: Range<Int>, _ body: (LayerStates) -> Bool) throws(StateError)
@@ -27,7 +15,6 @@ package protocol StateSource {
 }
 
 extension StateSource {
-  package var memory: StateMemory { StateMemory() }
   package func requireUnchanged() throws(StateError) {}
 
   /// The same of all layers.

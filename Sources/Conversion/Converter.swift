@@ -37,14 +37,13 @@ package struct Converter: Sendable {
     package let solutions: SolutionRecord?
   }
 
-  /// - Parameter states: what the source of states takes of memory.
+  /// - Parameter statesHeld: bytes that the source of states holds; see ``StateSource/heldByteCount``.
   package init(
-    _ plan: ConversionPlan, kernels: KernelSet, threads: Int, memoryLimit: Int,
-    states: StateMemory = StateMemory()
+    _ plan: ConversionPlan, kernels: KernelSet, threads: Int, memoryLimit: Int, statesHeld: Int = 0
   ) throws(ConversionError) {
     self.plan = plan
     self.kernels = kernels
-    budget = try MemoryBudget(plan, limit: memoryLimit, threads: threads, states: states)
+    budget = try MemoryBudget(plan, limit: memoryLimit, threads: threads, statesHeld: statesHeld)
     self.threads = min(threads, budget.window)
     threadsAsked = threads
     let largest = plan.pack.chunks.map(\.layout.byteCount).max() ?? 0

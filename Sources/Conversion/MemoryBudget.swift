@@ -1,4 +1,4 @@
-package import Calibration
+import Calibration
 import Models
 import Pack
 import Storage
@@ -28,16 +28,14 @@ package struct MemoryBudget: Sendable, Equatable {
   package let peak: Int
 
   /// - Throws: ``ConversionError/memory(needed:limit:)`` when not even one chunk fits.
-  package init(
-    _ plan: ConversionPlan, limit: Int, threads: Int, states: StateMemory = StateMemory()
-  ) throws(ConversionError) {
+  package init(_ plan: ConversionPlan, limit: Int, threads: Int, statesHeld: Int = 0) throws(ConversionError) {
     let largest = plan.pack.chunks.map(\.layout.byteCount).max() ?? 0
     let content = ChunkCodec.bufferByteCount(contentLength: largest, plan.options.compression)
     let working = ChunkCodec.workingBytes(contentLength: largest, plan.options.compression)
     let reading = ReadOnlyFile.bufferByteCount(Self.pieceByteCount)
     let files = plan.pack.files.reduce(0) { $0 + $1.bytes.count }
-    let solving = Self.solving(plan)
-    let fixed = Self.program + Self.bytesPerTensor * plan.pack.tensors.count + 2 * files + states.held
+    let (solving, states) = Self.solving(plan)
+    let fixed = Self.program + Self.bytesPerTensor * plan.pack.tensors.count + 2 * files + states + statesHeld
     // Codes as numbers have a plane of codes beside them, and what their groups go by.
     let decoding =
       plan.sources.contains { $0.codesAsNumbers != nil }
@@ -47,8 +45,7 @@ package struct MemoryBudget: Sendable, Equatable {
     func needed(_ window: Int, isRoomy: Bool) -> Int {
       let depth = isRoomy ? SequentialOutput.usefulDepth : 0
       return fixed + SequentialOutput.workingBytes(depth: depth) + (window + depth) * content
-        + workers(window, isRoomy) * (working + decoding + (isRoomy ? reading : 0))
-        + max(states.making, solving.shared + min(window, threads) * solving.each)
+        + workers(window, isRoomy) * (working + decoding + (isRoomy ? reading : 0)) + min(window, threads) * solving
     }
     guard needed(1, isRoomy: false) <= limit else { throw .memory(needed: needed(1, isRoomy: false), limit: limit) }
     // More than four a thread brings nothing: the writer is then the bottleneck, or the reader is.

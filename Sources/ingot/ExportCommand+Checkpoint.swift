@@ -71,7 +71,7 @@ extension ExportCommand {
   ) throws(ConversionError) -> Converter {
     try Converter(
       plan, kernels: kernels, threads: threads ?? Machine.threads, memoryLimit: memoryLimit,
-      states: states?.memory ?? StateMemory())
+      statesHeld: states?.heldByteCount ?? 0)
   }
 
   /// Where the tables are that the export is planned with: beside the output, or with other temporary files.

@@ -47,11 +47,9 @@ extension QuantizeCommand {
     } catch { throw Failure(error) }
   }
 
-  /// What states take; where they were made or drift is checked here, models are open, too.
-  func memory(of states: (any StateSource)?) -> StateMemory {
-    var memory = states?.memory ?? StateMemory()
-    if data.hasData || targetKL != nil { memory.held += ResidentMemory.anonymous }
-    return memory
+  /// Bytes that states take; where they were made or drift is checked here, models are open, too.
+  func statesHeld(_ states: (any StateSource)?) -> Int {
+    (states?.heldByteCount ?? 0) + (data.hasData || targetKL != nil ? ResidentMemory.anonymous : 0)
   }
 }
 

@@ -213,7 +213,7 @@ struct QuantizeCommand: ParsableCommand {
   ) throws(ConversionError) -> Converter {
     try Converter(
       plan, kernels: kernels, threads: threads ?? Machine.threads, memoryLimit: maxMemory.value,
-      states: memory(of: states))
+      statesHeld: statesHeld(states))
   }
 }
 

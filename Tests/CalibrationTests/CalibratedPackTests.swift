@@ -24,7 +24,7 @@ import Testing
     options.tool = "ingot test"
     let plan = try ConversionPlan(checkpoint: Trained.checkpoint("pico"), options: options)
     let converter = try Converter(
-      plan, kernels: kernels, threads: threads, memoryLimit: memoryLimit, states: states.memory)
+      plan, kernels: kernels, threads: threads, memoryLimit: memoryLimit, statesHeld: states.heldByteCount)
     let path = directory + "/out.ingot"
     let outcome = try converter.write(to: path, states: states, progress: { _ in }, isInterrupted: { false })
     #expect(outcome.byteCount == plan.rawByteCount || compression != .none)
@@ -55,27 +55,6 @@ import Testing
         let live = LiveStates(document(model, copies), model, copies)
         #expect(try packed(live, threads: threads, in: directory).bytes == expected, "\(threads) threads, one pass")
       }
-    }
-  }
-
-  @Test("a pass and the solving of a layer wait for each other, so that the larger of both has to fit")
-  func budget() throws {
-    try withFile { _, file in
-      var options = ConversionPlan.Options()
-      options.recipe = Recipe(experts: try #require(Recipe.Choice(name: "int4-g64")), rest: .keep)
-      options.calibration = file.document
-      let plan = try ConversionPlan(checkpoint: Trained.checkpoint("pico"), options: options)
-      func peak(_ states: StateMemory) throws -> Int {
-        try MemoryBudget(plan, limit: .max, threads: 2, states: states).peak
-      }
-      let solving = try peak(StateMemory())
-      #expect(try peak(StateMemory(held: 1 << 20)) == solving + (1 << 20))
-      #expect(try peak(StateMemory(making: 1 << 10)) == solving)
-      let making = try peak(StateMemory(making: 1 << 40))
-      #expect(making > (1 << 40) && making < (1 << 40) + solving)
-      let (model, copies) = (try pico(), picoCopies())
-      let live = LiveStates(document(model, copies), model, copies).memory
-      #expect(live.held > 0 && live.making > 0)
     }
   }
 
@@ -152,6 +131,7 @@ import Testing
     let base: CalibrationFile
     let change: (LayerStates) -> LayerStates
     var document: CalibrationDocument { base.document }
+    var heldByteCount: Int { 0 }
     func forEachLayer(in layers: Range<Int>, _ body: (LayerStates) -> Bool) throws(StateError) {
       try base.forEachLayer(in: layers) { body(change($0)) }
     }
